@@ -1,0 +1,106 @@
+// Package rpcerr makes and reads the errors that cross gRPC: google.rpc.Status with an ErrorInfo of domain "slipway",
+// a stable reason, and optional details.
+package rpcerr
+
+import (
+	"errors"
+	"fmt"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/protoadapt"
+)
+
+// Domain is the ErrorInfo domain of every error that Slipway makes.
+const Domain = "slipway"
+
+// Reason is the stable code that tools may rely on.
+type Reason string
+
+// The reasons. Add; never rename.
+const (
+	InvalidPipeline  Reason = "INVALID_PIPELINE"
+	InvalidRequest   Reason = "INVALID_REQUEST"
+	ImageUnavailable Reason = "IMAGE_UNAVAILABLE"
+	NotFound         Reason = "NOT_FOUND"
+	AlreadyExists    Reason = "ALREADY_EXISTS"
+	Unauthenticated  Reason = "UNAUTHENTICATED"
+	PermissionDenied Reason = "PERMISSION_DENIED"
+	Fenced           Reason = "FENCED"
+	NotLeader        Reason = "NOT_LEADER"
+	Busy             Reason = "BUSY"
+	StoreUnavailable Reason = "STORE_UNAVAILABLE"
+	Internal         Reason = "INTERNAL"
+)
+
+var reasonCodes = map[Reason]codes.Code{
+	InvalidPipeline:  codes.InvalidArgument,
+	InvalidRequest:   codes.InvalidArgument,
+	ImageUnavailable: codes.FailedPrecondition,
+	NotFound:         codes.NotFound,
+	AlreadyExists:    codes.AlreadyExists,
+	Unauthenticated:  codes.Unauthenticated,
+	PermissionDenied: codes.PermissionDenied,
+	Fenced:           codes.Aborted,
+	NotLeader:        codes.Unavailable,
+	Busy:             codes.ResourceExhausted,
+	StoreUnavailable: codes.Unavailable,
+	Internal:         codes.Internal,
+}
+
+// New returns an error with the reason's gRPC code.
+func New(reason Reason, format string, args ...any) error {
+	return WithDetails(reason, fmt.Sprintf(format, args...))
+}
+
+// WithDetails returns an error that carries further messages beside its ErrorInfo.
+func WithDetails(reason Reason, message string, details ...proto.Message) error {
+	code, ok := reasonCodes[reason]
+	if !ok {
+		code = codes.Unknown
+	}
+	all := []protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: string(reason), Domain: Domain}}
+	for _, d := range details {
+		all = append(all, protoadapt.MessageV1Of(d))
+	}
+	st, err := status.New(code, message).WithDetails(all...)
+	if err != nil {
+		return status.Error(code, message)
+	}
+	return st.Err()
+}
+
+// ReasonOf returns the reason of an error that New made, also after a trip over gRPC or wrapping; "" for any other.
+func ReasonOf(err error) Reason {
+	info, ok := Detail[*errdetails.ErrorInfo](err)
+	if !ok || info.GetDomain() != Domain {
+		return ""
+	}
+	return Reason(info.GetReason())
+}
+
+// Detail returns the first detail of type T.
+func Detail[T proto.Message](err error) (T, bool) {
+	var zero T
+	var withStatus interface{ GRPCStatus() *status.Status }
+	if !errors.As(err, &withStatus) {
+		return zero, false
+	}
+	for _, d := range withStatus.GRPCStatus().Details() {
+		if t, ok := d.(T); ok {
+			return t, true
+		}
+	}
+	return zero, false
+}
+
+// Message returns the status message without gRPC's "rpc error: code = …" prefix.
+func Message(err error) string {
+	var withStatus interface{ GRPCStatus() *status.Status }
+	if errors.As(err, &withStatus) {
+		return withStatus.GRPCStatus().Message()
+	}
+	return err.Error()
+}

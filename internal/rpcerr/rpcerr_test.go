@@ -1,0 +1,36 @@
+package rpcerr
+
+import (
+	"fmt"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+func TestReasonSurvivesWrapping(t *testing.T) {
+	err := fmt.Errorf("submitting: %w", New(Busy, "queue holds %d", 7))
+	if got := ReasonOf(err); got != Busy {
+		t.Fatalf("ReasonOf = %q, want %q", got, Busy)
+	}
+	if got := Message(err); got != "queue holds 7" {
+		t.Fatalf("Message = %q", got)
+	}
+}
+
+func TestForeignErrorsHaveNoReason(t *testing.T) {
+	for _, err := range []error{nil, fmt.Errorf("plain"), status.Error(codes.Internal, "bare")} {
+		if got := ReasonOf(err); got != "" {
+			t.Errorf("ReasonOf(%v) = %q, want none", err, got)
+		}
+	}
+}
+
+func TestEveryReasonHasACode(t *testing.T) {
+	for _, r := range []Reason{InvalidPipeline, InvalidRequest, ImageUnavailable, NotFound, AlreadyExists, Unauthenticated,
+		PermissionDenied, Fenced, NotLeader, Busy, StoreUnavailable, Internal} {
+		if c := status.Code(New(r, "x")); c == codes.Unknown || c == codes.OK {
+			t.Errorf("%s has code %v", r, c)
+		}
+	}
+}
