@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# `make demo` and `make demo-down`: the example application, from commit to test report, on this machine.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+slipway="$root/bin/slipway"
+app="${XDG_CACHE_HOME:-$HOME/.cache}/slipway/demo/hello-world-api"
+
+# The pipeline runs on a commit, so the example gets a repository of its own.
+commit_example() {
+  mkdir -p "$app"
+  (cd "$root/examples/hello-world-api" && git ls-files -co --exclude-standard -z . | tar --null -T - -cf -) |
+    (cd "$app" && find . -mindepth 1 -maxdepth 1 ! -name .git -exec rm -rf {} + && tar -xf -)
+  cd "$app"
+  [ -d .git ] || git init -q -b main
+  git add -A
+  git -c user.name=demo -c user.email=demo@localhost commit -qm "hello-world-api" 2>/dev/null || true
+}
+
+case "${1:-}" in
+up)
+  "$slipway" dev --detach --config "$root/deploy/dev/coordinator.yaml"
+  commit_example
+  echo "demo: running $app/.github/workflows/ci.yml at commit $(git rev-parse --short HEAD)"
+  "$slipway" run .github/workflows/ci.yml
+  echo
+  "$slipway" runs show "$("$slipway" runs ls -o json | jq -r '.[0].id // .runs[0].id')"
+  cat <<TXT
+
+demo: done. Slipway keeps running; next:
+  cd $app && $slipway run      # the same again; change a file first, the working tree is what runs
+  $slipway runs ls             # what ran
+  $slipway logs RUN            # its logs
+  $slipway artifacts ls RUN    # what it made
+  make demo-down               # stop it
+TXT
+  ;;
+down)
+  [ -x "$slipway" ] && "$slipway" dev --stop
+  "$root/scripts/registry.sh" stop
+  ;;
+*)
+  echo "usage: scripts/demo.sh up|down" >&2
+  exit 2
+  ;;
+esac
