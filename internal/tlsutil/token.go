@@ -30,17 +30,22 @@ func PinOf(ca *x509.Certificate) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-// NewToken makes a token with the prefix; pin may be "".
+// NewToken makes a random token with the prefix; pin may be "".
 func NewToken(prefix, pin string) (string, error) {
-	secret := make([]byte, 32)
-	if _, err := rand.Read(secret); err != nil {
+	var secret [32]byte
+	if _, err := rand.Read(secret[:]); err != nil {
 		return "", fmt.Errorf("making a token: %w", err)
 	}
-	token := prefix + "_" + base64.RawURLEncoding.EncodeToString(secret)
+	return FormatToken(prefix, secret, pin), nil
+}
+
+// FormatToken writes a token with a secret of the caller's.
+func FormatToken(prefix string, secret [32]byte, pin string) string {
+	token := prefix + "_" + base64.RawURLEncoding.EncodeToString(secret[:])
 	if pin != "" {
 		token += "_" + pin
 	}
-	return token, nil
+	return token
 }
 
 // TokenPin returns the CA pin in a user or join token; ok is false if the token is not of that form.
