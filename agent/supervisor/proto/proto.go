@@ -1,0 +1,106 @@
+// Package proto is the language between the agent and the supervisor, PID 1 of a job's container.
+//
+// The supervisor dials; both sides then exchange frames (see Conn):
+//
+//	supervisor            agent
+//	   │ ── hello ────────► │   versions it speaks, the steps it knows
+//	   │ ◄─────── welcome ─ │   the version to speak; the pod's base environment, once
+//	   │ ◄───────── start ─ │   a step, with two descriptors: output and exit record
+//	   │ ── started ──────► │   or ended at once, if the command can't be executed
+//	   │ ◄────────── stop ─ │
+//	   │ ── ended ────────► │   whenever a step ends
+//
+// Start and Stop are idempotent by step id, so after a lost connection the agent simply asks again. The supervisor
+// shares a container with untrusted steps, so the agent bounds and checks whatever it reads from it.
+package proto
+
+import "time"
+
+// Versions of the protocol that this build speaks. An agent meets supervisors that an older agent started.
+const (
+	MinVersion = 1
+	MaxVersion = 1
+)
+
+// Paths inside a job's container.
+const (
+	// Binary is where the supervisor is mounted.
+	Binary = "/.slipway/supervisor"
+	// SocketDir is the mounted directory in which the agent's socket appears.
+	SocketDir = "/.slipway/run"
+	// SocketName is the socket's name in that directory.
+	SocketName = "agent.sock"
+)
+
+// Type says what a Message is.
+type Type string
+
+// The types of messages; see the package's picture.
+const (
+	TypeHello   Type = "hello"
+	TypeWelcome Type = "welcome"
+	TypeStart   Type = "start"
+	TypeStarted Type = "started"
+	TypeStop    Type = "stop"
+	TypeEnded   Type = "ended"
+)
+
+// Message is one frame's content. Exactly the field that belongs to its Type is set.
+type Message struct {
+	Type    Type     `json:"type"`
+	Hello   *Hello   `json:"hello,omitempty"`
+	Welcome *Welcome `json:"welcome,omitempty"`
+	Start   *Step    `json:"start,omitempty"`
+	Started *Started `json:"started,omitempty"`
+	Stop    *Stop    `json:"stop,omitempty"`
+	Ended   *Record  `json:"ended,omitempty"`
+}
+
+// Hello is the supervisor's first word on every connection.
+type Hello struct {
+	MinVersion int `json:"min_version"`
+	MaxVersion int `json:"max_version"`
+	// Running is the id of the step that runs now, or empty.
+	Running string `json:"running,omitempty"`
+	// Configured is whether a base was received before.
+	Configured bool `json:"configured,omitempty"`
+}
+
+// Welcome answers Hello.
+type Welcome struct {
+	Version int `json:"version"`
+	// Base is kept in the supervisor's memory only, from the first Welcome that has one: it may hold secrets.
+	Base *Base `json:"base,omitempty"`
+}
+
+// Base is what all steps of a pod have in common.
+type Base struct {
+	// Env entries are KEY=value; a step's own come over them.
+	Env []string `json:"env,omitempty"`
+	// User as in an image's USER: name or uid, optionally with ":group".
+	User string `json:"user,omitempty"`
+	// Dir is the working directory of steps that name none.
+	Dir string `json:"dir,omitempty"`
+}
+
+// Step is a process to start. Two descriptors travel with it: the output file and the exit record's file.
+type Step struct {
+	ID      string        `json:"id"`
+	Argv    []string      `json:"argv"`
+	Env     []string      `json:"env,omitempty"`
+	Dir     string        `json:"dir,omitempty"`
+	User    string        `json:"user,omitempty"`
+	Timeout time.Duration `json:"timeout,omitempty"`
+	Grace   time.Duration `json:"grace,omitempty"`
+}
+
+// Started says that a step's process runs, or ran: a step is started at most once.
+type Started struct {
+	ID string `json:"id"`
+}
+
+// Stop asks to end a step: TERM now, KILL after the grace.
+type Stop struct {
+	ID    string        `json:"id"`
+	Grace time.Duration `json:"grace"`
+}

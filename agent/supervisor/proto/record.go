@@ -1,0 +1,47 @@
+package proto
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"time"
+)
+
+// Record says how a step ended. The supervisor writes it to a file that the agent opened, in a directory that no
+// container sees, so that it outlives agent and container.
+type Record struct {
+	ID       string        `json:"id"`
+	Code     int           `json:"code"`
+	Signal   int           `json:"signal,omitempty"`
+	TimedOut bool          `json:"timed_out,omitempty"`
+	Message  string        `json:"message,omitempty"`
+	Duration time.Duration `json:"duration"`
+}
+
+// ErrNoRecord: the record is not there yet, or was not written to its end.
+var ErrNoRecord = errors.New("proto: no complete exit record")
+
+// EncodeRecord returns a record's bytes: one line of JSON, one line with its CRC-32 (IEEE). Written by a single write
+// and checked when read, so it is either whole or absent, without a rename in a directory that the writer would need.
+func EncodeRecord(r Record) ([]byte, error) {
+	body, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("encoding exit record of step %s: %w", r.ID, err)
+	}
+	return fmt.Appendf(body, "\n%08x\n", crc32.ChecksumIEEE(body)), nil
+}
+
+// DecodeRecord reads what EncodeRecord wrote; ErrNoRecord if it is empty, cut or damaged.
+func DecodeRecord(data []byte) (Record, error) {
+	body, rest, ok := bytes.Cut(data, []byte("\n"))
+	if !ok || string(rest) != fmt.Sprintf("%08x\n", crc32.ChecksumIEEE(body)) {
+		return Record{}, ErrNoRecord
+	}
+	var r Record
+	if err := json.Unmarshal(body, &r); err != nil {
+		return Record{}, fmt.Errorf("%w: %w", ErrNoRecord, err)
+	}
+	return r, nil
+}

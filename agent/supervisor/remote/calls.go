@@ -1,0 +1,63 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	"github.com/slipway-ci/slipway/agent/supervisor/proto"
+)
+
+// Ready waits until the supervisor is connected and has the pod's base.
+func (s *Supervisor) Ready(ctx context.Context) error {
+	return s.wait(ctx, func() (bool, error) { return s.conn != nil && s.ready, nil })
+}
+
+// Start has the supervisor start a step and returns once its process runs or has ended. Idempotent by the step's id: the
+// request is repeated over a new connection until an answer comes. It returns early only for ctx or Close. The files stay the
+// caller's.
+func (s *Supervisor) Start(ctx context.Context, step *proto.Step, output, record *os.File) error {
+	return s.ask(ctx, step.ID, func(known bool, _ *proto.Record) bool { return known },
+		&proto.Message{Type: proto.TypeStart, Start: step}, output, record)
+}
+
+// Known is whether the supervisor has named the step: it runs, or ended while this agent was connected.
+func (s *Supervisor) Known(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.steps[id]
+	return ok
+}
+
+// Stop asks to end a step and returns once it has ended.
+func (s *Supervisor) Stop(ctx context.Context, id string, grace time.Duration) error {
+	return s.ask(ctx, id, func(_ bool, r *proto.Record) bool { return r != nil },
+		&proto.Message{Type: proto.TypeStop, Stop: &proto.Stop{ID: id, Grace: grace}})
+}
+
+// ask sends m on every connection that comes until the step's state satisfies done.
+func (s *Supervisor) ask(ctx context.Context, id string, done func(known bool, r *proto.Record) bool,
+	m *proto.Message, files ...*os.File,
+) error {
+	var sentOn *proto.Conn
+	return s.wait(ctx, func() (bool, error) {
+		r, known := s.steps[id]
+		if done(known, r) {
+			return true, nil
+		}
+		if c := s.conn; c != nil && c != sentOn {
+			sentOn = c
+			// Sending with mu held is safe: it can block only until the supervisor reads, and that never waits for
+			// us. An error means that the connection is broken, and release will wake us for the next one.
+			err := c.Send(m, files...)
+			if errors.Is(err, proto.ErrTooLarge) {
+				return false, err
+			}
+			if err != nil {
+				_ = c.Close()
+			}
+		}
+		return false, nil
+	})
+}
