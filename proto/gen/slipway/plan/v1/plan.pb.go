@@ -629,9 +629,11 @@ type Strategy struct {
 	// Legs of a static matrix in GitHub's order, each a JSON object with key order kept. Empty: see dynamic, or no matrix.
 	Legs []string `protobuf:"bytes,1,rep,name=legs,proto3" json:"legs,omitempty"`
 	// Expression that yields the matrix object once `needs` are known.
-	Matrix        *Value `protobuf:"bytes,2,opt,name=matrix,proto3" json:"matrix,omitempty"`
-	FailFast      *Value `protobuf:"bytes,3,opt,name=fail_fast,json=failFast,proto3" json:"fail_fast,omitempty"`
-	MaxParallel   *Value `protobuf:"bytes,4,opt,name=max_parallel,json=maxParallel,proto3" json:"max_parallel,omitempty"`
+	Matrix      *Value `protobuf:"bytes,2,opt,name=matrix,proto3" json:"matrix,omitempty"`
+	FailFast    *Value `protobuf:"bytes,3,opt,name=fail_fast,json=failFast,proto3" json:"fail_fast,omitempty"`
+	MaxParallel *Value `protobuf:"bytes,4,opt,name=max_parallel,json=maxParallel,proto3" json:"max_parallel,omitempty"`
+	// What tells each of legs apart in a job's name, e.g. "20, linux": the values of its axes.
+	LegLabels     []string `protobuf:"bytes,5,rep,name=leg_labels,json=legLabels,proto3" json:"leg_labels,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -690,6 +692,13 @@ func (x *Strategy) GetFailFast() *Value {
 func (x *Strategy) GetMaxParallel() *Value {
 	if x != nil {
 		return x.MaxParallel
+	}
+	return nil
+}
+
+func (x *Strategy) GetLegLabels() []string {
+	if x != nil {
+		return x.LegLabels
 	}
 	return nil
 }
@@ -1393,12 +1402,14 @@ const file_slipway_plan_v1_plan_proto_rawDesc = "" +
 	"\x06egress\x18\x12 \x01(\tR\x06egress\x12>\n" +
 	"\vconcurrency\x18\x13 \x01(\v2\x1c.slipway.plan.v1.ConcurrencyR\vconcurrency\x125\n" +
 	"\bposition\x18\x14 \x01(\v2\x19.slipway.plan.v1.PositionR\bposition\x12,\n" +
-	"\x05retry\x18\x15 \x01(\v2\x16.slipway.plan.v1.RetryR\x05retry\"\xbe\x01\n" +
+	"\x05retry\x18\x15 \x01(\v2\x16.slipway.plan.v1.RetryR\x05retry\"\xdd\x01\n" +
 	"\bStrategy\x12\x12\n" +
 	"\x04legs\x18\x01 \x03(\tR\x04legs\x12.\n" +
 	"\x06matrix\x18\x02 \x01(\v2\x16.slipway.plan.v1.ValueR\x06matrix\x123\n" +
 	"\tfail_fast\x18\x03 \x01(\v2\x16.slipway.plan.v1.ValueR\bfailFast\x129\n" +
-	"\fmax_parallel\x18\x04 \x01(\v2\x16.slipway.plan.v1.ValueR\vmaxParallel\"\x81\x01\n" +
+	"\fmax_parallel\x18\x04 \x01(\v2\x16.slipway.plan.v1.ValueR\vmaxParallel\x12\x1d\n" +
+	"\n" +
+	"leg_labels\x18\x05 \x03(\tR\tlegLabels\"\x81\x01\n" +
 	"\vConcurrency\x12,\n" +
 	"\x05group\x18\x01 \x01(\v2\x16.slipway.plan.v1.ValueR\x05group\x12D\n" +
 	"\x12cancel_in_progress\x18\x02 \x01(\v2\x16.slipway.plan.v1.ValueR\x10cancelInProgress\"}\n" +
