@@ -1,0 +1,11 @@
+package logs
+
+// InMemory returns how many attempts the store holds in memory.
+func (s *Store) InMemory() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.attempts)
+}
+
+// Keep sets how many attempts may be in memory.
+func (s *Store) Keep(n int) { s.keep = n }
