@@ -241,7 +241,9 @@ type Plan struct {
 	// Image names as the file says them → reference by digest; filled by the coordinator at submit.
 	Images map[string]string `protobuf:"bytes,10,rep,name=images,proto3" json:"images,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// `uses:` that an alias took, for `slipway plan`.
-	Aliases       []*Alias `protobuf:"bytes,11,rep,name=aliases,proto3" json:"aliases,omitempty"`
+	Aliases []*Alias `protobuf:"bytes,11,rep,name=aliases,proto3" json:"aliases,omitempty"`
+	// `on.workflow_dispatch.inputs`, in file order.
+	Inputs        []*Input `protobuf:"bytes,12,rep,name=inputs,proto3" json:"inputs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -353,6 +355,109 @@ func (x *Plan) GetAliases() []*Alias {
 	return nil
 }
 
+func (x *Plan) GetInputs() []*Input {
+	if x != nil {
+		return x.Inputs
+	}
+	return nil
+}
+
+// Input is one input that a person may give when starting the workflow by hand.
+type Input struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// string, boolean, number, choice or environment.
+	Type     string `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	Required bool   `protobuf:"varint,3,opt,name=required,proto3" json:"required,omitempty"`
+	// As text; has_default tells "" from none.
+	Default    string `protobuf:"bytes,4,opt,name=default,proto3" json:"default,omitempty"`
+	HasDefault bool   `protobuf:"varint,5,opt,name=has_default,json=hasDefault,proto3" json:"has_default,omitempty"`
+	// Of a choice.
+	Options       []string `protobuf:"bytes,6,rep,name=options,proto3" json:"options,omitempty"`
+	Description   string   `protobuf:"bytes,7,opt,name=description,proto3" json:"description,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Input) Reset() {
+	*x = Input{}
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Input) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Input) ProtoMessage() {}
+
+func (x *Input) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Input.ProtoReflect.Descriptor instead.
+func (*Input) Descriptor() ([]byte, []int) {
+	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Input) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Input) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *Input) GetRequired() bool {
+	if x != nil {
+		return x.Required
+	}
+	return false
+}
+
+func (x *Input) GetDefault() string {
+	if x != nil {
+		return x.Default
+	}
+	return ""
+}
+
+func (x *Input) GetHasDefault() bool {
+	if x != nil {
+		return x.HasDefault
+	}
+	return false
+}
+
+func (x *Input) GetOptions() []string {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+func (x *Input) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
 // Alias says that a well-known action runs as a native step, and which of its inputs are ignored.
 type Alias struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -365,7 +470,7 @@ type Alias struct {
 
 func (x *Alias) Reset() {
 	*x = Alias{}
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[4]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -377,7 +482,7 @@ func (x *Alias) String() string {
 func (*Alias) ProtoMessage() {}
 
 func (x *Alias) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[4]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -390,7 +495,7 @@ func (x *Alias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alias.ProtoReflect.Descriptor instead.
 func (*Alias) Descriptor() ([]byte, []int) {
-	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{4}
+	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Alias) GetUses() string {
@@ -449,7 +554,7 @@ type Job struct {
 
 func (x *Job) Reset() {
 	*x = Job{}
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[5]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -461,7 +566,7 @@ func (x *Job) String() string {
 func (*Job) ProtoMessage() {}
 
 func (x *Job) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[5]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -474,7 +579,7 @@ func (x *Job) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Job.ProtoReflect.Descriptor instead.
 func (*Job) Descriptor() ([]byte, []int) {
-	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{5}
+	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Job) GetId() string {
@@ -640,7 +745,7 @@ type Strategy struct {
 
 func (x *Strategy) Reset() {
 	*x = Strategy{}
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[6]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -652,7 +757,7 @@ func (x *Strategy) String() string {
 func (*Strategy) ProtoMessage() {}
 
 func (x *Strategy) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[6]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -665,7 +770,7 @@ func (x *Strategy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Strategy.ProtoReflect.Descriptor instead.
 func (*Strategy) Descriptor() ([]byte, []int) {
-	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{6}
+	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Strategy) GetLegs() []string {
@@ -713,7 +818,7 @@ type Concurrency struct {
 
 func (x *Concurrency) Reset() {
 	*x = Concurrency{}
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[7]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -725,7 +830,7 @@ func (x *Concurrency) String() string {
 func (*Concurrency) ProtoMessage() {}
 
 func (x *Concurrency) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[7]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -738,7 +843,7 @@ func (x *Concurrency) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Concurrency.ProtoReflect.Descriptor instead.
 func (*Concurrency) Descriptor() ([]byte, []int) {
-	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{7}
+	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Concurrency) GetGroup() *Value {
@@ -765,7 +870,7 @@ type Defaults struct {
 
 func (x *Defaults) Reset() {
 	*x = Defaults{}
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[8]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -777,7 +882,7 @@ func (x *Defaults) String() string {
 func (*Defaults) ProtoMessage() {}
 
 func (x *Defaults) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[8]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -790,7 +895,7 @@ func (x *Defaults) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Defaults.ProtoReflect.Descriptor instead.
 func (*Defaults) Descriptor() ([]byte, []int) {
-	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{8}
+	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Defaults) GetShell() *Value {
@@ -822,7 +927,7 @@ type Container struct {
 
 func (x *Container) Reset() {
 	*x = Container{}
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[9]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -834,7 +939,7 @@ func (x *Container) String() string {
 func (*Container) ProtoMessage() {}
 
 func (x *Container) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[9]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -847,7 +952,7 @@ func (x *Container) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Container.ProtoReflect.Descriptor instead.
 func (*Container) Descriptor() ([]byte, []int) {
-	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{9}
+	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Container) GetImage() *Value {
@@ -909,7 +1014,7 @@ type Service struct {
 
 func (x *Service) Reset() {
 	*x = Service{}
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[10]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -921,7 +1026,7 @@ func (x *Service) String() string {
 func (*Service) ProtoMessage() {}
 
 func (x *Service) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[10]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -934,7 +1039,7 @@ func (x *Service) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Service.ProtoReflect.Descriptor instead.
 func (*Service) Descriptor() ([]byte, []int) {
-	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{10}
+	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Service) GetName() string {
@@ -964,7 +1069,7 @@ type Resources struct {
 
 func (x *Resources) Reset() {
 	*x = Resources{}
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[11]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -976,7 +1081,7 @@ func (x *Resources) String() string {
 func (*Resources) ProtoMessage() {}
 
 func (x *Resources) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[11]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -989,7 +1094,7 @@ func (x *Resources) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resources.ProtoReflect.Descriptor instead.
 func (*Resources) Descriptor() ([]byte, []int) {
-	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{11}
+	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Resources) GetCpuMilli() int64 {
@@ -1025,7 +1130,7 @@ type Retry struct {
 
 func (x *Retry) Reset() {
 	*x = Retry{}
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[12]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1037,7 +1142,7 @@ func (x *Retry) String() string {
 func (*Retry) ProtoMessage() {}
 
 func (x *Retry) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[12]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1050,7 +1155,7 @@ func (x *Retry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Retry.ProtoReflect.Descriptor instead.
 func (*Retry) Descriptor() ([]byte, []int) {
-	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{12}
+	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Retry) GetAttempts() uint32 {
@@ -1098,7 +1203,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[13]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1110,7 +1215,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[13]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1123,7 +1228,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{13}
+	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Step) GetId() string {
@@ -1240,7 +1345,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[14]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1252,7 +1357,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[14]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1265,7 +1370,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{14}
+	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Run) GetScript() *Value {
@@ -1295,7 +1400,7 @@ type Native struct {
 
 func (x *Native) Reset() {
 	*x = Native{}
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[15]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1307,7 +1412,7 @@ func (x *Native) String() string {
 func (*Native) ProtoMessage() {}
 
 func (x *Native) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[15]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1320,7 +1425,7 @@ func (x *Native) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Native.ProtoReflect.Descriptor instead.
 func (*Native) Descriptor() ([]byte, []int) {
-	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{15}
+	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Native) GetName() string {
@@ -1359,7 +1464,7 @@ const file_slipway_plan_v1_plan_proto_rawDesc = "" +
 	"\x04kind\"I\n" +
 	"\x05Entry\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12,\n" +
-	"\x05value\x18\x02 \x01(\v2\x16.slipway.plan.v1.ValueR\x05value\"\x84\x04\n" +
+	"\x05value\x18\x02 \x01(\v2\x16.slipway.plan.v1.ValueR\x05value\"\xb4\x04\n" +
 	"\x04Plan\x12\x16\n" +
 	"\x06schema\x18\x01 \x01(\rR\x06schema\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x12\n" +
@@ -1372,10 +1477,20 @@ const file_slipway_plan_v1_plan_proto_rawDesc = "" +
 	"\x06events\x18\t \x03(\tR\x06events\x129\n" +
 	"\x06images\x18\n" +
 	" \x03(\v2!.slipway.plan.v1.Plan.ImagesEntryR\x06images\x120\n" +
-	"\aaliases\x18\v \x03(\v2\x16.slipway.plan.v1.AliasR\aaliases\x1a9\n" +
+	"\aaliases\x18\v \x03(\v2\x16.slipway.plan.v1.AliasR\aaliases\x12.\n" +
+	"\x06inputs\x18\f \x03(\v2\x16.slipway.plan.v1.InputR\x06inputs\x1a9\n" +
 	"\vImagesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"Z\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc2\x01\n" +
+	"\x05Input\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\x12\x1a\n" +
+	"\brequired\x18\x03 \x01(\bR\brequired\x12\x18\n" +
+	"\adefault\x18\x04 \x01(\tR\adefault\x12\x1f\n" +
+	"\vhas_default\x18\x05 \x01(\bR\n" +
+	"hasDefault\x12\x18\n" +
+	"\aoptions\x18\x06 \x03(\tR\aoptions\x12 \n" +
+	"\vdescription\x18\a \x01(\tR\vdescription\"Z\n" +
 	"\x05Alias\x12\x12\n" +
 	"\x04uses\x18\x01 \x01(\tR\x04uses\x12\x16\n" +
 	"\x06native\x18\x02 \x01(\tR\x06native\x12%\n" +
@@ -1471,85 +1586,87 @@ func file_slipway_plan_v1_plan_proto_rawDescGZIP() []byte {
 	return file_slipway_plan_v1_plan_proto_rawDescData
 }
 
-var file_slipway_plan_v1_plan_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_slipway_plan_v1_plan_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_slipway_plan_v1_plan_proto_goTypes = []any{
 	(*Position)(nil),    // 0: slipway.plan.v1.Position
 	(*Value)(nil),       // 1: slipway.plan.v1.Value
 	(*Entry)(nil),       // 2: slipway.plan.v1.Entry
 	(*Plan)(nil),        // 3: slipway.plan.v1.Plan
-	(*Alias)(nil),       // 4: slipway.plan.v1.Alias
-	(*Job)(nil),         // 5: slipway.plan.v1.Job
-	(*Strategy)(nil),    // 6: slipway.plan.v1.Strategy
-	(*Concurrency)(nil), // 7: slipway.plan.v1.Concurrency
-	(*Defaults)(nil),    // 8: slipway.plan.v1.Defaults
-	(*Container)(nil),   // 9: slipway.plan.v1.Container
-	(*Service)(nil),     // 10: slipway.plan.v1.Service
-	(*Resources)(nil),   // 11: slipway.plan.v1.Resources
-	(*Retry)(nil),       // 12: slipway.plan.v1.Retry
-	(*Step)(nil),        // 13: slipway.plan.v1.Step
-	(*Run)(nil),         // 14: slipway.plan.v1.Run
-	(*Native)(nil),      // 15: slipway.plan.v1.Native
-	nil,                 // 16: slipway.plan.v1.Plan.ImagesEntry
+	(*Input)(nil),       // 4: slipway.plan.v1.Input
+	(*Alias)(nil),       // 5: slipway.plan.v1.Alias
+	(*Job)(nil),         // 6: slipway.plan.v1.Job
+	(*Strategy)(nil),    // 7: slipway.plan.v1.Strategy
+	(*Concurrency)(nil), // 8: slipway.plan.v1.Concurrency
+	(*Defaults)(nil),    // 9: slipway.plan.v1.Defaults
+	(*Container)(nil),   // 10: slipway.plan.v1.Container
+	(*Service)(nil),     // 11: slipway.plan.v1.Service
+	(*Resources)(nil),   // 12: slipway.plan.v1.Resources
+	(*Retry)(nil),       // 13: slipway.plan.v1.Retry
+	(*Step)(nil),        // 14: slipway.plan.v1.Step
+	(*Run)(nil),         // 15: slipway.plan.v1.Run
+	(*Native)(nil),      // 16: slipway.plan.v1.Native
+	nil,                 // 17: slipway.plan.v1.Plan.ImagesEntry
 }
 var file_slipway_plan_v1_plan_proto_depIdxs = []int32{
 	0,  // 0: slipway.plan.v1.Value.position:type_name -> slipway.plan.v1.Position
 	1,  // 1: slipway.plan.v1.Entry.value:type_name -> slipway.plan.v1.Value
 	1,  // 2: slipway.plan.v1.Plan.run_name:type_name -> slipway.plan.v1.Value
 	2,  // 3: slipway.plan.v1.Plan.env:type_name -> slipway.plan.v1.Entry
-	5,  // 4: slipway.plan.v1.Plan.jobs:type_name -> slipway.plan.v1.Job
-	7,  // 5: slipway.plan.v1.Plan.concurrency:type_name -> slipway.plan.v1.Concurrency
-	8,  // 6: slipway.plan.v1.Plan.defaults:type_name -> slipway.plan.v1.Defaults
-	16, // 7: slipway.plan.v1.Plan.images:type_name -> slipway.plan.v1.Plan.ImagesEntry
-	4,  // 8: slipway.plan.v1.Plan.aliases:type_name -> slipway.plan.v1.Alias
-	1,  // 9: slipway.plan.v1.Job.name:type_name -> slipway.plan.v1.Value
-	0,  // 10: slipway.plan.v1.Job.condition_position:type_name -> slipway.plan.v1.Position
-	6,  // 11: slipway.plan.v1.Job.strategy:type_name -> slipway.plan.v1.Strategy
-	1,  // 12: slipway.plan.v1.Job.runs_on:type_name -> slipway.plan.v1.Value
-	1,  // 13: slipway.plan.v1.Job.pool:type_name -> slipway.plan.v1.Value
-	9,  // 14: slipway.plan.v1.Job.container:type_name -> slipway.plan.v1.Container
-	10, // 15: slipway.plan.v1.Job.services:type_name -> slipway.plan.v1.Service
-	2,  // 16: slipway.plan.v1.Job.env:type_name -> slipway.plan.v1.Entry
-	2,  // 17: slipway.plan.v1.Job.outputs:type_name -> slipway.plan.v1.Entry
-	8,  // 18: slipway.plan.v1.Job.defaults:type_name -> slipway.plan.v1.Defaults
-	1,  // 19: slipway.plan.v1.Job.timeout_minutes:type_name -> slipway.plan.v1.Value
-	1,  // 20: slipway.plan.v1.Job.continue_on_error:type_name -> slipway.plan.v1.Value
-	13, // 21: slipway.plan.v1.Job.steps:type_name -> slipway.plan.v1.Step
-	11, // 22: slipway.plan.v1.Job.resources:type_name -> slipway.plan.v1.Resources
-	7,  // 23: slipway.plan.v1.Job.concurrency:type_name -> slipway.plan.v1.Concurrency
-	0,  // 24: slipway.plan.v1.Job.position:type_name -> slipway.plan.v1.Position
-	12, // 25: slipway.plan.v1.Job.retry:type_name -> slipway.plan.v1.Retry
-	1,  // 26: slipway.plan.v1.Strategy.matrix:type_name -> slipway.plan.v1.Value
-	1,  // 27: slipway.plan.v1.Strategy.fail_fast:type_name -> slipway.plan.v1.Value
-	1,  // 28: slipway.plan.v1.Strategy.max_parallel:type_name -> slipway.plan.v1.Value
-	1,  // 29: slipway.plan.v1.Concurrency.group:type_name -> slipway.plan.v1.Value
-	1,  // 30: slipway.plan.v1.Concurrency.cancel_in_progress:type_name -> slipway.plan.v1.Value
-	1,  // 31: slipway.plan.v1.Defaults.shell:type_name -> slipway.plan.v1.Value
-	1,  // 32: slipway.plan.v1.Defaults.working_directory:type_name -> slipway.plan.v1.Value
-	1,  // 33: slipway.plan.v1.Container.image:type_name -> slipway.plan.v1.Value
-	2,  // 34: slipway.plan.v1.Container.env:type_name -> slipway.plan.v1.Entry
-	1,  // 35: slipway.plan.v1.Container.volumes:type_name -> slipway.plan.v1.Value
-	1,  // 36: slipway.plan.v1.Container.ports:type_name -> slipway.plan.v1.Value
-	1,  // 37: slipway.plan.v1.Container.options:type_name -> slipway.plan.v1.Value
-	1,  // 38: slipway.plan.v1.Container.username:type_name -> slipway.plan.v1.Value
-	1,  // 39: slipway.plan.v1.Container.password:type_name -> slipway.plan.v1.Value
-	9,  // 40: slipway.plan.v1.Service.container:type_name -> slipway.plan.v1.Container
-	1,  // 41: slipway.plan.v1.Step.name:type_name -> slipway.plan.v1.Value
-	0,  // 42: slipway.plan.v1.Step.condition_position:type_name -> slipway.plan.v1.Position
-	14, // 43: slipway.plan.v1.Step.run:type_name -> slipway.plan.v1.Run
-	15, // 44: slipway.plan.v1.Step.native:type_name -> slipway.plan.v1.Native
-	2,  // 45: slipway.plan.v1.Step.env:type_name -> slipway.plan.v1.Entry
-	1,  // 46: slipway.plan.v1.Step.continue_on_error:type_name -> slipway.plan.v1.Value
-	1,  // 47: slipway.plan.v1.Step.timeout_minutes:type_name -> slipway.plan.v1.Value
-	1,  // 48: slipway.plan.v1.Step.working_directory:type_name -> slipway.plan.v1.Value
-	0,  // 49: slipway.plan.v1.Step.position:type_name -> slipway.plan.v1.Position
-	1,  // 50: slipway.plan.v1.Run.script:type_name -> slipway.plan.v1.Value
-	1,  // 51: slipway.plan.v1.Run.shell:type_name -> slipway.plan.v1.Value
-	2,  // 52: slipway.plan.v1.Native.with:type_name -> slipway.plan.v1.Entry
-	53, // [53:53] is the sub-list for method output_type
-	53, // [53:53] is the sub-list for method input_type
-	53, // [53:53] is the sub-list for extension type_name
-	53, // [53:53] is the sub-list for extension extendee
-	0,  // [0:53] is the sub-list for field type_name
+	6,  // 4: slipway.plan.v1.Plan.jobs:type_name -> slipway.plan.v1.Job
+	8,  // 5: slipway.plan.v1.Plan.concurrency:type_name -> slipway.plan.v1.Concurrency
+	9,  // 6: slipway.plan.v1.Plan.defaults:type_name -> slipway.plan.v1.Defaults
+	17, // 7: slipway.plan.v1.Plan.images:type_name -> slipway.plan.v1.Plan.ImagesEntry
+	5,  // 8: slipway.plan.v1.Plan.aliases:type_name -> slipway.plan.v1.Alias
+	4,  // 9: slipway.plan.v1.Plan.inputs:type_name -> slipway.plan.v1.Input
+	1,  // 10: slipway.plan.v1.Job.name:type_name -> slipway.plan.v1.Value
+	0,  // 11: slipway.plan.v1.Job.condition_position:type_name -> slipway.plan.v1.Position
+	7,  // 12: slipway.plan.v1.Job.strategy:type_name -> slipway.plan.v1.Strategy
+	1,  // 13: slipway.plan.v1.Job.runs_on:type_name -> slipway.plan.v1.Value
+	1,  // 14: slipway.plan.v1.Job.pool:type_name -> slipway.plan.v1.Value
+	10, // 15: slipway.plan.v1.Job.container:type_name -> slipway.plan.v1.Container
+	11, // 16: slipway.plan.v1.Job.services:type_name -> slipway.plan.v1.Service
+	2,  // 17: slipway.plan.v1.Job.env:type_name -> slipway.plan.v1.Entry
+	2,  // 18: slipway.plan.v1.Job.outputs:type_name -> slipway.plan.v1.Entry
+	9,  // 19: slipway.plan.v1.Job.defaults:type_name -> slipway.plan.v1.Defaults
+	1,  // 20: slipway.plan.v1.Job.timeout_minutes:type_name -> slipway.plan.v1.Value
+	1,  // 21: slipway.plan.v1.Job.continue_on_error:type_name -> slipway.plan.v1.Value
+	14, // 22: slipway.plan.v1.Job.steps:type_name -> slipway.plan.v1.Step
+	12, // 23: slipway.plan.v1.Job.resources:type_name -> slipway.plan.v1.Resources
+	8,  // 24: slipway.plan.v1.Job.concurrency:type_name -> slipway.plan.v1.Concurrency
+	0,  // 25: slipway.plan.v1.Job.position:type_name -> slipway.plan.v1.Position
+	13, // 26: slipway.plan.v1.Job.retry:type_name -> slipway.plan.v1.Retry
+	1,  // 27: slipway.plan.v1.Strategy.matrix:type_name -> slipway.plan.v1.Value
+	1,  // 28: slipway.plan.v1.Strategy.fail_fast:type_name -> slipway.plan.v1.Value
+	1,  // 29: slipway.plan.v1.Strategy.max_parallel:type_name -> slipway.plan.v1.Value
+	1,  // 30: slipway.plan.v1.Concurrency.group:type_name -> slipway.plan.v1.Value
+	1,  // 31: slipway.plan.v1.Concurrency.cancel_in_progress:type_name -> slipway.plan.v1.Value
+	1,  // 32: slipway.plan.v1.Defaults.shell:type_name -> slipway.plan.v1.Value
+	1,  // 33: slipway.plan.v1.Defaults.working_directory:type_name -> slipway.plan.v1.Value
+	1,  // 34: slipway.plan.v1.Container.image:type_name -> slipway.plan.v1.Value
+	2,  // 35: slipway.plan.v1.Container.env:type_name -> slipway.plan.v1.Entry
+	1,  // 36: slipway.plan.v1.Container.volumes:type_name -> slipway.plan.v1.Value
+	1,  // 37: slipway.plan.v1.Container.ports:type_name -> slipway.plan.v1.Value
+	1,  // 38: slipway.plan.v1.Container.options:type_name -> slipway.plan.v1.Value
+	1,  // 39: slipway.plan.v1.Container.username:type_name -> slipway.plan.v1.Value
+	1,  // 40: slipway.plan.v1.Container.password:type_name -> slipway.plan.v1.Value
+	10, // 41: slipway.plan.v1.Service.container:type_name -> slipway.plan.v1.Container
+	1,  // 42: slipway.plan.v1.Step.name:type_name -> slipway.plan.v1.Value
+	0,  // 43: slipway.plan.v1.Step.condition_position:type_name -> slipway.plan.v1.Position
+	15, // 44: slipway.plan.v1.Step.run:type_name -> slipway.plan.v1.Run
+	16, // 45: slipway.plan.v1.Step.native:type_name -> slipway.plan.v1.Native
+	2,  // 46: slipway.plan.v1.Step.env:type_name -> slipway.plan.v1.Entry
+	1,  // 47: slipway.plan.v1.Step.continue_on_error:type_name -> slipway.plan.v1.Value
+	1,  // 48: slipway.plan.v1.Step.timeout_minutes:type_name -> slipway.plan.v1.Value
+	1,  // 49: slipway.plan.v1.Step.working_directory:type_name -> slipway.plan.v1.Value
+	0,  // 50: slipway.plan.v1.Step.position:type_name -> slipway.plan.v1.Position
+	1,  // 51: slipway.plan.v1.Run.script:type_name -> slipway.plan.v1.Value
+	1,  // 52: slipway.plan.v1.Run.shell:type_name -> slipway.plan.v1.Value
+	2,  // 53: slipway.plan.v1.Native.with:type_name -> slipway.plan.v1.Entry
+	54, // [54:54] is the sub-list for method output_type
+	54, // [54:54] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_slipway_plan_v1_plan_proto_init() }
@@ -1561,7 +1678,7 @@ func file_slipway_plan_v1_plan_proto_init() {
 		(*Value_Literal)(nil),
 		(*Value_Expr)(nil),
 	}
-	file_slipway_plan_v1_plan_proto_msgTypes[13].OneofWrappers = []any{
+	file_slipway_plan_v1_plan_proto_msgTypes[14].OneofWrappers = []any{
 		(*Step_Run)(nil),
 		(*Step_Native)(nil),
 	}
@@ -1571,7 +1688,7 @@ func file_slipway_plan_v1_plan_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_plan_v1_plan_proto_rawDesc), len(file_slipway_plan_v1_plan_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
