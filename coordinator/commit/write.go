@@ -1,0 +1,139 @@
+package commit
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/slipway-ci/slipway/coordinator/store"
+)
+
+// The pause before a proposal is repeated grows from first to last.
+const (
+	firstPause = 20 * time.Millisecond
+	lastPause  = 2 * time.Second
+)
+
+// write proposes a batch until its outcome is definite.
+func (c *Committer) write(batch []*Transition) []Outcome {
+	txn := store.Txn{Fence: c.c.Fence}
+	for _, t := range batch {
+		txn.Branches = append(txn.Branches, store.Branch{Compares: t.Compares, Ops: t.Ops})
+	}
+	unknown := false
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		res, err := c.propose(txn)
+		switch {
+		case err == nil && res.Fenced:
+			c.fence()
+			return all(batch, ErrStopped)
+		case err == nil:
+			return c.resolve(batch, res, unknown)
+		case errors.Is(err, store.ErrInvalid):
+			return c.oneByOne(batch, err)
+		case !errors.Is(err, store.ErrUnavailable):
+			unknown = true
+		}
+		c.c.Log.Warn("a transaction has no definite outcome yet; proposing it again", "error", err, "transitions", len(batch), "unknown", unknown)
+		if !c.wait(pause) {
+			return all(batch, ErrStopped)
+		}
+	}
+}
+
+func (c *Committer) propose(txn store.Txn) (store.TxnResult, error) {
+	ctx, cancel := context.WithTimeout(c.ctx, c.c.Timeout)
+	defer cancel()
+	return c.c.Store.Commit(ctx, txn)
+}
+
+// oneByOne separates the transition that the store refuses from those it was grouped with.
+func (c *Committer) oneByOne(batch []*Transition, err error) []Outcome {
+	if len(batch) == 1 {
+		return all(batch, err)
+	}
+	var out []Outcome
+	for _, t := range batch {
+		out = append(out, c.write([]*Transition{t})...)
+	}
+	return out
+}
+
+func (c *Committer) resolve(batch []*Transition, res store.TxnResult, unknown bool) []Outcome {
+	out := make([]Outcome, len(batch))
+	for i, t := range batch {
+		switch {
+		case res.Branches[i]:
+			out[i] = Outcome{Revision: res.Revision}
+		case unknown:
+			out[i] = c.recognise(t)
+		default:
+			out[i] = Outcome{Err: ErrConflict}
+		}
+	}
+	return out
+}
+
+// recognise tells whether an earlier proposal of t, whose outcome was unknown, is why its compares fail now.
+func (c *Committer) recognise(t *Transition) Outcome {
+	for _, op := range t.Ops {
+		if op.Delete {
+			continue
+		}
+		kv, found, ok := c.read(op.Key)
+		if !ok {
+			return Outcome{Err: ErrStopped}
+		}
+		if found && bytes.Equal(kv.Value, op.Value) {
+			return Outcome{Revision: kv.ModRevision}
+		}
+		return Outcome{Err: ErrConflict}
+	}
+	return Outcome{Err: fmt.Errorf("%w: a transition that only deletes has no recognisable outcome", ErrConflict)}
+}
+
+func (c *Committer) read(key string) (kv store.KV, found, ok bool) {
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		ctx, cancel := context.WithTimeout(c.ctx, c.c.Timeout)
+		kv, found, err := c.c.Store.Get(ctx, key)
+		cancel()
+		if err == nil {
+			return kv, found, true
+		}
+		if !c.wait(pause) {
+			return store.KV{}, false, false
+		}
+	}
+}
+
+func (c *Committer) wait(d time.Duration) bool {
+	over := make(chan struct{})
+	stop := c.c.Clock.AfterFunc(d, func() { close(over) })
+	select {
+	case <-over:
+		return true
+	case <-c.ctx.Done():
+		stop()
+		return false
+	}
+}
+
+func (c *Committer) fence() {
+	c.fenced.Do(func() {
+		c.c.Log.Warn("a transaction was fenced: another coordinator leads")
+		if c.c.OnFenced != nil {
+			c.c.OnFenced()
+		}
+		c.stop()
+	})
+}
+
+func all(batch []*Transition, err error) []Outcome {
+	out := make([]Outcome, len(batch))
+	for i := range out {
+		out[i].Err = err
+	}
+	return out
+}
