@@ -1,0 +1,112 @@
+// Package config reads the coordinator's configuration: one YAML file, every key known or refused with its position. The same keys
+// are in schema.json for editors; a test holds the two against each other.
+package config
+
+import (
+	_ "embed"
+	"time"
+)
+
+// Schema is the JSON schema (draft 2020-12) of the configuration file.
+//
+//go:embed schema.json
+var Schema []byte
+
+// Config is a coordinator's configuration. Default has the values for what a file does not say.
+type Config struct {
+	// DataDir holds the CA, the blobs, the logs and the embedded store. Absolute.
+	DataDir string `yaml:"data_dir"`
+	// Listen is the address of the gRPC server, host:port; port 0 takes a free one.
+	Listen string `yaml:"listen"`
+	// Metrics is the loopback address of /metrics and /healthz; "" for none.
+	Metrics string `yaml:"metrics"`
+	// Hosts are the DNS names and IP addresses by which clients and agents reach this coordinator; 127.0.0.1 and localhost always are.
+	Hosts []string `yaml:"hosts"`
+	// Store is where run state is kept.
+	Store Store `yaml:"store"`
+	// Runners maps a label of `runs-on` to what it means here.
+	Runners map[string]Runner `yaml:"runners"`
+	// Registries maps a public registry's host to where its images are taken from.
+	Registries map[string]Registry `yaml:"registries"`
+	// Agents says how long agents may be silent.
+	Agents Agents `yaml:"agents"`
+	// Limits bound what callers may send.
+	Limits Limits `yaml:"limits"`
+}
+
+// Store is where run state is kept.
+type Store struct {
+	// Kind is "etcd" (embedded) or "memory" (gone when the process ends: for tests).
+	Kind string `yaml:"kind"`
+}
+
+// The kinds of stores.
+const (
+	StoreEtcd   = "etcd"
+	StoreMemory = "memory"
+)
+
+// Runner is what a label of `runs-on` means.
+type Runner struct {
+	// Image in which jobs without a `container` run.
+	Image string `yaml:"image"`
+	// Pool of agents that take such jobs.
+	Pool string `yaml:"pool"`
+}
+
+// Registry is where the images of a public registry are taken from.
+type Registry struct {
+	// Mirror is the host that has them under the same repository paths; "" is the registry itself.
+	Mirror string `yaml:"mirror"`
+	// PlainHTTP: the mirror (or the registry) speaks http, not https.
+	PlainHTTP bool `yaml:"plain_http"`
+	// DockerConfig is a docker config.json with credentials; "" for none.
+	DockerConfig string `yaml:"docker_config"`
+}
+
+// Agents says how long agents may be silent.
+type Agents struct {
+	// Heartbeat is the time between two signs of life.
+	Heartbeat Duration `yaml:"heartbeat"`
+	// Deadline is how long a session may be silent before it is ended.
+	Deadline Duration `yaml:"deadline"`
+	// Grace is how long the attempts of an absent agent are kept.
+	Grace Duration `yaml:"grace"`
+}
+
+// Limits bound what callers may send.
+type Limits struct {
+	// WorkflowBytes of a workflow file.
+	WorkflowBytes int64 `yaml:"workflow_bytes"`
+	// PayloadBytes of an event's payload.
+	PayloadBytes int64 `yaml:"payload_bytes"`
+	// BlobBytes of a source tree or an artifact.
+	BlobBytes int64 `yaml:"blob_bytes"`
+}
+
+// Default returns the configuration of an empty file. DataDir is empty and must be set.
+func Default() Config {
+	return Config{
+		Listen:  "127.0.0.1:7420",
+		Metrics: "127.0.0.1:7421",
+		Store:   Store{Kind: StoreEtcd},
+		Agents:  Agents{Heartbeat: Duration(2 * time.Second), Deadline: Duration(10 * time.Second), Grace: Duration(time.Minute)},
+		Limits:  Limits{WorkflowBytes: 1 << 20, PayloadBytes: 1 << 20, BlobBytes: 2 << 30},
+	}
+}
+
+// Duration is a time.Duration that YAML writes as "90s" or "1h30m".
+type Duration time.Duration
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *Duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	*d = Duration(v)
+	return err
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+// Std returns d as the standard library's type.
+func (d Duration) Std() time.Duration { return time.Duration(d) }
