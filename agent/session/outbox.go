@@ -1,0 +1,167 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	fleetv1 "github.com/slipway-ci/slipway/proto/gen/slipway/fleet/v1"
+)
+
+// outbox keeps what must reach the coordinator: of each attempt the newest report, until it is acknowledged.
+type outbox struct {
+	wake chan struct{}
+
+	mu      sync.Mutex
+	reports map[string]*entry
+	// order of attempts by their first unacknowledged report, so that none starves.
+	order   []string
+	replies []*fleetv1.OfferReply
+}
+
+type entry struct {
+	report *fleetv1.Report
+	// sent: in this session.
+	sent bool
+}
+
+func newOutbox() *outbox {
+	return &outbox{wake: make(chan struct{}, 1), reports: map[string]*entry{}}
+}
+
+func (o *outbox) signal() {
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (o *outbox) report(r *fleetv1.Report) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	id := r.GetAttemptId()
+	old := o.reports[id]
+	if old != nil && old.report.GetSeq() >= r.GetSeq() {
+		return
+	}
+	if old == nil {
+		o.order = append(o.order, id)
+	}
+	o.reports[id] = &entry{report: r}
+	o.signal()
+}
+
+func (o *outbox) reply(r *fleetv1.OfferReply) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.replies = append(o.replies, r)
+	o.signal()
+}
+
+func (o *outbox) acked(id string, seq uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if e := o.reports[id]; e != nil && e.report.GetSeq() <= seq {
+		o.removeLocked(id)
+	}
+}
+
+func (o *outbox) forget(id string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.removeLocked(id)
+}
+
+func (o *outbox) removeLocked(id string) {
+	if o.reports[id] == nil {
+		return
+	}
+	delete(o.reports, id)
+	for i, x := range o.order {
+		if x == id {
+			o.order = append(o.order[:i], o.order[i+1:]...)
+			return
+		}
+	}
+}
+
+// begin prepares for a new session: replies of the old one mean nothing in it, reports are sent again.
+func (o *outbox) begin() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.replies = nil
+	for _, e := range o.reports {
+		e.sent = false
+	}
+}
+
+// next returns what is to be sent now, marked as sent.
+func (o *outbox) next() []*fleetv1.SessionRequest {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var out []*fleetv1.SessionRequest
+	for _, r := range o.replies {
+		out = append(out, &fleetv1.SessionRequest{Message: &fleetv1.SessionRequest_OfferReply{OfferReply: r}})
+	}
+	o.replies = nil
+	for _, id := range o.order {
+		if e := o.reports[id]; !e.sent {
+			e.sent = true
+			out = append(out, &fleetv1.SessionRequest{Message: &fleetv1.SessionRequest_Report{Report: e.report}})
+		}
+	}
+	return out
+}
+
+// drain sends until ctx ends or the stream breaks.
+func (o *outbox) drain(ctx context.Context, s *sender) error {
+	for {
+		for _, m := range o.next() {
+			if err := s.send(ctx, m); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-o.wake:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// sender lets two goroutines use one stream.
+type sender struct {
+	mu     sync.Mutex
+	stream fleetv1.FleetService_SessionClient
+}
+
+func (s *sender) send(ctx context.Context, m *fleetv1.SessionRequest) error {
+	s.mu.Lock()
+	err := s.stream.Send(m)
+	s.mu.Unlock()
+	if errors.Is(err, io.EOF) {
+		// Only Recv knows why the stream ended; let the receiver say it.
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return err
+}
+
+// beat is the heartbeat: a goroutine that does no work, so that a busy agent is not taken for a dead one.
+func (s *sender) beat(ctx context.Context, every time.Duration, diskFree func() int64) error {
+	t := time.NewTicker(every)
+	defer t.Stop()
+	for {
+		m := &fleetv1.SessionRequest{Message: &fleetv1.SessionRequest_Heartbeat{Heartbeat: &fleetv1.Heartbeat{DiskFree: diskFree()}}}
+		if err := s.send(ctx, m); err != nil {
+			return err
+		}
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

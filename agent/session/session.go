@@ -1,0 +1,288 @@
+// Package session is the agent's connection to its coordinator: one registration at a time. Any error ends it whole, and
+// a new one begins, with a jittered delay. Jobs live on meanwhile; what they report is kept until it is acknowledged.
+//
+//	dial ──► Hello ──► Welcome(live attempts) ──► heartbeats, reports ⇄ offers, cancels, kills, acks ──► any error
+//	  ▲                                                                                                    │
+//	  └────────────────────────────────── jittered delay ◄─────────────────────────────────────────────────┘
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/slipway-ci/slipway/internal/clock"
+	"github.com/slipway-ci/slipway/internal/rpcerr"
+	fleetv1 "github.com/slipway-ci/slipway/proto/gen/slipway/fleet/v1"
+)
+
+// Handler is what a session tells the rest of the agent. Calls come one at a time, in order, from the receiving
+// goroutine: they must not block on the network.
+type Handler interface {
+	// Held returns the attempts that the agent still holds, for Hello.
+	Held() []string
+	// Welcome names which of them live on; every other one is to be killed. It is the first call of a session.
+	Welcome(live []string)
+	// Offer takes or refuses an attempt.
+	Offer(a *fleetv1.Assignment) (accepted bool, reason string)
+	// Cancel asks for an orderly end.
+	Cancel(attemptID, reason string)
+	// Kill says that the attempt is fenced.
+	Kill(attemptID, reason string)
+	// Acked says that a report with this number, or an earlier one, is committed.
+	Acked(attemptID string, seq uint64)
+}
+
+// Config is what a client needs.
+type Config struct {
+	Address     string
+	Credentials *Credentials
+	Hostname    string
+	Version     string
+	Capacity    *fleetv1.Capacity
+	// DiskFree returns bytes; it must not block.
+	DiskFree func() int64
+	Handler  Handler
+	Clock    clock.Clock
+	Log      *slog.Logger
+	// DialOptions are added to every connection (telemetry).
+	DialOptions []grpc.DialOption
+	// OnState is told when a session begins and ends; may be nil.
+	OnState func(connected bool)
+}
+
+// Client keeps one session alive. Safe for concurrent use.
+type Client struct {
+	cfg    Config
+	outbox *outbox
+
+	mu sync.Mutex
+	// current is the connection of the live session, nil between sessions.
+	current *grpc.ClientConn
+	// changed is closed and replaced whenever current is set.
+	changed chan struct{}
+}
+
+// New returns a client; Run connects it.
+func New(cfg Config) *Client {
+	return &Client{cfg: cfg, outbox: newOutbox(), changed: make(chan struct{})}
+}
+
+const (
+	firstDelay = 200 * time.Millisecond
+	// maxDelay spreads a fleet's return over half a minute: a handshake costs the coordinator 0.7 ms of CPU.
+	maxDelay = 30 * time.Second
+	// helloTimeout is how long a coordinator may take to answer Hello.
+	helloTimeout = 20 * time.Second
+)
+
+// errRotated ends a session on purpose: the next one shows the new certificate.
+var errRotated = errors.New("session: the certificate was renewed")
+
+// Run keeps a session until ctx ends.
+func (c *Client) Run(ctx context.Context) error {
+	failures := 0
+	for ctx.Err() == nil {
+		welcomed, err := c.once(ctx)
+		if ctx.Err() != nil {
+			break
+		}
+		if errors.Is(err, errRotated) {
+			c.cfg.Log.Info("certificate renewed; reconnecting with it")
+			continue
+		}
+		if welcomed {
+			failures = 0
+		}
+		d := delay(failures)
+		failures++
+		c.cfg.Log.Warn("session ended", "error", rpcerr.Message(err), "reconnect_in", d)
+		c.sleep(ctx, d)
+	}
+	return nil
+}
+
+func delay(failures int) time.Duration {
+	d := min(maxDelay, firstDelay<<min(failures, 10))
+	return d/2 + rand.N(d/2)
+}
+
+func (c *Client) sleep(ctx context.Context, d time.Duration) {
+	fired := make(chan struct{})
+	stop := c.cfg.Clock.AfterFunc(d, func() { close(fired) })
+	defer stop()
+	select {
+	case <-fired:
+	case <-ctx.Done():
+	}
+}
+
+// once runs one session to its end, and says whether it got as far as Welcome.
+func (c *Client) once(ctx context.Context) (welcomed bool, err error) {
+	conn, err := c.dial()
+	if err != nil {
+		return false, err
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	client := fleetv1.NewFleetServiceClient(conn)
+	stop := c.cfg.Clock.AfterFunc(helloTimeout, func() { cancel(errors.New("the coordinator did not answer Hello")) })
+	defer stop()
+	stream, err := client.Session(ctx)
+	if err != nil {
+		return false, err
+	}
+	welcome, err := c.hello(stream)
+	if err != nil {
+		return false, causeOr(ctx, err)
+	}
+	stop()
+	c.cfg.Log.Info("session begun", "session", welcome.GetSessionId(), "coordinator", c.cfg.Address, "live", len(welcome.GetLiveAttempts()))
+	c.cfg.Handler.Welcome(welcome.GetLiveAttempts())
+	c.setCurrent(conn)
+	defer c.setCurrent(nil)
+	return true, c.serve(ctx, cancel, client, stream, time.Duration(welcome.GetHeartbeatMs())*time.Millisecond)
+}
+
+func causeOr(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+func (c *Client) dial() (*grpc.ClientConn, error) {
+	conf, err := c.cfg.Credentials.TLS()
+	if err != nil {
+		return nil, fmt.Errorf("session: %w", err)
+	}
+	opts := append([]grpc.DialOption{
+		grpc.WithTransportCredentials(credentials.NewTLS(conf)),
+		// A coordinator whose host vanished sends no reset: without this a session would hang for a quarter of an hour.
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 10 * time.Second}),
+	}, c.cfg.DialOptions...)
+	return grpc.NewClient(c.cfg.Address, opts...)
+}
+
+func (c *Client) hello(stream fleetv1.FleetService_SessionClient) (*fleetv1.Welcome, error) {
+	hello := &fleetv1.Hello{
+		Hostname: c.cfg.Hostname, Version: c.cfg.Version, Capacity: c.cfg.Capacity, Attempts: c.cfg.Handler.Held(),
+	}
+	if err := stream.Send(&fleetv1.SessionRequest{Message: &fleetv1.SessionRequest_Hello{Hello: hello}}); err != nil {
+		// The status is in Recv.
+		_, err = stream.Recv()
+		return nil, err
+	}
+	first, err := stream.Recv()
+	if err != nil {
+		return nil, err
+	}
+	w := first.GetWelcome()
+	if w == nil {
+		return nil, errors.New("session: the coordinator's first message is not Welcome")
+	}
+	return w, nil
+}
+
+// serve runs the goroutines of a session; the first to fail ends them all.
+func (c *Client) serve(ctx context.Context, cancel context.CancelCauseFunc, client fleetv1.FleetServiceClient, stream fleetv1.FleetService_SessionClient, heartbeat time.Duration) error {
+	if heartbeat <= 0 {
+		heartbeat = 5 * time.Second
+	}
+	c.outbox.begin()
+	s := &sender{stream: stream}
+	var wg sync.WaitGroup
+	wg.Go(func() { cancel(c.receive(stream)) })
+	wg.Go(func() { cancel(c.outbox.drain(ctx, s)) })
+	wg.Go(func() { cancel(s.beat(ctx, heartbeat, c.cfg.DiskFree)) })
+	wg.Go(func() { c.rotate(ctx, cancel, client) })
+	<-ctx.Done()
+	wg.Wait()
+	return context.Cause(ctx)
+}
+
+// rotate renews the certificate in time, then ends the session.
+func (c *Client) rotate(ctx context.Context, cancel context.CancelCauseFunc, client fleetv1.FleetServiceClient) {
+	for retry := time.Duration(0); ; retry = time.Minute {
+		c.sleep(ctx, max(retry, c.cfg.Credentials.RenewIn(c.cfg.Clock.Now())))
+		if ctx.Err() != nil {
+			return
+		}
+		err := c.cfg.Credentials.Renew(ctx, client)
+		if err == nil {
+			cancel(errRotated)
+			return
+		}
+		c.cfg.Log.Error("the certificate could not be renewed; trying again", "error", err)
+	}
+}
+
+func (c *Client) receive(stream fleetv1.FleetService_SessionClient) error {
+	for {
+		m, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		switch m := m.GetMessage().(type) {
+		case *fleetv1.SessionResponse_Offer:
+			a := m.Offer.GetAssignment()
+			accepted, reason := c.cfg.Handler.Offer(a)
+			c.outbox.reply(&fleetv1.OfferReply{AttemptId: a.GetAttemptId(), Accepted: accepted, Reason: reason})
+		case *fleetv1.SessionResponse_Cancel:
+			c.cfg.Handler.Cancel(m.Cancel.GetAttemptId(), m.Cancel.GetReason())
+		case *fleetv1.SessionResponse_Kill:
+			c.outbox.forget(m.Kill.GetAttemptId())
+			c.cfg.Handler.Kill(m.Kill.GetAttemptId(), m.Kill.GetReason())
+		case *fleetv1.SessionResponse_ReportAck:
+			c.outbox.acked(m.ReportAck.GetAttemptId(), m.ReportAck.GetSeq())
+			c.cfg.Handler.Acked(m.ReportAck.GetAttemptId(), m.ReportAck.GetSeq())
+		default:
+			// A newer coordinator may say more than this agent knows.
+			c.cfg.Log.Debug("unknown message from the coordinator")
+		}
+	}
+}
+
+// Report keeps the newest state of an attempt and sends it, in this session or a later one, until it is acknowledged.
+// It never blocks.
+func (c *Client) Report(r *fleetv1.Report) { c.outbox.report(r) }
+
+// Forget drops the report of an attempt that the coordinator no longer wants to hear of.
+func (c *Client) Forget(attemptID string) { c.outbox.forget(attemptID) }
+
+// Client blocks until there is a session, or ctx ends.
+func (c *Client) Client(ctx context.Context) (fleetv1.FleetServiceClient, error) {
+	for {
+		c.mu.Lock()
+		conn, changed := c.current, c.changed
+		c.mu.Unlock()
+		if conn != nil {
+			return fleetv1.NewFleetServiceClient(conn), nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("session: waiting for the coordinator: %w", context.Cause(ctx))
+		}
+	}
+}
+
+func (c *Client) setCurrent(conn *grpc.ClientConn) {
+	c.mu.Lock()
+	c.current = conn
+	close(c.changed)
+	c.changed = make(chan struct{})
+	c.mu.Unlock()
+	if c.cfg.OnState != nil {
+		c.cfg.OnState(conn != nil)
+	}
+}
