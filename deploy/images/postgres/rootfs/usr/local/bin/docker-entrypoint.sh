@@ -44,7 +44,7 @@ as_owner() {
 }
 
 # single_user runs SQL from standard input with no server: nothing can connect, and it takes no time.
-single_user() { postgres --single -D "$PGDATA" -c exit_on_error=on postgres >/dev/null; }
+single_user() { postgres --single -D "$PGDATA" -c exit_on_error=on -c log_checkpoints=off postgres >/dev/null; }
 
 create_cluster() {
 	from_file POSTGRES_PASSWORD ''
