@@ -59,12 +59,25 @@ func (p *Plain) Run(r *apiv1.Run) {
 	pr.state = r.GetState()
 }
 
-func (p *Plain) job(pr *plainRun, j *apiv1.Job) {
+// Learn takes the names of a run's jobs and steps and says nothing: for showing logs alone.
+func (p *Plain) Learn(r *apiv1.Run) {
+	pr := p.run(r.GetId())
+	for _, j := range r.GetJobs() {
+		pr.learn(j)
+	}
+}
+
+func (pr *plainRun) learn(j *apiv1.Job) *plainJob {
 	pj := pr.job(j.GetId())
 	pj.name = JobName(j)
 	for _, s := range j.GetSteps() {
 		pj.stepNames[s.GetNumber()] = clean(s.GetName())
 	}
+	return pj
+}
+
+func (p *Plain) job(pr *plainRun, j *apiv1.Job) {
+	pj := pr.learn(j)
 	if j.GetState() == pj.state && j.GetAttempt() == pj.attempt {
 		return
 	}

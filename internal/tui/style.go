@@ -187,3 +187,15 @@ func pad2(n int) string {
 	}
 	return strconv.Itoa(n)
 }
+
+// JobMark is the coloured sign of a job's state.
+func (s Style) JobMark(state corev1.JobState) string {
+	l := jobLook(state)
+	return s.paint(l.colour, l.mark(s))
+}
+
+// StepMark is the coloured sign of a step's state.
+func (s Style) StepMark(state corev1.StepState) string {
+	l := stepLook(state)
+	return s.paint(l.colour, l.mark(s))
+}

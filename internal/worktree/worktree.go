@@ -202,3 +202,33 @@ func safeName(s string) string {
 	}
 	return s
 }
+
+// List returns the files directly in the named folders of the tree, sorted within each folder. Ignored files count too:
+// a workflow that git ignores is still one that its author can run.
+func (t *Tree) List(ctx context.Context, folders []string) ([]string, error) {
+	var out []string
+	for _, folder := range folders {
+		if t.commit != "" {
+			names, err := run(ctx, t.Root, nil, "ls-tree", "--name-only", "-z", t.commit, "./"+folder+"/")
+			if err != nil {
+				return nil, fmt.Errorf("worktree: listing %s: %w", folder, err)
+			}
+			for n := range strings.SplitSeq(strings.TrimSuffix(names, "\x00"), "\x00") {
+				if n != "" {
+					out = append(out, n)
+				}
+			}
+			continue
+		}
+		entries, err := os.ReadDir(filepath.Join(t.Root, filepath.FromSlash(folder)))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("worktree: listing %s: %w", folder, err)
+		}
+		for _, e := range entries {
+			if !e.IsDir() {
+				out = append(out, folder+"/"+e.Name())
+			}
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,167 @@
+package show
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/slipway-ci/slipway/internal/tui"
+	apiv1 "github.com/slipway-ci/slipway/proto/gen/slipway/api/v1"
+	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
+)
+
+// printer writes lines and remembers the first error.
+type printer struct {
+	w   io.Writer
+	err error
+}
+
+func (p *printer) f(format string, args ...any) {
+	if p.err == nil {
+		_, p.err = fmt.Fprintf(p.w, format+"\n", args...)
+	}
+}
+
+// Run writes all that is known of a run: its jobs and steps, failures, artifacts, and what its tests say.
+func Run(w io.Writer, r *apiv1.Run, style tui.Style, now time.Time) error {
+	p := &printer{w: w}
+	p.f("%s #%d  %s  %s", safe(r.GetName()), r.GetNumber(), tui.RunWord(r.GetState()), took(r.GetCreatedMs(), r.GetEndedMs(), now))
+	p.f("  id       %s", r.GetId())
+	p.f("  source   %s %s", safe(r.GetSource().GetRepository()), tui.Describe(r))
+	p.f("  file     %s", safe(r.GetPath()))
+	if r.GetActor() != "" {
+		p.f("  by       %s, %s", safe(r.GetActor()), time.UnixMilli(r.GetCreatedMs()).Format(time.RFC3339))
+	}
+	if r.GetFailure() != nil {
+		p.failure("  ", r.GetFailure())
+	}
+	p.f("")
+	for _, j := range r.GetJobs() {
+		p.job(j, style, now)
+	}
+	p.artifacts(r.GetArtifacts())
+	p.tests(r.GetArtifacts())
+	return p.err
+}
+
+func (p *printer) job(j *apiv1.Job, style tui.Style, now time.Time) {
+	line := fmt.Sprintf("%s %s  %s", style.JobMark(j.GetState()), tui.JobName(j), tui.JobWord(j.GetState()))
+	if j.GetStartedMs() != 0 {
+		line += "  " + took(j.GetStartedMs(), j.GetEndedMs(), now)
+	}
+	if j.GetAgent() != "" {
+		line += "  on " + safe(j.GetAgent())
+	}
+	if j.GetAttempt() > 1 {
+		line += fmt.Sprintf("  attempt %d", j.GetAttempt())
+	}
+	p.f("%s", line)
+	if j.GetReason() != "" {
+		p.f("    %s", safe(j.GetReason()))
+	}
+	if j.GetFailure() != nil {
+		p.failure("    ", j.GetFailure())
+	}
+	for _, s := range j.GetSteps() {
+		p.step(j, s, style, now)
+	}
+	for _, a := range j.GetAnnotations() {
+		p.annotation(a)
+	}
+}
+
+func (p *printer) step(j *apiv1.Job, s *corev1.StepStatus, style tui.Style, now time.Time) {
+	duration := ""
+	switch {
+	case s.GetStartedMs() >= 0 && s.GetEndedMs() >= s.GetStartedMs():
+		duration = tui.Duration(time.Duration(s.GetEndedMs()-s.GetStartedMs()) * time.Millisecond)
+	case s.GetState() == corev1.StepState_STEP_STATE_RUNNING && j.GetStartedMs() != 0:
+		duration = took(j.GetStartedMs()+max(s.GetStartedMs(), 0), 0, now)
+	}
+	if s.GetState() == corev1.StepState_STEP_STATE_SKIPPED {
+		duration = "skipped"
+	}
+	note := ""
+	if s.GetExitCode() != 0 {
+		note = fmt.Sprintf("  exit code %d", s.GetExitCode())
+	}
+	if s.GetOutcome() == corev1.Result_RESULT_FAILURE && s.GetConclusion() == corev1.Result_RESULT_SUCCESS {
+		note += "  (continued)"
+	}
+	p.f("    %s %7s  %s%s", style.StepMark(s.GetState()), duration, safe(s.GetName()), note)
+	if s.GetFailure() != nil && s.GetFailure().GetMessage() != j.GetFailure().GetMessage() {
+		p.failure("              ", s.GetFailure())
+	}
+}
+
+func (p *printer) failure(indent string, f *corev1.Failure) {
+	for i, l := range strings.Split(strings.TrimSpace(f.GetMessage()), "\n") {
+		if i == 0 {
+			p.f("%s%s: %s", indent, f.GetCode(), safe(l))
+			continue
+		}
+		p.f("%s  %s", indent, safe(l))
+	}
+}
+
+func (p *printer) annotation(a *corev1.Annotation) {
+	where := ""
+	if a.GetFile() != "" {
+		where = safe(a.GetFile())
+		if a.GetLine() > 0 {
+			where += fmt.Sprintf(":%d", a.GetLine())
+		}
+		where += ": "
+	}
+	p.f("    %s: %s%s", a.GetLevel(), where, safe(a.GetMessage()))
+}
+
+func (p *printer) artifacts(all []*corev1.Artifact) {
+	if len(all) == 0 {
+		return
+	}
+	p.f("\nArtifacts")
+	for _, a := range all {
+		files := "files"
+		if a.GetFiles() == 1 {
+			files = "file"
+		}
+		p.f("  %s  %s, %d %s, from %s", safe(a.GetName()), size(a.GetSize()), a.GetFiles(), files, safe(a.GetJobId()))
+	}
+}
+
+// tests sums up what the JUnit files of all artifacts say. An artifact that a later job uploaded again under another
+// name counts again: the run's author chose to publish it twice.
+func (p *printer) tests(all []*corev1.Artifact) {
+	for _, a := range all {
+		t := a.GetTests()
+		if t == nil {
+			continue
+		}
+		p.f("\nTests in %s: %d run, %d failed, %d errors, %d skipped, %s", safe(a.GetName()), t.GetTests(), t.GetFailures(), t.GetErrors(),
+			t.GetSkipped(), tui.Duration(time.Duration(t.GetDurationMs())*time.Millisecond))
+		for _, c := range t.GetFailed() {
+			p.f("  failed: %s › %s", safe(c.GetSuite()), safe(c.GetName()))
+			if first, _, _ := strings.Cut(strings.TrimSpace(c.GetMessage()), "\n"); first != "" {
+				p.f("          %s", safe(first))
+			}
+		}
+	}
+}
+
+// Ended is the last line of `slipway run`.
+func Ended(w io.Writer, r *apiv1.Run, now time.Time) error {
+	p := &printer{w: w}
+	p.f("%s #%d %s in %s", safe(r.GetName()), r.GetNumber(), tui.RunWord(r.GetState()), took(r.GetCreatedMs(), r.GetEndedMs(), now))
+	if r.GetFailure() != nil {
+		p.failure("  ", r.GetFailure())
+	}
+	for _, j := range r.GetJobs() {
+		if f := j.GetFailure(); f != nil {
+			p.failure("  "+tui.JobName(j)+": ", f)
+		}
+	}
+	p.tests(r.GetArtifacts())
+	return p.err
+}
