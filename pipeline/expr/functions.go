@@ -234,7 +234,7 @@ func parseFormat(s string) ([]formatPart, error) {
 		if s[i] == '}' || end < 0 {
 			return nil, fmt.Errorf("format: a lone `%c` in `%s`; write it twice to mean itself", s[i], clip(s))
 		}
-		n, err := strconv.ParseUint(s[i+1:i+end], 10, 8)
+		n, err := strconv.ParseUint(s[i+1:i+end], 10, 31)
 		if err != nil {
 			return nil, fmt.Errorf("format: `%s` is not the number of an argument", clip(s[i:i+end+1]))
 		}
