@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -72,26 +73,29 @@ func (s *Supervisor) launch(spec *proto.Step, output, record *os.File) *step {
 	return st
 }
 
-// exposeToOOM lets the next child be chosen by the OOM killer like any other process, though this one is protected:
-// the score is inherited, and a process may return to the lowest score that a privileged one gave it.
+// stepScore is how much likelier than this process a step is to be chosen by the OOM killer: a tenth of the memory
+// that it counts against (proc(5), oom_score_adj). Raising a score needs no privilege.
+const stepScore = 100
+
+// exposeToOOM lets the next child be chosen by the OOM killer before this process: the score is inherited, and a process
+// may always return to the score it was given.
 func (s *Supervisor) exposeToOOM() (restore func()) {
 	if s.oom == nil {
 		return func() {}
 	}
 	buf := make([]byte, 16)
-	n, err := s.oom.ReadAt(buf, 0)
-	before := strings.TrimSpace(string(buf[:n]))
-	if n == 0 || !strings.HasPrefix(before, "-") {
-		_ = err // io.EOF with data is how such files end
+	n, _ := s.oom.ReadAt(buf, 0) // ends with io.EOF
+	own, err := strconv.Atoi(strings.TrimSpace(string(buf[:n])))
+	if err != nil {
 		return func() {}
 	}
-	if _, err := s.oom.WriteAt([]byte("0"), 0); err != nil {
-		s.cfg.Log.Warn("lowering the OOM protection for a step", "err", err)
+	if _, err := s.oom.WriteAt([]byte(strconv.Itoa(min(own+stepScore, 1000))), 0); err != nil {
+		s.cfg.Log.Warn("raising the OOM score for a step", "err", err)
 		return func() {}
 	}
 	return func() {
-		if _, err := s.oom.WriteAt([]byte(before), 0); err != nil {
-			s.cfg.Log.Warn("restoring the OOM protection", "err", err)
+		if _, err := s.oom.WriteAt([]byte(strconv.Itoa(own)), 0); err != nil {
+			s.cfg.Log.Warn("restoring the OOM score", "err", err)
 		}
 	}
 }

@@ -1,0 +1,282 @@
+package containerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+	"time"
+
+	containerd "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/pkg/cio"
+	"github.com/containerd/errdefs"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/slipway-ci/slipway/agent/sandbox"
+	"github.com/slipway-ci/slipway/agent/sandbox/cgroup"
+	"github.com/slipway-ci/slipway/agent/sandbox/network"
+	"github.com/slipway-ci/slipway/agent/sandbox/procid"
+	"github.com/slipway-ci/slipway/agent/supervisor/proto"
+)
+
+const (
+	// shimLimit is how many operations one shim takes at once without collapsing.
+	shimLimit = 8
+	// readyPatience is for the supervisor to connect after its start.
+	readyPatience = 30 * time.Second
+	// cleanPatience is for removing a pod that could not be completed.
+	cleanPatience = 2 * time.Minute
+
+	jobName = "job"
+)
+
+// making is a pod while it is being created.
+type making struct {
+	spec     sandbox.PodSpec
+	dir      podDir
+	ns       network.Namespace
+	job      *image
+	services []*image
+	shim     chan struct{} // a semaphore
+	progress func(string)
+}
+
+// hostname is like a container id's in Docker: short, and the same in every container of the pod.
+func (p *making) hostname() string {
+	if len(p.spec.ID) > 12 {
+		return p.spec.ID[len(p.spec.ID)-12:]
+	}
+	return p.spec.ID
+}
+
+// Create implements sandbox.Sandbox.
+func (s *Sandbox) Create(ctx context.Context, spec sandbox.PodSpec, progress func(string)) (sandbox.Pod, error) {
+	if err := checkSpec(spec); err != nil {
+		return nil, fmt.Errorf("creating pod: %w", err)
+	}
+	defer s.lockPod(spec.ID)()
+	m := &making{
+		spec: spec, dir: s.dir(spec.ID), shim: make(chan struct{}, shimLimit), progress: oneAtATime(progress),
+	}
+	if err := m.dir.make(); err != nil {
+		if errors.Is(err, fs.ErrExist) {
+			return nil, fmt.Errorf("creating pod %s: there is one already", spec.ID)
+		}
+		return nil, fmt.Errorf("creating pod %s: %w", spec.ID, err)
+	}
+	p, err := s.build(s.context(ctx), m)
+	if err != nil {
+		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanPatience)
+		defer cancel()
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+			err = fmt.Errorf("%w: %w", cause, err)
+		}
+		return nil, errors.Join(fmt.Errorf("creating pod %s: %w", spec.ID, err), s.remove(clean, spec.ID))
+	}
+	s.keep(p)
+	return p, nil
+}
+
+func checkSpec(spec sandbox.PodSpec) error {
+	if err := checkID("pod", spec.ID); err != nil {
+		return err
+	}
+	seen := map[string]bool{}
+	for _, svc := range spec.Services {
+		if err := checkHost(svc.Name, ""); err != nil {
+			return err
+		}
+		if seen[svc.Name] {
+			return fmt.Errorf("two services are named %s", svc.Name)
+		}
+		seen[svc.Name] = true
+	}
+	for name, address := range spec.Hosts {
+		if err := checkHost(name, address); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func oneAtATime(progress func(string)) func(string) {
+	if progress == nil {
+		return func(string) {}
+	}
+	var mu sync.Mutex
+	return func(line string) {
+		mu.Lock()
+		defer mu.Unlock()
+		progress(line)
+	}
+}
+
+// build makes everything; its caller cleans up after an error.
+func (s *Sandbox) build(ctx context.Context, m *making) (*Pod, error) {
+	if err := s.gather(ctx, m); err != nil {
+		return nil, err
+	}
+	p, err := s.newPod(m.spec.ID)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.populate(ctx, m, p); err != nil {
+		return nil, errors.Join(err, p.close())
+	}
+	return p, nil
+}
+
+// gather gets what containers need: images, network namespace, control group, files.
+func (s *Sandbox) gather(ctx context.Context, m *making) error {
+	st := podState{ID: m.spec.ID, Created: time.Now().UTC()}
+	m.services = make([]*image, len(m.spec.Services))
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		m.job, err = s.images.get(gctx, m.spec.Image, m.progress)
+		return err
+	})
+	for i, svc := range m.spec.Services {
+		g.Go(func() (err error) {
+			m.services[i], err = s.images.get(gctx, svc.Image, m.progress)
+			return err
+		})
+	}
+	g.Go(func() error {
+		ns, err := s.network.Get(gctx, m.spec.Egress)
+		if err != nil {
+			return err
+		}
+		m.ns, st.Namespace = ns, ns.Name
+		if err := m.dir.save(st); err != nil {
+			return errors.Join(err, s.network.Release(context.WithoutCancel(gctx), ns.Name))
+		}
+		return s.network.Publish(gctx, ns.Name, redirects(m.spec.Services))
+	})
+	g.Go(func() error {
+		if err := s.writeEtc(m); err != nil {
+			return err
+		}
+		r := m.spec.Resources
+		return s.cgroups.Create(s.group(m.spec.ID), cgroup.Limits{CPUMilli: r.CPUMilli, Memory: r.Memory, PIDs: r.PIDs})
+	})
+	return g.Wait()
+}
+
+// redirects are needed only where a service is published at another port than its own.
+func redirects(services []sandbox.Service) []network.Redirect {
+	var out []network.Redirect
+	for _, svc := range services {
+		for _, p := range svc.Ports {
+			if p.Host != 0 && p.Host != p.Container {
+				out = append(out, network.Redirect{From: p.Host, To: p.Container})
+			}
+		}
+	}
+	return out
+}
+
+// populate starts the containers and waits until steps could run.
+func (s *Sandbox) populate(ctx context.Context, m *making, p *Pod) error {
+	// The job's container first: it starts the shim that the others join.
+	init, err := s.startJob(ctx, m, p)
+	if err != nil {
+		return err
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	for i := range m.spec.Services {
+		g.Go(func() error { return s.startService(gctx, m, i) })
+	}
+	g.Go(func() error { return p.waitReady(gctx) })
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return m.dir.save(podState{ID: m.spec.ID, Created: time.Now().UTC(), Namespace: m.ns.Name, Init: init})
+}
+
+func (s *Sandbox) startJob(ctx context.Context, m *making, p *Pod) (procid.ID, error) {
+	c := container{
+		name: jobName, img: m.job, args: []string{proto.Binary}, mounts: s.jobMounts(m),
+	}
+	_, task, err := s.newTask(ctx, m, c, "supervisor")
+	if err != nil {
+		return procid.ID{}, err
+	}
+	init, err := procid.Of(int(task.Pid()))
+	if err != nil {
+		return procid.ID{}, fmt.Errorf("the job's container: %w", err)
+	}
+	base := &proto.Base{
+		Env:  mergeEnv(s.cfg.hostEnv(), m.job.config.Env, m.spec.Env),
+		User: or(m.spec.User, m.job.config.User),
+		Dir:  or(m.job.config.WorkingDir, "/"),
+	}
+	if err := p.bind(init, base); err != nil {
+		return procid.ID{}, err
+	}
+	if err := task.Start(ctx); err != nil {
+		return procid.ID{}, fmt.Errorf("starting the job's container: %w", err)
+	}
+	return init, nil
+}
+
+// newTask makes snapshot, container and task of one container; its output goes to a log in the pod's directory.
+func (s *Sandbox) newTask(ctx context.Context, m *making, c container, log string) (containerd.Container, containerd.Task, error) {
+	select {
+	case m.shim <- struct{}{}:
+		defer func() { <-m.shim }()
+	case <-ctx.Done():
+		return nil, nil, context.Cause(ctx)
+	}
+	id := m.spec.ID + "." + c.name
+	if err := s.snapshot(ctx, m, id, c.img); err != nil {
+		return nil, nil, err
+	}
+	made, err := s.client.NewContainer(ctx, id, s.containerOpts(m, c, id)...)
+	if err != nil {
+		return nil, nil, fmt.Errorf("container %s: %w", c.name, err)
+	}
+	task, err := made.NewTask(ctx, cio.LogFile(m.dir.log(log)))
+	if err != nil {
+		return nil, nil, fmt.Errorf("container %s: %w", c.name, err)
+	}
+	return made, task, nil
+}
+
+// snapshot prepares a writable layer over the image. The label keeps the garbage collector away until Remove.
+func (s *Sandbox) snapshot(ctx context.Context, m *making, key string, img *image) error {
+	labels := snapshots.WithLabels(map[string]string{
+		labelPod: m.spec.ID, "containerd.io/gc.root": time.Now().UTC().Format(time.RFC3339),
+	})
+	service := s.client.SnapshotService(s.cfg.Snapshotter)
+	_, err := service.Prepare(ctx, key, img.chain, labels)
+	if errdefs.IsNotFound(err) {
+		// Someone deleted the image since it was last used.
+		s.images.forget(img.ref)
+		if _, err = s.images.get(ctx, img.ref, m.progress); err == nil {
+			_, err = service.Prepare(ctx, key, img.chain, labels)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("preparing the file system of %s: %w", key, err)
+	}
+	return nil
+}
+
+func (s *Sandbox) containerOpts(m *making, c container, key string) []containerd.NewContainerOpts {
+	labels := map[string]string{labelPod: m.spec.ID}
+	for k, v := range m.spec.Labels {
+		labels["slipway.dev/"+k] = v
+	}
+	return []containerd.NewContainerOpts{
+		containerd.WithContainerLabels(labels),
+		containerd.WithSnapshotter(s.cfg.Snapshotter),
+		func(_ context.Context, _ *containerd.Client, r *containers.Container) error {
+			r.SnapshotKey, r.Image = key, c.img.ref
+			return nil
+		},
+		containerd.WithNewSpec(s.specOpts(m, c)...),
+	}
+}

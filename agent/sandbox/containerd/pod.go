@@ -1,0 +1,270 @@
+package containerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/slipway-ci/slipway/agent/sandbox"
+	"github.com/slipway-ci/slipway/agent/sandbox/procid"
+	"github.com/slipway-ci/slipway/agent/supervisor/proto"
+	"github.com/slipway-ci/slipway/agent/supervisor/remote"
+)
+
+// Pod implements sandbox.Pod.
+type Pod struct {
+	sb   *Sandbox
+	id   string
+	dir  podDir
+	sup  *remote.Supervisor
+	init *procid.Handle
+	dead <-chan struct{} // closed when the job's container has ended
+
+	starting sync.Mutex // one Start at a time
+	marking  sync.Mutex // one writer of a step's request file at a time
+}
+
+var _ sandbox.Pod = (*Pod)(nil)
+
+// newPod listens for the pod's supervisor.
+func (s *Sandbox) newPod(id string) (*Pod, error) {
+	sup, err := remote.Listen(s.dir(id).run(), s.cfg.Log.With("pod", id))
+	if err != nil {
+		return nil, fmt.Errorf("pod %s: %w", id, err)
+	}
+	return &Pod{sb: s, id: id, dir: s.dir(id), sup: sup}, nil
+}
+
+// bind says which process is the pod's init. That it has ended already is no error: its steps' records are still there.
+func (p *Pod) bind(init procid.ID, base *proto.Base) error {
+	handle, err := procid.Open(init)
+	switch {
+	case errors.Is(err, procid.ErrGone):
+		gone := make(chan struct{})
+		close(gone)
+		p.dead = gone
+	case err != nil:
+		return fmt.Errorf("pod %s: %w", p.id, err)
+	default:
+		p.init, p.dead = handle, handle.Done()
+	}
+	p.sup.Trust(init, base)
+	return nil
+}
+
+func (p *Pod) close() error {
+	err := p.sup.Close()
+	if p.init != nil {
+		err = errors.Join(err, p.init.Close())
+	}
+	return err
+}
+
+// ID implements sandbox.Pod.
+func (p *Pod) ID() string { return p.id }
+
+// guard returns a context that ends with ErrPodLost when the pod dies.
+func (p *Pod) guard(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case <-p.dead:
+			cancel(p.lost())
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}
+
+// lost explains the pod's death as far as can be known.
+func (p *Pod) lost() error {
+	kills, err := p.sb.cgroups.OOMKills(p.sb.group(p.id))
+	if err == nil && kills > 0 {
+		return fmt.Errorf("pod %s: %w: the kernel killed %d of its processes for want of memory", p.id, sandbox.ErrPodLost, kills)
+	}
+	return fmt.Errorf("pod %s: %w: the job's container has ended", p.id, sandbox.ErrPodLost)
+}
+
+func (p *Pod) waitReady(ctx context.Context) error {
+	ctx, stop := p.guard(ctx)
+	defer stop()
+	ctx, cancel := context.WithTimeoutCause(ctx, readyPatience, errors.New("the supervisor does not connect"))
+	defer cancel()
+	if err := p.sup.Ready(ctx); err != nil {
+		return fmt.Errorf("%w%s", err, quoteLog(p.dir.log("supervisor")))
+	}
+	return nil
+}
+
+// Start implements sandbox.Pod.
+func (p *Pod) Start(ctx context.Context, spec sandbox.StepSpec) error {
+	if err := checkID("step", spec.ID); err != nil {
+		return err
+	}
+	p.starting.Lock()
+	defer p.starting.Unlock()
+	if _, err := p.dir.record(spec.ID); err == nil {
+		return nil
+	}
+	if err := p.mark(spec.ID); err != nil {
+		return err
+	}
+	output, err := os.OpenFile(spec.Output, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("output of step %s: %w", spec.ID, err)
+	}
+	defer output.Close()
+	record, err := os.OpenFile(p.dir.exitFile(spec.ID), os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("exit record of step %s: %w", spec.ID, err)
+	}
+	defer record.Close()
+	ctx, stop := p.guard(ctx)
+	defer stop()
+	err = p.sup.Start(ctx, &proto.Step{
+		ID: spec.ID, Argv: spec.Argv, Env: spec.Env, Dir: spec.Dir, User: spec.User, Timeout: spec.Timeout, Grace: spec.Grace,
+	}, output, record)
+	if err != nil {
+		return fmt.Errorf("starting step %s: %w", spec.ID, err)
+	}
+	return nil
+}
+
+// mark notes that a step was asked for, the first time.
+func (p *Pod) mark(id string) error {
+	if _, err := os.Stat(p.dir.request(id)); err == nil {
+		return nil
+	}
+	kills, err := p.jobKills()
+	if err != nil {
+		return err
+	}
+	return writeJSON(p.dir.request(id), request{OOMKills: kills})
+}
+
+func (p *Pod) jobKills() (int64, error) {
+	return p.sb.cgroups.OOMKills(p.sb.group(p.id) + "/" + jobName)
+}
+
+// Wait implements sandbox.Pod.
+func (p *Pod) Wait(ctx context.Context, stepID string) (sandbox.Exit, error) {
+	if err := checkID("step", stepID); err != nil {
+		return sandbox.Exit{}, err
+	}
+	for {
+		changed := p.sup.Changed()
+		rec, err := p.dir.record(stepID)
+		if err == nil {
+			return p.exit(rec)
+		}
+		if !errors.Is(err, proto.ErrNoRecord) {
+			return sandbox.Exit{}, err
+		}
+		if _, err := os.Stat(p.dir.request(stepID)); errors.Is(err, fs.ErrNotExist) {
+			return sandbox.Exit{}, fmt.Errorf("step %s: %w", stepID, sandbox.ErrNotFound)
+		}
+		if err := p.known(ctx, stepID); err != nil {
+			return sandbox.Exit{}, err
+		}
+		select {
+		case <-changed:
+		case <-p.dead:
+			if rec, err := p.dir.record(stepID); err == nil {
+				return p.exit(rec)
+			}
+			return sandbox.Exit{}, p.lost()
+		case <-ctx.Done():
+			return sandbox.Exit{}, context.Cause(ctx)
+		}
+	}
+}
+
+// known is ErrNotFound if the supervisor was never told of the step, because an agent died just before. A pod that dies
+// meanwhile is left to the caller to notice.
+func (p *Pod) known(ctx context.Context, id string) error {
+	guarded, stop := p.guard(ctx)
+	defer stop()
+	if p.sup.Known(id) {
+		return nil
+	}
+	if err := p.sup.Ready(guarded); err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return ignoreLost(err)
+	}
+	if p.sup.Known(id) {
+		return nil
+	}
+	if _, err := p.dir.record(id); err == nil {
+		return nil // ended while no agent was connected; the caller looks again
+	}
+	return fmt.Errorf("step %s was never started: %w", id, sandbox.ErrNotFound)
+}
+
+func ignoreLost(err error) error {
+	if errors.Is(err, sandbox.ErrPodLost) {
+		return nil
+	}
+	return err
+}
+
+func (p *Pod) exit(r proto.Record) (sandbox.Exit, error) {
+	oom, err := p.outOfMemory(r.ID)
+	return sandbox.Exit{
+		Code: r.Code, Signal: r.Signal, TimedOut: r.TimedOut, OOMKilled: oom, Message: r.Message, Duration: r.Duration,
+	}, err
+}
+
+// outOfMemory decides once whether the kernel killed a process of the step, before later steps can change the count.
+func (p *Pod) outOfMemory(id string) (bool, error) {
+	p.marking.Lock()
+	defer p.marking.Unlock()
+	var req request
+	if err := readJSON(p.dir.request(id), &req); err != nil {
+		return false, err
+	}
+	if req.OOM != nil {
+		return *req.OOM, nil
+	}
+	kills, err := p.jobKills()
+	if err != nil {
+		return false, err
+	}
+	oom := kills > req.OOMKills
+	req.OOM = &oom
+	return oom, writeJSON(p.dir.request(id), req)
+}
+
+// Stop implements sandbox.Pod.
+func (p *Pod) Stop(ctx context.Context, stepID string, grace time.Duration) error {
+	if err := checkID("step", stepID); err != nil {
+		return err
+	}
+	if _, err := p.dir.record(stepID); err == nil {
+		return nil
+	}
+	if _, err := os.Stat(p.dir.request(stepID)); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("stopping step %s: %w", stepID, sandbox.ErrNotFound)
+	}
+	if err := p.known(ctx, stepID); err != nil {
+		return err
+	}
+	guarded, stop := p.guard(ctx)
+	defer stop()
+	if _, err := p.dir.record(stepID); err == nil {
+		return nil
+	}
+	err := p.sup.Stop(guarded, stepID, grace)
+	if errors.Is(err, sandbox.ErrPodLost) {
+		return nil // nothing of the step is left
+	}
+	if err != nil {
+		return fmt.Errorf("stopping step %s: %w", stepID, err)
+	}
+	return nil
+}

@@ -1,0 +1,114 @@
+package containerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	containerd "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/errdefs"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/slipway-ci/slipway/agent/sandbox"
+)
+
+// Remove implements sandbox.Sandbox.
+func (s *Sandbox) Remove(ctx context.Context, id string) error {
+	if err := checkID("pod", id); err != nil {
+		return err
+	}
+	defer s.lockPod(id)()
+	return s.remove(ctx, id)
+}
+
+// remove takes a pod apart in an order in which each part can be found again if the agent dies in between: the directory
+// goes last.
+func (s *Sandbox) remove(ctx context.Context, id string) error {
+	ctx = s.context(ctx)
+	st, err := s.dir(id).load()
+	if err != nil && !errors.Is(err, sandbox.ErrNotFound) {
+		s.cfg.Log.Warn("a pod's state file is unreadable; its network namespace is released at the next start", "pod", id, "err", err)
+	}
+	if err := s.cgroups.Kill(ctx, s.group(id)); err != nil {
+		return fmt.Errorf("removing pod %s: %w", id, err)
+	}
+	if err := s.removeContainers(ctx, id); err != nil {
+		return fmt.Errorf("removing pod %s: %w", id, err)
+	}
+	if st.Namespace != "" {
+		if err := s.network.Release(ctx, st.Namespace); err != nil {
+			return fmt.Errorf("removing pod %s: %w", id, err)
+		}
+	}
+	if err := s.cgroups.Remove(ctx, s.group(id)); err != nil {
+		return fmt.Errorf("removing pod %s: %w", id, err)
+	}
+	s.mu.Lock()
+	p := s.pods[id]
+	delete(s.pods, id)
+	s.mu.Unlock()
+	if p != nil {
+		err = p.close()
+	} else {
+		err = nil
+	}
+	if rmErr := os.RemoveAll(string(s.dir(id))); rmErr != nil && !errors.Is(rmErr, fs.ErrNotExist) {
+		err = errors.Join(err, fmt.Errorf("removing pod %s: %w", id, rmErr))
+	}
+	return err
+}
+
+// removeContainers deletes the tasks, containers and snapshots that carry the pod's label, and verifies it.
+func (s *Sandbox) removeContainers(ctx context.Context, id string) error {
+	filter := fmt.Sprintf("labels.%q==%q", labelPod, id)
+	found, err := s.client.Containers(ctx, filter)
+	if err != nil {
+		return fmt.Errorf("finding containers: %w", err)
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(shimLimit)
+	for _, c := range found {
+		g.Go(func() error { return removeContainer(gctx, c) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	service := s.client.SnapshotService(s.cfg.Snapshotter)
+	var keys []string
+	if err := service.Walk(ctx, func(_ context.Context, info snapshots.Info) error {
+		keys = append(keys, info.Name)
+		return nil
+	}, filter); err != nil {
+		return fmt.Errorf("finding snapshots: %w", err)
+	}
+	for _, key := range keys {
+		if err := service.Remove(ctx, key); err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("removing snapshot %s: %w", key, err)
+		}
+	}
+	left, err := s.client.ContainerService().List(ctx, filter)
+	if err != nil {
+		return fmt.Errorf("verifying: %w", err)
+	}
+	if len(left) > 0 {
+		return fmt.Errorf("%d containers are still there", len(left))
+	}
+	return nil
+}
+
+func removeContainer(ctx context.Context, c containerd.Container) error {
+	task, err := c.Task(ctx, nil)
+	if err == nil {
+		_, err = task.Delete(ctx, containerd.WithProcessKill)
+	}
+	if err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("deleting the task of %s: %w", c.ID(), err)
+	}
+	if err := c.Delete(ctx); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("deleting container %s: %w", c.ID(), err)
+	}
+	return nil
+}

@@ -1,0 +1,203 @@
+package containerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	containerd "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+
+	"github.com/slipway-ci/slipway/agent/sandbox"
+	"github.com/slipway-ci/slipway/agent/sandbox/cgroup"
+	"github.com/slipway-ci/slipway/agent/sandbox/network"
+	"github.com/slipway-ci/slipway/agent/supervisor/embedded"
+)
+
+// labelPod is on every container and snapshot of a pod.
+const labelPod = "slipway.dev/pod"
+
+// Sandbox implements sandbox.Sandbox on containerd.
+type Sandbox struct {
+	cfg     Config
+	client  *containerd.Client
+	images  *images
+	network *network.Network
+	cgroups *cgroup.Host
+
+	mu   sync.Mutex
+	pods map[string]*Pod        // attached ones
+	busy map[string]*sync.Mutex // one of Create, Attach, Remove at a time for each pod
+}
+
+var _ sandbox.Sandbox = (*Sandbox)(nil)
+
+// New connects to containerd and takes over what an earlier agent left in cfg.Dir.
+func New(ctx context.Context, cfg Config) (*Sandbox, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	s := &Sandbox{cfg: cfg, pods: map[string]*Pod{}, busy: map[string]*sync.Mutex{}}
+	if err := os.MkdirAll(s.podsDir(), 0o700); err != nil {
+		return nil, fmt.Errorf("containerd sandbox: %w", err)
+	}
+	var err error
+	if s.cgroups, err = cgroup.Detect(); err != nil {
+		return nil, err
+	}
+	if err := embedded.Install(s.supervisor()); err != nil {
+		return nil, err
+	}
+	inUse, err := s.namespacesInUse()
+	if err != nil {
+		return nil, err
+	}
+	s.client, err = containerd.New(cfg.Socket, containerd.WithDefaultNamespace(cfg.Namespace))
+	if err != nil {
+		return nil, fmt.Errorf("connecting to containerd at %s: %w", cfg.Socket, err)
+	}
+	if _, err := s.client.Version(ctx); err != nil {
+		_ = s.client.Close()
+		return nil, fmt.Errorf("containerd at %s does not answer: %w", cfg.Socket, err)
+	}
+	s.images = newImages(s.client, cfg)
+	if s.network, err = network.Open(ctx, cfg.Network, inUse, cfg.Log); err != nil {
+		_ = s.client.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Sandbox) podsDir() string        { return filepath.Join(s.cfg.Dir, "pods") }
+func (s *Sandbox) dir(id string) podDir   { return podDir(filepath.Join(s.podsDir(), id)) }
+func (s *Sandbox) supervisor() string     { return filepath.Join(s.cfg.Dir, "supervisor") }
+func (s *Sandbox) group(id string) string { return filepath.Join(s.cfg.CgroupParent, id) }
+
+func (s *Sandbox) context(ctx context.Context) context.Context {
+	return namespaces.WithNamespace(ctx, s.cfg.Namespace)
+}
+
+// namespacesInUse names the network namespaces of all pods on disk.
+func (s *Sandbox) namespacesInUse() ([]string, error) {
+	ids, err := s.onDisk()
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, id := range ids {
+		st, err := s.dir(id).load()
+		if err != nil && !errors.Is(err, sandbox.ErrNotFound) {
+			return nil, err
+		}
+		if st.Namespace != "" {
+			names = append(names, st.Namespace)
+		}
+	}
+	return names, nil
+}
+
+func (s *Sandbox) onDisk() ([]string, error) {
+	entries, err := os.ReadDir(s.podsDir())
+	if err != nil {
+		return nil, fmt.Errorf("listing pods: %w", err)
+	}
+	var ids []string
+	for _, e := range entries {
+		ids = append(ids, e.Name())
+	}
+	return ids, nil
+}
+
+// List implements sandbox.Sandbox: whatever has a directory or a container.
+func (s *Sandbox) List(ctx context.Context) ([]string, error) {
+	ids, err := s.onDisk()
+	if err != nil {
+		return nil, err
+	}
+	records, err := s.client.ContainerService().List(s.context(ctx))
+	if err != nil {
+		return nil, fmt.Errorf("listing containers: %w", err)
+	}
+	for _, c := range records {
+		if id := c.Labels[labelPod]; id != "" {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids), nil
+}
+
+// lockPod keeps operations on one pod apart.
+func (s *Sandbox) lockPod(id string) (unlock func()) {
+	s.mu.Lock()
+	l := s.busy[id]
+	if l == nil {
+		l = &sync.Mutex{}
+		s.busy[id] = l
+	}
+	s.mu.Unlock()
+	l.Lock()
+	return l.Unlock
+}
+
+// Attach implements sandbox.Sandbox.
+func (s *Sandbox) Attach(_ context.Context, id string) (sandbox.Pod, error) {
+	if err := checkID("pod", id); err != nil {
+		return nil, err
+	}
+	defer s.lockPod(id)()
+	if p := s.attached(id); p != nil {
+		return p, nil
+	}
+	st, err := s.dir(id).load()
+	if err != nil {
+		return nil, fmt.Errorf("attaching to pod %s: %w", id, err)
+	}
+	if st.Init.PID == 0 {
+		return nil, fmt.Errorf("attaching to pod %s, which was never completed: %w", id, sandbox.ErrNotFound)
+	}
+	p, err := s.newPod(id)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.bind(st.Init, nil); err != nil {
+		return nil, errors.Join(err, p.close())
+	}
+	s.keep(p)
+	return p, nil
+}
+
+func (s *Sandbox) attached(id string) *Pod {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pods[id]
+}
+
+func (s *Sandbox) keep(p *Pod) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pods[p.id] = p
+}
+
+// Close implements sandbox.Sandbox.
+func (s *Sandbox) Close() error {
+	s.mu.Lock()
+	pods := s.pods
+	s.pods = map[string]*Pod{}
+	s.mu.Unlock()
+	var errs []error
+	for _, p := range pods {
+		errs = append(errs, p.close())
+	}
+	return errors.Join(append(errs, s.network.Close(), s.client.Close())...)
+}
+
+// Uninstall removes what the sandbox shares between pods on the host: bridge and packet filter rules. Call it after Close,
+// once no pod is left.
+func (s *Sandbox) Uninstall(ctx context.Context) error {
+	return errors.Join(s.network.Destroy(ctx), s.cgroups.Remove(ctx, s.cfg.CgroupParent))
+}

@@ -1,0 +1,135 @@
+package containerd
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	containerd "github.com/containerd/containerd/v2/client"
+
+	"github.com/slipway-ci/slipway/agent/sandbox"
+)
+
+// defaultPath is what an image without ENV gets, as in Docker.
+const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// logTail is how much of a service's log an error quotes.
+const logTail = 2048
+
+// startService starts the pod's i-th service and waits until it is healthy.
+func (s *Sandbox) startService(ctx context.Context, m *making, i int) error {
+	svc, img := m.spec.Services[i], m.services[i]
+	name := "svc" + strconv.Itoa(i)
+	command := img.config.Cmd
+	if len(svc.Command) > 0 {
+		command = svc.Command
+	}
+	c := container{
+		name: name, img: img, args: slices.Concat(img.config.Entrypoint, command), dir: img.config.WorkingDir,
+		env: mergeEnv(s.cfg.hostEnv(), img.config.Env, svc.Env), user: or(svc.User, img.config.User),
+	}
+	if len(c.args) == 0 {
+		return fmt.Errorf("%w: service %s: its image has neither ENTRYPOINT nor CMD", sandbox.ErrImage, svc.Name)
+	}
+	_, task, err := s.newTask(ctx, m, c, name)
+	if err != nil {
+		return fmt.Errorf("service %s: %w", svc.Name, err)
+	}
+	exited, err := task.Wait(ctx)
+	if err != nil {
+		return fmt.Errorf("service %s: %w", svc.Name, err)
+	}
+	if err := task.Start(ctx); err != nil {
+		return fmt.Errorf("%w: service %s could not be started: %w", sandbox.ErrUnhealthy, svc.Name, err)
+	}
+	m.progress(svc.Name + " is started")
+	health := svc.Health
+	if health == nil {
+		health = img.health
+	}
+	if err := s.await(ctx, m, svc.Name, task, exited, health); err != nil {
+		return fmt.Errorf("%w%s", err, quoteLog(m.dir.log(name)))
+	}
+	if health != nil {
+		m.progress(svc.Name + " is healthy")
+	}
+	return nil
+}
+
+// await probes a service until it is healthy; one without a probe only must not have died at once.
+func (s *Sandbox) await(ctx context.Context, m *making, name string, task containerd.Task, exited <-chan containerd.ExitStatus,
+	h *sandbox.Health,
+) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	watching := make(chan struct{})
+	go func() {
+		defer close(watching)
+		select {
+		case st := <-exited:
+			if ctx.Err() == nil {
+				code, _, _ := st.Result()
+				cancel(fmt.Errorf("%w: service %s exited with code %d", sandbox.ErrUnhealthy, name, code))
+			}
+		case <-ctx.Done():
+		}
+	}()
+	defer func() { cancel(nil); <-watching }()
+	if h == nil {
+		return context.Cause(ctx)
+	}
+	spec, err := task.Spec(ctx)
+	if err != nil {
+		return fmt.Errorf("service %s: %w", name, err)
+	}
+	probe := func(ctx context.Context) (bool, string, error) { return s.probe(ctx, m, task, spec.Process, h) }
+	if err := waitHealthy(ctx, *h, probe); err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			return cause
+		}
+		return fmt.Errorf("%w: service %s: %w", sandbox.ErrUnhealthy, name, err)
+	}
+	return nil
+}
+
+// quoteLog returns the end of a log as lines for a person, or nothing.
+func quoteLog(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.Size() > logTail {
+		if _, err := f.Seek(-logTail, io.SeekEnd); err != nil {
+			return ""
+		}
+	}
+	data, err := io.ReadAll(io.LimitReader(f, logTail))
+	text := strings.TrimSpace(strings.ToValidUTF8(string(data), "�"))
+	if err != nil || text == "" {
+		return ""
+	}
+	return "; the end of its log:\n" + text
+}
+
+// mergeEnv lays later lists over earlier ones and gives a PATH where there is none.
+func mergeEnv(lists ...[]string) []string {
+	out := []string{defaultPath}
+	at := map[string]int{"PATH": 0}
+	for _, list := range lists {
+		for _, entry := range list {
+			key, _, _ := strings.Cut(entry, "=")
+			if i, ok := at[key]; ok {
+				out[i] = entry
+				continue
+			}
+			at[key] = len(out)
+			out = append(out, entry)
+		}
+	}
+	return out
+}
