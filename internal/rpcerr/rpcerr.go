@@ -32,6 +32,7 @@ const (
 	NotLeader        Reason = "NOT_LEADER"
 	Busy             Reason = "BUSY"
 	StoreUnavailable Reason = "STORE_UNAVAILABLE"
+	LogIncomplete    Reason = "LOG_INCOMPLETE"
 	Internal         Reason = "INTERNAL"
 )
 
@@ -47,6 +48,7 @@ var reasonCodes = map[Reason]codes.Code{
 	NotLeader:        codes.Unavailable,
 	Busy:             codes.ResourceExhausted,
 	StoreUnavailable: codes.Unavailable,
+	LogIncomplete:    codes.DataLoss,
 	Internal:         codes.Internal,
 }
 
