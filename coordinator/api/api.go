@@ -1,0 +1,69 @@
+// Package api serves api/v1 to people and their tools. The servers are thin: they check what a caller sent, call the package that does the
+// work, and say what went wrong. Callers are identified, and refused, by identity.Guard before they get here.
+package api
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"google.golang.org/grpc"
+
+	"github.com/slipway-ci/slipway/coordinator/artifacts"
+	"github.com/slipway-ci/slipway/coordinator/blob"
+	"github.com/slipway-ci/slipway/coordinator/config"
+	"github.com/slipway-ci/slipway/coordinator/engine"
+	"github.com/slipway-ci/slipway/coordinator/identity"
+	"github.com/slipway-ci/slipway/coordinator/images"
+	"github.com/slipway-ci/slipway/coordinator/logs"
+	"github.com/slipway-ci/slipway/coordinator/store"
+	"github.com/slipway-ci/slipway/internal/clock"
+	"github.com/slipway-ci/slipway/internal/rpcerr"
+	"github.com/slipway-ci/slipway/pipeline/diag"
+	apiv1 "github.com/slipway-ci/slipway/proto/gen/slipway/api/v1"
+	planv1 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
+)
+
+// Compiler compiles a workflow file: compile.Compile with this coordinator's options. The plan is nil if a finding is an error.
+type Compiler func(path string, src []byte) (*planv1.Plan, diag.List)
+
+// Deps is what the servers work with.
+type Deps struct {
+	Control   engine.Control
+	Compile   Compiler
+	Images    *images.Planner
+	Store     store.Store
+	Blobs     blob.Store
+	Logs      *logs.Store
+	Artifacts *artifacts.Artifacts
+	Tokens    *identity.Tokens
+	Limits    config.Limits
+	Clock     clock.Clock
+	Log       *slog.Logger
+	// Stop ends followers when the coordinator stops.
+	Stop <-chan struct{}
+}
+
+// Register adds all services to a gRPC server.
+func Register(s grpc.ServiceRegistrar, d Deps) {
+	apiv1.RegisterRunServiceServer(s, &runs{Deps: d})
+	apiv1.RegisterLogServiceServer(s, &logServer{Deps: d})
+	apiv1.RegisterBlobServiceServer(s, &blobs{Deps: d})
+	apiv1.RegisterArtifactServiceServer(s, &artifactServer{Deps: d})
+	apiv1.RegisterAgentServiceServer(s, &agents{Deps: d})
+	apiv1.RegisterTokenServiceServer(s, &tokens{Deps: d})
+}
+
+// internal logs what the caller can't help and answers without details of this host. nil stays nil.
+func (d *Deps) internal(ctx context.Context, what string, err error) error {
+	if err == nil || rpcerr.ReasonOf(err) != "" || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	d.Log.ErrorContext(ctx, "a call failed", "what", what, "error", err)
+	return rpcerr.New(rpcerr.Internal, "%s failed in the coordinator; its log says why", what)
+}
+
+// stopped is the answer to a follower when the coordinator stops.
+func stopped() error {
+	return rpcerr.New(rpcerr.NotLeader, "the coordinator is stopping; call again")
+}

@@ -1,0 +1,169 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/slipway-ci/slipway/coordinator/logs"
+	"github.com/slipway-ci/slipway/internal/rpcerr"
+	apiv1 "github.com/slipway-ci/slipway/proto/gen/slipway/api/v1"
+)
+
+const (
+	// logChunk is the largest piece of a log in one message.
+	logChunk = 64 << 10
+	// logPatience is how long a finished run's logs may stand still before they are given up.
+	logPatience = 30 * time.Second
+)
+
+// logServer implements apiv1.LogServiceServer.
+type logServer struct {
+	apiv1.UnimplementedLogServiceServer
+	Deps
+}
+
+// tail sends the logs of one run to one caller.
+type tail struct {
+	d      *Deps
+	run    string
+	job    string
+	stream grpc.ServerStreamingServer[apiv1.StreamLogsResponse]
+	sent   map[tailKey]int64
+	buf    []byte
+}
+
+type tailKey struct {
+	attempt string
+	step    uint32
+}
+
+func (s *logServer) StreamLogs(req *apiv1.StreamLogsRequest, stream grpc.ServerStreamingServer[apiv1.StreamLogsResponse]) error {
+	ctx := stream.Context()
+	run, err := s.Control.Run(ctx, req.GetRunId())
+	if err != nil {
+		return s.internal(ctx, "reading a run", err)
+	}
+	t := &tail{d: &s.Deps, run: run.GetId(), job: req.GetJobId(), stream: stream, sent: map[tailKey]int64{}, buf: make([]byte, logChunk)}
+	if err := t.checkJob(run); err != nil {
+		return err
+	}
+	if req.GetFollow() {
+		err = t.follow(ctx)
+	} else {
+		_, _, err = t.send()
+	}
+	return s.internal(ctx, "reading logs", err)
+}
+
+// checkJob refuses a job that the run does not have.
+func (t *tail) checkJob(run *apiv1.Run) error {
+	if t.job == "" {
+		return nil
+	}
+	var known []string
+	for _, j := range run.GetJobs() {
+		if t.wants(j.GetId()) || j.GetKey() == t.job {
+			return nil
+		}
+		known = append(known, j.GetId())
+	}
+	return rpcerr.New(rpcerr.NotFound, "run %s has no job %q; it has %s", run.GetId(), t.job, strings.Join(known, ", "))
+}
+
+// wants says whether a job instance is asked for: by its id, or by its key for all legs of a matrix.
+func (t *tail) wants(job string) bool {
+	return t.job == "" || job == t.job || strings.HasPrefix(job, t.job+".")
+}
+
+// follow sends what comes until the run is terminal and its logs are complete.
+func (t *tail) follow(ctx context.Context) error {
+	changes, err := t.d.Control.Watch(ctx, t.run)
+	if err != nil {
+		return err
+	}
+	ended := false
+	tired := make(chan struct{}, 1)
+	disarm := func() bool { return false }
+	defer func() { disarm() }()
+	for {
+		changed := t.d.Logs.Changed(t.run)
+		missing, progress, err := t.send()
+		if err != nil {
+			return err
+		}
+		if ended && missing == "" {
+			return nil
+		}
+		if ended && progress {
+			disarm()
+			disarm = t.d.Clock.AfterFunc(logPatience, func() { tired <- struct{}{} })
+		}
+		select {
+		case <-changed:
+		case run, ok := <-changes:
+			switch {
+			case ok && terminal(run.GetState()):
+				ended, changes = true, nil
+				disarm = t.d.Clock.AfterFunc(logPatience, func() { tired <- struct{}{} })
+			case !ok:
+				return watchEnded(ctx)
+			}
+		case <-tired:
+			return rpcerr.New(rpcerr.LogIncomplete, "the run has ended, but %s, and nothing came for %v; its agent may be away: ask again later", missing, logPatience)
+		case <-t.d.Stop:
+			return stopped()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// send sends what the caller has not got yet. missing describes a log that is not complete, or is "".
+func (t *tail) send() (missing string, progress bool, err error) {
+	infos, err := t.d.Logs.List(t.run)
+	if err != nil {
+		return "", false, err
+	}
+	for _, i := range infos {
+		if !t.wants(i.Job) {
+			continue
+		}
+		key := tailKey{attempt: i.Attempt, step: i.Step}
+		before := t.sent[key]
+		if err := t.sendLog(i, key); err != nil {
+			return "", false, err
+		}
+		progress = progress || t.sent[key] > before
+		// Of an attempt without a final report nothing more is expected once the run has ended: it was lost.
+		if !i.Complete() && t.d.Logs.Finished(i.Attempt) {
+			missing = fmt.Sprintf("the log of job %s, step %d has %d of %d bytes", i.Job, i.Step, i.Size, i.Want)
+		}
+	}
+	return missing, progress, nil
+}
+
+func (t *tail) sendLog(i logs.Info, key tailKey) error {
+	for t.sent[key] < i.Size {
+		n, err := t.d.Logs.ReadAt(i.Attempt, i.Step, t.buf, t.sent[key])
+		if n > 0 {
+			msg := &apiv1.StreamLogsResponse{JobId: i.Job, AttemptId: i.Attempt, Step: i.Step, Offset: t.sent[key], Data: t.buf[:n]}
+			if err := t.stream.Send(msg); err != nil {
+				return err
+			}
+			t.sent[key] += int64(n)
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,219 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"regexp"
+
+	"go.opentelemetry.io/otel/propagation"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/slipway-ci/slipway/coordinator/blob"
+	"github.com/slipway-ci/slipway/coordinator/engine"
+	"github.com/slipway-ci/slipway/coordinator/identity"
+	"github.com/slipway-ci/slipway/internal/id"
+	"github.com/slipway-ci/slipway/internal/rpcerr"
+	"github.com/slipway-ci/slipway/internal/tlsutil"
+	"github.com/slipway-ci/slipway/pipeline/diag"
+	apiv1 "github.com/slipway-ci/slipway/proto/gen/slipway/api/v1"
+	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
+	planv1 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
+	statev1 "github.com/slipway-ci/slipway/proto/gen/slipway/state/v1"
+)
+
+const (
+	defaultProject = "default"
+	defaultEvent   = "push"
+	requestPrefix  = "/slipway/v1/req/"
+
+	maxReason = 1024
+	maxPath   = 1024
+	maxRef    = 1024
+)
+
+var (
+	shaPattern   = regexp.MustCompile(`^[0-9a-f]{40}$`)
+	eventPattern = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
+)
+
+// submission is what SubmitRun and PlanRun have in common.
+type submission struct {
+	project, path, event, payload string
+	workflow                      []byte
+	source                        *apiv1.Source
+}
+
+func (s *runs) SubmitRun(ctx context.Context, req *apiv1.SubmitRunRequest) (*apiv1.SubmitRunResponse, error) {
+	if err := checkRequestID(req.GetRequestId()); err != nil {
+		return nil, err
+	}
+	// A repeat gets the first answer even if the file's images have gone since.
+	if first, err := s.answered(ctx, req.GetRequestId()); err != nil || first != nil {
+		return first, err
+	}
+	sub, err := s.check(ctx, submission{project: req.GetProject(), path: req.GetPath(), event: req.GetEvent(), payload: req.GetEventPayload(),
+		workflow: req.GetWorkflow(), source: req.GetSource()})
+	if err != nil {
+		return nil, err
+	}
+	plan, found, err := s.plan(ctx, sub)
+	if err != nil {
+		return nil, err
+	}
+	digest, err := s.storePlan(ctx, plan)
+	if err != nil {
+		return nil, err
+	}
+	runID, number, err := s.Control.Submit(ctx, engine.Submission{
+		RequestID: req.GetRequestId(), Project: sub.project, Plan: plan, PlanDigest: digest, Source: sub.source, Event: sub.event,
+		EventPayload: sub.payload, Actor: identity.FromContext(ctx).Name, Traceparent: traceparent(ctx),
+	})
+	if err != nil {
+		return nil, s.internal(ctx, "submitting a run", err)
+	}
+	s.Log.InfoContext(ctx, "a run was submitted", "run", runID, "number", number, "project", sub.project, "path", sub.path)
+	return &apiv1.SubmitRunResponse{RunId: runID, RunNumber: number, Diagnostics: messages(found)}, nil
+}
+
+func (s *runs) PlanRun(ctx context.Context, req *apiv1.PlanRunRequest) (*apiv1.PlanRunResponse, error) {
+	sub, err := s.check(ctx, submission{project: req.GetProject(), path: req.GetPath(), event: req.GetEvent(), payload: req.GetEventPayload(),
+		workflow: req.GetWorkflow(), source: req.GetSource()})
+	if err != nil {
+		return nil, err
+	}
+	plan, found, err := s.plan(ctx, sub)
+	if err != nil {
+		return nil, err
+	}
+	return &apiv1.PlanRunResponse{Plan: plan, Diagnostics: messages(found)}, nil
+}
+
+// answered returns what an earlier SubmitRun with this id returned, or nil.
+func (s *runs) answered(ctx context.Context, requestID string) (*apiv1.SubmitRunResponse, error) {
+	kv, ok, err := s.Store.Get(ctx, requestPrefix+requestID)
+	if err != nil {
+		return nil, rpcerr.New(rpcerr.StoreUnavailable, "the coordinator's store can't be reached now (%v); try again", err)
+	}
+	if !ok {
+		return nil, nil
+	}
+	rec := &statev1.RequestRecord{}
+	if err := proto.Unmarshal(kv.Value, rec); err != nil || rec.GetRunId() == "" {
+		return nil, nil // not a submission's: the engine judges
+	}
+	return &apiv1.SubmitRunResponse{RunId: rec.GetRunId(), RunNumber: rec.GetRunNumber()}, nil
+}
+
+func checkRequestID(requestID string) error {
+	if !id.Valid(requestID) {
+		return rpcerr.New(rpcerr.InvalidRequest, "request_id %.64q is not a ULID; make a fresh one for every call, and keep it when you repeat the call", requestID)
+	}
+	return nil
+}
+
+// check fills defaults and refuses what can't be meant.
+func (s *runs) check(ctx context.Context, sub submission) (submission, error) {
+	if sub.project == "" {
+		sub.project = defaultProject
+	}
+	if sub.event == "" {
+		sub.event = defaultEvent
+	}
+	if sub.source == nil {
+		sub.source = &apiv1.Source{}
+	}
+	var err error
+	switch {
+	case tlsutil.CheckName("project", sub.project) != nil:
+		err = tlsutil.CheckName("project", sub.project)
+	case sub.path == "" || len(sub.path) > maxPath:
+		err = rpcerr.New(rpcerr.InvalidRequest, "the workflow's path must have 1 to %d bytes", maxPath)
+	case int64(len(sub.workflow)) > s.Limits.WorkflowBytes:
+		return sub, s.invalid(diag.List{{Path: sub.path, Code: "too-large", Message: tooLarge(len(sub.workflow), s.Limits.WorkflowBytes), Hint: "split the workflow"}})
+	case int64(len(sub.payload)) > s.Limits.PayloadBytes:
+		err = rpcerr.New(rpcerr.InvalidRequest, "the event's payload: %s", tooLarge(len(sub.payload), s.Limits.PayloadBytes))
+	case !eventPattern.MatchString(sub.event):
+		err = rpcerr.New(rpcerr.InvalidRequest, "%.64q is not an event's name; want push, pull_request, workflow_dispatch …", sub.event)
+	case sub.source.GetSha() != "" && !shaPattern.MatchString(sub.source.GetSha()):
+		err = rpcerr.New(rpcerr.InvalidRequest, "source.sha %.64q is not a commit of 40 lower-case hex digits", sub.source.GetSha())
+	case len(sub.source.GetRef()) > maxRef || len(sub.source.GetRepository()) > maxRef:
+		err = rpcerr.New(rpcerr.InvalidRequest, "source.ref and source.repository have at most %d bytes", maxRef)
+	default:
+		err = s.checkTree(ctx, sub.source.GetTree())
+	}
+	if err != nil && rpcerr.ReasonOf(err) == "" {
+		err = rpcerr.New(rpcerr.InvalidRequest, "%v", err)
+	}
+	return sub, err
+}
+
+func (s *runs) checkTree(ctx context.Context, digest string) error {
+	if digest == "" {
+		return nil
+	}
+	r, _, err := s.Blobs.Open(ctx, digest)
+	switch {
+	case errors.Is(err, blob.ErrNotFound) || errors.Is(err, blob.ErrDigest):
+		return rpcerr.New(rpcerr.InvalidRequest, "source.tree %.80q is not in the blob store; upload it first", digest)
+	case err != nil:
+		return s.internal(ctx, "reading the source tree", err)
+	}
+	return r.Close()
+}
+
+// plan compiles and pins images. The findings that it returns are warnings; errors are the error.
+func (s *runs) plan(ctx context.Context, sub submission) (*planv1.Plan, diag.List, error) {
+	plan, found := s.Compile(sub.path, sub.workflow)
+	if plan == nil || found.HasErrors() {
+		return nil, nil, s.invalid(found)
+	}
+	contexts, err := engine.Contexts(&statev1.RunDefinition{Project: sub.project, Path: sub.path, Event: sub.event, EventPayload: sub.payload,
+		Source: sub.source, Actor: identity.FromContext(ctx).Name}, plan)
+	if err != nil {
+		return nil, nil, rpcerr.New(rpcerr.InvalidRequest, "%v", err)
+	}
+	more, err := s.Images.Fill(ctx, plan, contexts)
+	if err != nil {
+		return nil, nil, s.internal(ctx, "resolving images", err)
+	}
+	found = append(found, more...).Sort()
+	if found.HasErrors() {
+		return nil, nil, s.invalid(found)
+	}
+	return plan, found, nil
+}
+
+// storePlan puts the plan into the blob store. The encoding is deterministic, so that equal plans share a blob.
+func (s *runs) storePlan(ctx context.Context, plan *planv1.Plan) (digest string, err error) {
+	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(plan)
+	if err == nil {
+		digest, _, err = s.Blobs.Put(ctx, bytes.NewReader(data))
+	}
+	return digest, s.internal(ctx, "storing the plan", err)
+}
+
+func (s *runs) invalid(found diag.List) error {
+	n, first := 0, ""
+	for _, d := range found {
+		if d.Severity == diag.Error {
+			if n++; n == 1 {
+				first = d.String()
+			}
+		}
+	}
+	message := first
+	if n > 1 {
+		message = first + "\n… and " + plural(n-1, "more error")
+	}
+	return rpcerr.WithDetails(rpcerr.InvalidPipeline, message, &apiv1.Diagnostics{Diagnostics: messages(found)})
+}
+
+// traceparent is the W3C trace context of the call (https://www.w3.org/TR/trace-context/).
+func traceparent(ctx context.Context) string {
+	carrier := propagation.MapCarrier{}
+	propagation.TraceContext{}.Inject(ctx, carrier)
+	return carrier.Get("traceparent")
+}
+
+func terminal(s corev1.RunState) bool { return s >= corev1.RunState_RUN_STATE_SUCCEEDED }

@@ -1,0 +1,229 @@
+package gateway
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"io"
+	"sync"
+
+	"google.golang.org/grpc"
+
+	"github.com/slipway-ci/slipway/coordinator/engine"
+	"github.com/slipway-ci/slipway/coordinator/identity"
+	"github.com/slipway-ci/slipway/coordinator/logs"
+	"github.com/slipway-ci/slipway/internal/rpcerr"
+	"github.com/slipway-ci/slipway/internal/tlsutil"
+	fleetv1 "github.com/slipway-ci/slipway/proto/gen/slipway/fleet/v1"
+)
+
+type logStream = grpc.BidiStreamingServer[fleetv1.PushLogsRequest, fleetv1.PushLogsResponse]
+
+// logKey is one log of a push stream.
+type logKey struct {
+	attempt string
+	step    uint32
+}
+
+// openLog is a log that the stream writes.
+type openLog struct {
+	w     *logs.Writer
+	ended bool
+}
+
+// push is one PushLogs stream. The handler's goroutine writes; a second one syncs and acknowledges: while it waits for the disk, all
+// that arrives collects into its next round.
+type push struct {
+	g      *Gateway
+	stream logStream
+	// allowed holds the token under which an attempt was let in, by attempt.
+	allowed map[string]string
+
+	mu    sync.Mutex
+	open  map[logKey]*openLog
+	dirty map[logKey]bool
+	done  bool // nothing more will be written
+	wake  chan struct{}
+}
+
+// PushLogs implements fleetv1.FleetServiceServer. A gap ends the stream with INVALID_REQUEST and, as detail, a PushLogsResponse with the
+// offset that is wanted.
+func (g *Gateway) PushLogs(stream logStream) error {
+	p := &push{g: g, stream: stream, allowed: map[string]string{}, open: map[logKey]*openLog{}, dirty: map[logKey]bool{}, wake: make(chan struct{}, 1)}
+	acked := make(chan error, 1)
+	go func() { acked <- p.acknowledge() }()
+	err := p.receive()
+	p.finish()
+	ackErr := <-acked
+	for _, l := range p.open {
+		l.w.Close()
+	}
+	if err != nil {
+		return g.internal("storing logs", err)
+	}
+	return g.internal0("storing logs", ackErr)
+}
+
+// internal0 is internal for errors that may be nil.
+func (g *Gateway) internal0(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return g.internal(what, err)
+}
+
+func (p *push) receive() error {
+	for {
+		m, err := p.stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := p.write(m); err != nil {
+			return err
+		}
+	}
+}
+
+func (p *push) write(m *fleetv1.PushLogsRequest) error {
+	if err := p.allow(m); err != nil {
+		return err
+	}
+	key := logKey{attempt: m.GetAttemptId(), step: m.GetStep()}
+	l, err := p.log(key)
+	if err != nil {
+		return err
+	}
+	err = l.w.Append(m.GetOffset(), m.GetData(), m.GetEnd())
+	var gap *logs.GapError
+	switch {
+	case errors.As(err, &gap):
+		return rpcerr.WithDetails(rpcerr.InvalidRequest, err.Error(), &fleetv1.PushLogsResponse{AttemptId: key.attempt, Step: key.step, Offset: gap.Want})
+	case errors.Is(err, logs.ErrEnded):
+		return rpcerr.New(rpcerr.InvalidRequest, "attempt %s, step %d: %v", key.attempt, key.step, err)
+	case err != nil:
+		return err
+	}
+	p.mark(key, m.GetEnd())
+	return nil
+}
+
+// allow checks the token, once for each attempt of the stream.
+func (p *push) allow(m *fleetv1.PushLogsRequest) error {
+	if token, ok := p.allowed[m.GetAttemptId()]; ok && token == m.GetToken() {
+		return nil
+	}
+	ctx := p.stream.Context()
+	ref, err := p.g.attempt(ctx, m.GetAttemptId(), m.GetToken())
+	if err != nil {
+		if !p.g.mayStillPush(ctx, m, err) {
+			return err
+		}
+	} else if err := p.g.register(ctx, ref, m.GetToken()); err != nil {
+		return err
+	}
+	p.allowed[m.GetAttemptId()] = m.GetToken()
+	return nil
+}
+
+func (g *Gateway) register(ctx context.Context, ref engine.AttemptRef, token string) error {
+	return g.Logs.Register(logs.Meta{Run: ref.RunID, Job: ref.JobID, Attempt: ref.AttemptID, Agent: identity.FromContext(ctx).Agent.ID, TokenHash: tlsutil.HashToken(token)})
+}
+
+// mayStillPush lets the last bytes of an attempt in that has ended meanwhile: its agent took them from a step, so they must not be lost.
+func (g *Gateway) mayStillPush(ctx context.Context, m *fleetv1.PushLogsRequest, denied error) bool {
+	if rpcerr.ReasonOf(denied) != rpcerr.PermissionDenied {
+		return false
+	}
+	meta, err := g.Logs.Meta(m.GetAttemptId())
+	return err == nil && meta.Agent == identity.FromContext(ctx).Agent.ID &&
+		subtle.ConstantTimeCompare([]byte(meta.TokenHash), []byte(tlsutil.HashToken(m.GetToken()))) == 1
+}
+
+func (p *push) log(key logKey) (*openLog, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if l := p.open[key]; l != nil {
+		return l, nil
+	}
+	w, err := p.g.Logs.Writer(key.attempt, key.step)
+	if errors.Is(err, logs.ErrBadName) {
+		return nil, rpcerr.New(rpcerr.InvalidRequest, "%v", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	l := &openLog{w: w}
+	p.open[key] = l
+	return l, nil
+}
+
+func (p *push) mark(key logKey, ended bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dirty[key] = true
+	p.open[key].ended = p.open[key].ended || ended
+	p.signal()
+}
+
+func (p *push) finish() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.done = true
+	p.signal()
+}
+
+func (p *push) signal() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take returns the logs that were written since the last round.
+func (p *push) take() (dirty map[logKey]bool, done bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	dirty = p.dirty
+	p.dirty = map[logKey]bool{}
+	return dirty, p.done
+}
+
+func (p *push) acknowledge() error {
+	for range p.wake {
+		dirty, done := p.take()
+		for key := range dirty {
+			if err := p.sync(key); err != nil {
+				return err
+			}
+		}
+		if done {
+			break
+		}
+	}
+	return nil
+}
+
+func (p *push) sync(key logKey) error {
+	p.mu.Lock()
+	l := p.open[key]
+	ended := l.ended
+	p.mu.Unlock()
+	durable, err := l.w.Sync()
+	if err != nil {
+		return err
+	}
+	err = p.stream.Send(&fleetv1.PushLogsResponse{AttemptId: key.attempt, Step: key.step, Offset: durable})
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if ended && !p.dirty[key] && p.open[key] == l { // a repeat of it opens it again
+		l.w.Close()
+		delete(p.open, key)
+	}
+	return nil
+}

@@ -1,0 +1,245 @@
+package images
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/slipway-ci/slipway/coordinator/config"
+	"github.com/slipway-ci/slipway/internal/rpcerr"
+	"github.com/slipway-ci/slipway/pipeline/diag"
+	"github.com/slipway-ci/slipway/pipeline/expr"
+	"github.com/slipway-ci/slipway/pipeline/resolve"
+	planv1 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
+)
+
+// atOnce is how many registries are asked at the same time for one plan.
+const atOnce = 8
+
+// Planner fills a plan's table of images.
+type Planner struct {
+	resolver *Resolver
+	runners  map[string]config.Runner
+}
+
+// NewPlanner returns a planner on the configured runners.
+func NewPlanner(r *Resolver, runners map[string]config.Runner) *Planner {
+	return &Planner{resolver: r, runners: runners}
+}
+
+// use is one place of a plan that needs an image.
+type use struct {
+	name  string // as the plan says it: the key in its table
+	image string // what the name means
+	pos   *planv1.Position
+}
+
+// Fill sets plan.Images: for every job's container and services under the name that the file uses, for every `runs-on` of a job without a
+// container under its label and under the name of the label's image. The contexts are those known at submit (github, inputs, vars); jobs add
+// their matrix. Findings are the file's mistakes; the error is ImageUnavailable, or the context's.
+func (p *Planner) Fill(ctx context.Context, plan *planv1.Plan, contexts *expr.Object) (diag.List, error) {
+	f := finder{planner: p, path: plan.GetPath(), contexts: contexts}
+	for _, job := range plan.GetJobs() {
+		f.job(job)
+	}
+	if f.found.HasErrors() {
+		return f.found.Sort(), nil
+	}
+	pinned, err := p.resolveAll(ctx, plan.GetPath(), f.uses)
+	if err != nil {
+		return nil, err
+	}
+	if plan.Images == nil {
+		plan.Images = map[string]string{}
+	}
+	for _, u := range f.uses {
+		plan.Images[u.name] = pinned[u.image]
+	}
+	return nil, nil
+}
+
+// resolveAll asks for every image once. Of several that fail, the one that stands first in the file is the error.
+func (p *Planner) resolveAll(ctx context.Context, path string, uses []use) (map[string]string, error) {
+	first := map[string]use{}
+	for _, u := range uses {
+		if _, ok := first[u.image]; !ok {
+			first[u.image] = u
+		}
+	}
+	var mu sync.Mutex
+	pinned, failed := map[string]string{}, map[string]error{}
+	var g errgroup.Group
+	g.SetLimit(atOnce)
+	for image := range first {
+		g.Go(func() error {
+			ref, err := p.resolver.Resolve(ctx, image)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				failed[image] = err
+			} else {
+				pinned[image] = ref
+			}
+			return nil
+		})
+	}
+	_ = g.Wait()
+	if len(failed) == 0 {
+		return pinned, nil
+	}
+	image := slices.MinFunc(slices.Collect(maps.Keys(failed)), func(a, b string) int {
+		x, y := first[a].pos, first[b].pos
+		return cmp.Or(cmp.Compare(x.GetLine(), y.GetLine()), cmp.Compare(x.GetColumn(), y.GetColumn()), cmp.Compare(a, b))
+	})
+	err, pos := failed[image], first[image].pos
+	if rpcerr.ReasonOf(err) == "" {
+		return nil, err
+	}
+	if pos.GetLine() > 0 {
+		path = fmt.Sprintf("%s:%d:%d", path, pos.GetLine(), pos.GetColumn())
+	}
+	return nil, rpcerr.New(rpcerr.ReasonOf(err), "%s: %s", path, rpcerr.Message(err))
+}
+
+// finder collects what a plan uses.
+type finder struct {
+	planner  *Planner
+	path     string
+	contexts *expr.Object
+	uses     []use
+	found    diag.List
+}
+
+func (f *finder) fail(pos *planv1.Position, code, message, hint string) {
+	f.found = append(f.found, diag.Diagnostic{Path: f.path, Line: int(pos.GetLine()), Column: int(pos.GetColumn()), Code: code, Message: message, Hint: hint})
+}
+
+func (f *finder) job(job *planv1.Job) {
+	var values []*planv1.Value
+	values = append(values, job.GetRunsOn()...)
+	if c := job.GetContainer(); c != nil {
+		values = append(values, c.GetImage())
+	}
+	for _, s := range job.GetServices() {
+		values = append(values, s.GetContainer().GetImage())
+	}
+	for _, env := range f.envs(job, values) {
+		hasContainer := f.image(job.GetContainer(), env)
+		f.runsOn(job, env, hasContainer)
+		for _, s := range job.GetServices() {
+			f.image(s.GetContainer(), env)
+		}
+	}
+}
+
+// envs returns what the values see: one environment, or one for each leg if a value needs the matrix.
+func (f *finder) envs(job *planv1.Job, values []*planv1.Value) []*expr.Env {
+	needsMatrix := false
+	for _, v := range values {
+		for _, name := range contextsOf(v) {
+			switch name {
+			case "needs":
+				f.fail(v.GetPosition(), "dynamic-image", "an image or a runner that depends on another job's output is not supported: images are pinned when the run is submitted",
+					"use a matrix that is written in the file, or an input")
+				return nil
+			case "matrix", "strategy":
+				needsMatrix = true
+			}
+		}
+	}
+	if !needsMatrix {
+		return []*expr.Env{{Contexts: f.contexts}}
+	}
+	if m := job.GetStrategy().GetMatrix(); m != nil && slices.Contains(contextsOf(m), "needs") {
+		f.fail(m.GetPosition(), "dynamic-image", "a matrix that another job's output makes can't choose images or runners: images are pinned when the run is submitted", "write these axes in the file")
+		return nil
+	}
+	legs, err := resolve.Legs(job.GetStrategy(), &expr.Env{Contexts: f.contexts})
+	if err != nil {
+		f.invalid(job.GetPosition(), "strategy", err)
+		return nil
+	}
+	var envs []*expr.Env
+	for _, leg := range legs {
+		contexts := expr.NewObject()
+		for _, pair := range f.contexts.Pairs() {
+			contexts.Set(pair.Key, pair.Value)
+		}
+		contexts.Set("matrix", leg.Values)
+		envs = append(envs, &expr.Env{Contexts: contexts})
+	}
+	return envs
+}
+
+// contextsOf names the contexts that a value's expression uses.
+func contextsOf(v *planv1.Value) []string {
+	e, err := expr.ParseCompiled(v.GetExpr())
+	if v.GetExpr() == "" || err != nil {
+		return nil // a bad expression fails where it is evaluated
+	}
+	var names []string
+	for _, r := range e.References() {
+		names = append(names, r.Context)
+	}
+	return names
+}
+
+func (f *finder) invalid(pos *planv1.Position, what string, err error) {
+	var at *resolve.Error
+	if errors.As(err, &at) && at.Line > 0 {
+		pos, err = &planv1.Position{Line: at.Line, Column: at.Column}, at.Err
+	}
+	f.fail(pos, "bad-value", fmt.Sprintf("%s: %v", what, err), "")
+}
+
+// image adds a container's; an empty one means none, as GitHub has it.
+func (f *finder) image(c *planv1.Container, env *expr.Env) bool {
+	if c == nil {
+		return false
+	}
+	image, err := resolve.String(c.GetImage(), env)
+	if err != nil {
+		f.invalid(c.GetImage().GetPosition(), "image", err)
+		return true
+	}
+	if image == "" {
+		return false
+	}
+	f.uses = append(f.uses, use{name: image, image: image, pos: c.GetImage().GetPosition()})
+	return true
+}
+
+func (f *finder) runsOn(job *planv1.Job, env *expr.Env, hasContainer bool) {
+	labels, err := resolve.Strings(job.GetRunsOn(), env)
+	pos := job.GetPosition()
+	if len(job.GetRunsOn()) > 0 {
+		pos = job.GetRunsOn()[0].GetPosition()
+	}
+	if err != nil {
+		f.invalid(pos, "runs-on", err)
+		return
+	}
+	for _, label := range labels {
+		runner, ok := f.planner.runners[label]
+		if !ok {
+			continue
+		}
+		if !hasContainer {
+			f.uses = append(f.uses, use{name: label, image: runner.Image, pos: pos}, use{name: runner.Image, image: runner.Image, pos: pos})
+		}
+		return
+	}
+	known := slices.Sorted(maps.Keys(f.planner.runners))
+	hint := diag.DidYouMean(strings.Join(labels, " "), known)
+	if hint == "" {
+		hint = "known here: " + strings.Join(known, ", ") + "; others are added under `runners:` in the coordinator's configuration"
+	}
+	f.fail(pos, "unknown-runner", fmt.Sprintf("this coordinator has no runner for `runs-on: %s`", strings.Join(labels, ", ")), hint)
+}
