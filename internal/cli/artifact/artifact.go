@@ -125,3 +125,14 @@ func extractFile(root *os.Root, f *zip.File, name string, limit int64) (int64, e
 	}
 	return n, errors.Join(err, dst.Close())
 }
+
+// Dir is where an artifact's files go: what the user said, or a directory named like the artifact.
+func Dir(wanted, name string) (string, error) {
+	if wanted != "" {
+		return wanted, nil
+	}
+	if !filepath.IsLocal(name) || filepath.Base(name) != name || name == "." {
+		return "", exit.Invalidf("artifact %q does not name a directory: say where to put it with --dir", name)
+	}
+	return name, nil
+}

@@ -11,7 +11,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -91,8 +90,8 @@ func rootOf(ctx context.Context, dir, file string) (string, error) {
 	}
 	folder := filepath.ToSlash(filepath.Dir(abs))
 	for _, f := range Folders {
-		if root, ok := strings.CutSuffix(folder, "/"+f); ok {
-			return filepath.FromSlash(root + "/"), nil
+		if hasFolder(folder, f) {
+			return filepath.FromSlash(strings.TrimSuffix(folder, f)), nil
 		}
 	}
 	top, err := worktree.Top(ctx, dir)
@@ -101,6 +100,9 @@ func rootOf(ctx context.Context, dir, file string) (string, error) {
 	}
 	return dir, nil
 }
+
+// hasFolder says whether an absolute directory, with slashes, is a project's folder f.
+func hasFolder(dir, f string) bool { return strings.HasSuffix(dir, "/"+f) }
 
 // findRoot looks for a directory with workflows from dir upwards, not beyond dir's repository.
 func findRoot(ctx context.Context, dir string) (string, error) {
@@ -135,7 +137,7 @@ func workflowsOf(ctx context.Context, t *worktree.Tree) ([]Workflow, error) {
 	}
 	var out []Workflow
 	for _, n := range names {
-		if ext := path.Ext(n); ext != ".yml" && ext != ".yaml" || !slices.Contains(Folders, path.Dir(n)) {
+		if !isWorkflow(n) {
 			continue
 		}
 		src, err := t.ReadFile(ctx, n, MaxWorkflow)
@@ -151,4 +153,38 @@ func workflowsOf(ctx context.Context, t *worktree.Tree) ([]Workflow, error) {
 		return nil, exit.Invalidf("%s has no workflow files in .slipway/ or .github/workflows/", t.Root)
 	}
 	return out, nil
+}
+
+func isWorkflow(name string) bool { return path.Ext(name) == ".yml" || path.Ext(name) == ".yaml" }
+
+// workflowFiles names the workflow files below root on disk.
+func workflowFiles(root string) ([]string, error) {
+	var out []string
+	for _, f := range Folders {
+		entries, err := os.ReadDir(filepath.Join(root, filepath.FromSlash(f)))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, exit.With(exit.Invalid, err)
+		}
+		for _, e := range entries {
+			if !e.IsDir() && isWorkflow(e.Name()) {
+				out = append(out, relative(filepath.Join(root, filepath.FromSlash(f), e.Name())))
+			}
+		}
+	}
+	if len(out) == 0 {
+		return nil, exit.Invalidf("%s has no workflow files in .slipway/ or .github/workflows/", root)
+	}
+	return out, nil
+}
+
+// relative shortens a path below the current directory, as people would write it.
+func relative(name string) string {
+	wd, err := os.Getwd()
+	if err != nil {
+		return name
+	}
+	if rel, err := filepath.Rel(wd, name); err == nil && filepath.IsLocal(rel) {
+		return rel
+	}
+	return name
 }

@@ -5,15 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/slipway-ci/slipway/internal/cli/exit"
 	"github.com/slipway-ci/slipway/internal/worktree"
 	"github.com/slipway-ci/slipway/pipeline/diag"
-	apiv1 "github.com/slipway-ci/slipway/proto/gen/slipway/api/v1"
 	planv1 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
 )
 
@@ -22,13 +20,14 @@ type Compile func(path string, src []byte) (*planv1.Plan, diag.List)
 
 // Event is what would start the workflows.
 type Event struct {
-	Name    string
-	Ref     string
-	Payload string
+	Name string
+	// Ref is of the tree; BaseRef and Action are what the payload of a pull request says.
+	Ref, BaseRef, Action string
+	Payload              string
 }
 
-// Starts says whether an event would start a workflow that compiled; pipeline/trigger's function.
-type Starts func(w Workflow, plan *planv1.Plan, e Event) (bool, error)
+// Starts says whether an event would start a workflow, and if not why not; pipeline/trigger's function.
+type Starts func(w Workflow, e Event) (starts bool, reason string)
 
 // Request is what the user asked for.
 type Request struct {
@@ -88,36 +87,45 @@ func Prepare(ctx context.Context, r Request, compile Compile, starts Starts) (*P
 	if p.Tree, err = openTree(ctx, r); err != nil {
 		return nil, err
 	}
-	p.Event = Event{Name: r.Event, Ref: p.Tree.Ref, Payload: payload}
+	p.Event = eventOf(r.Event, p.Tree.Ref, payload)
 	candidates, err := candidates(ctx, r, p.Tree)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.compile(candidates, r.File == "", compile, starts); err != nil {
-		return nil, err
+	if r.File == "" {
+		if candidates, err = p.started(candidates, starts); err != nil {
+			return nil, err
+		}
 	}
-	if len(p.Workflows) == 0 {
-		return nil, exit.Invalidf("no workflow of %s starts on %q for %s; name a file to run it whatever its `on:` says", p.Tree.Root, r.Event, p.Tree.Ref)
-	}
-	return p, nil
+	return p, p.compile(candidates, compile)
 }
 
-func (p *Prepared) compile(all []Workflow, filter bool, compile Compile, starts Starts) error {
+// started keeps the workflows that the event would start. One that is not well formed is kept: compiling it says why.
+func (p *Prepared) started(all []Workflow, starts Starts) ([]Workflow, error) {
+	var kept []Workflow
+	var reasons strings.Builder
+	for _, w := range all {
+		ok, reason := starts(w, p.Event)
+		if ok {
+			kept = append(kept, w)
+			continue
+		}
+		fmt.Fprintf(&reasons, "\n  %s: %s", w.Path, reason)
+	}
+	if len(kept) == 0 {
+		return nil, exit.Invalidf("no workflow of %s starts on %s of %s; name a file to run it whatever its `on:` says%s", p.Tree.Root, p.Event.Name,
+			p.Tree.Ref, reasons.String())
+	}
+	return kept, nil
+}
+
+func (p *Prepared) compile(all []Workflow, compile Compile) error {
 	var found diag.List
 	for _, w := range all {
 		plan, list := compile(w.Path, w.Source)
 		found = append(found, list...)
 		if list.HasErrors() || plan == nil {
 			continue
-		}
-		if filter {
-			ok, err := starts(w, plan, p.Event)
-			if err != nil {
-				return exit.With(exit.Invalid, fmt.Errorf("%s: %w", w.Path, err))
-			}
-			if !ok {
-				continue
-			}
 		}
 		p.Workflows, p.Plans = append(p.Workflows, w), append(p.Plans, plan)
 		p.NeedsTree = p.NeedsTree || ChecksOut(plan)
@@ -187,6 +195,24 @@ func candidates(ctx context.Context, r Request, t *worktree.Tree) ([]Workflow, e
 	return []Workflow{{Path: rel, Shown: r.File, Source: src}}, nil
 }
 
+// eventOf reads from a payload what filters ask about.
+func eventOf(name, ref, payload string) Event {
+	e := Event{Name: name, Ref: ref, Payload: payload}
+	var p struct {
+		Action      string `json:"action"`
+		PullRequest struct {
+			Base struct {
+				Ref string `json:"ref"`
+			} `json:"base"`
+		} `json:"pull_request"`
+	}
+	// It is a JSON object already; fields of another type than GitHub's simply say nothing.
+	if payload != "" && json.Unmarshal([]byte(payload), &p) == nil {
+		e.Action, e.BaseRef = p.Action, p.PullRequest.Base.Ref
+	}
+	return e
+}
+
 func readPayload(name string) (string, error) {
 	if name == "" {
 		return "", nil
@@ -200,84 +226,4 @@ func readPayload(name string) (string, error) {
 		return "", exit.Invalidf("%s is not a JSON object: %v", name, err)
 	}
 	return string(src), nil
-}
-
-// API is what Submit needs of sdk/client.
-type API interface {
-	Upload(ctx context.Context, r io.ReadSeeker) (digest string, size int64, err error)
-	Plan(ctx context.Context, r *apiv1.PlanRunRequest) (*apiv1.PlanRunResponse, error)
-	Submit(ctx context.Context, r *apiv1.SubmitRunRequest) (*apiv1.SubmitRunResponse, error)
-	Cancel(ctx context.Context, runID, reason string) error
-}
-
-// Submitted is a run that was accepted.
-type Submitted struct {
-	ID       string
-	Number   uint64
-	Path     string
-	Warnings []*apiv1.Diagnostic
-}
-
-// Submit uploads the tree if it is needed and starts the runs: all of them, or none that goes on. Cancelling ctx stops
-// it before the first run is accepted.
-func (p *Prepared) Submit(ctx context.Context, api API) ([]Submitted, error) {
-	source, err := p.Source(ctx, api)
-	if err != nil {
-		return nil, err
-	}
-	if len(p.Workflows) > 1 {
-		// So that an image that does not resolve in the second keeps the first from starting.
-		for _, w := range p.Workflows {
-			if _, err := api.Plan(ctx, p.PlanRequest(w, source)); err != nil {
-				return nil, err
-			}
-		}
-	}
-	var out []Submitted
-	for _, w := range p.Workflows {
-		r, err := api.Submit(ctx, &apiv1.SubmitRunRequest{Project: p.Project, Path: w.Path, Workflow: w.Source, Source: source,
-			Event: p.Event.Name, EventPayload: p.Event.Payload})
-		if err != nil {
-			return nil, errors.Join(append([]error{err}, cancelAll(context.WithoutCancel(ctx), api, out)...)...)
-		}
-		out = append(out, Submitted{r.GetRunId(), r.GetRunNumber(), w.Path, r.GetDiagnostics()})
-	}
-	return out, nil
-}
-
-func cancelAll(ctx context.Context, api API, runs []Submitted) []error {
-	var errs []error
-	for _, s := range runs {
-		if err := api.Cancel(ctx, s.ID, "a workflow of the same submission was refused"); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	return errs
-}
-
-// PlanRequest asks what a workflow would become.
-func (p *Prepared) PlanRequest(w Workflow, source *apiv1.Source) *apiv1.PlanRunRequest {
-	return &apiv1.PlanRunRequest{Project: p.Project, Path: w.Path, Workflow: w.Source, Source: source, Event: p.Event.Name, EventPayload: p.Event.Payload}
-}
-
-// Source describes the tree, and uploads it if a step needs it.
-func (p *Prepared) Source(ctx context.Context, api API) (*apiv1.Source, error) {
-	s := &apiv1.Source{Repository: p.Tree.Repository, Sha: p.Tree.SHA, Ref: p.Tree.Ref, Dirty: p.Tree.Dirty}
-	if !p.NeedsTree {
-		return s, nil
-	}
-	f, err := os.CreateTemp("", "slipway-tree-*.tar.zst")
-	if err != nil {
-		return nil, exit.With(exit.System, err)
-	}
-	defer f.Close()
-	defer os.Remove(f.Name())
-	if err := p.Tree.Pack(ctx, f); err != nil {
-		if errors.Is(err, worktree.ErrTooWide) {
-			return nil, exit.With(exit.Invalid, err)
-		}
-		return nil, err
-	}
-	s.Tree, _, err = api.Upload(ctx, f)
-	return s, err
 }
