@@ -1,0 +1,173 @@
+// Package check finds what is wrong with the meaning of a workflow whose form package syntax has read: unknown needs and
+// cycles, expressions that name what is not there, ids twice, matrices too large, features that do not run yet.
+package check
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/slipway-ci/slipway/pipeline/diag"
+	"github.com/slipway-ci/slipway/pipeline/expr"
+	"github.com/slipway-ci/slipway/pipeline/syntax"
+)
+
+// Options say what the engine that will run the plan can do.
+type Options struct {
+	// Concurrency: it holds concurrency groups. Without it they are an error.
+	Concurrency bool
+}
+
+// Check returns every finding about f.
+func Check(f *syntax.File, opt Options) diag.List {
+	c := &checker{file: f, opt: opt}
+	c.workflow()
+	return c.found
+}
+
+type checker struct {
+	file  *syntax.File
+	opt   Options
+	found diag.List
+	job   *scope
+}
+
+// scope is what expressions of the current job can refer to.
+type scope struct {
+	needs    map[string]bool
+	needList []string
+	steps    map[string]bool
+	stepList []string
+	// axes is nil where the matrix is computed, so its keys are not known.
+	axes      []string
+	hasMatrix bool
+}
+
+func (c *checker) report(severity diag.Severity, at syntax.Pos, code, hint, format string, args ...any) {
+	c.found = append(c.found, diag.Diagnostic{
+		Path: c.file.Path, Line: at.Line, Column: at.Column, Severity: severity,
+		Code: code, Message: fmt.Sprintf(format, args...), Hint: hint,
+	})
+}
+
+func (c *checker) errorf(at syntax.Pos, code, hint, format string, args ...any) {
+	c.report(diag.Error, at, code, hint, format, args...)
+}
+
+func (c *checker) warnf(at syntax.Pos, code, hint, format string, args ...any) {
+	c.report(diag.Warning, at, code, hint, format, args...)
+}
+
+func (c *checker) workflow() {
+	f := c.file
+	c.text(f.RunName, runNameRules)
+	c.textMap(f.Env, workflowEnvRules)
+	c.envNames(f.Env)
+	c.defaults(f.Defaults, workflowDefaults)
+	c.concurrency(f.Concurrency, groupRules)
+	c.permissions(f.Permissions)
+	c.events()
+	c.needs()
+	for _, j := range f.Jobs {
+		c.checkJob(j)
+	}
+}
+
+func (c *checker) defaults(d *syntax.Defaults, r expr.Rules) {
+	if d == nil {
+		return
+	}
+	c.text(d.Shell, r)
+	c.shell(d.Shell)
+	c.text(d.WorkingDirectory, r)
+}
+
+func (c *checker) concurrency(g *syntax.Concurrency, r expr.Rules) {
+	if g == nil {
+		return
+	}
+	c.text(g.Group, r)
+	c.text(g.CancelInProgress, r)
+	switch {
+	case !c.opt.Concurrency:
+		c.errorf(g.Pos, "not-supported", "without the key, runs do not wait for each other", "`concurrency` is not supported yet")
+	case g.Queue != nil:
+		c.errorf(g.Queue.Pos, "not-supported", "", "`queue` in `concurrency` is not supported yet")
+	}
+}
+
+func (c *checker) permissions(p *syntax.Permissions) {
+	if p == nil {
+		return
+	}
+	for _, scope := range p.Scopes {
+		if scope.Key.Text == "id-token" && scope.Value.Text == "write" {
+			c.warnf(scope.Value.Pos, "no-id-token", "", "Slipway issues no OpenID Connect tokens yet: a step that asks for one will fail")
+		}
+	}
+}
+
+// text checks the expressions in a text.
+func (c *checker) text(s *syntax.Scalar, r expr.Rules) {
+	if !s.HasExpression() {
+		return
+	}
+	parts, err := expr.Split(s.Text)
+	if err != nil {
+		c.syntaxError(s, 0, err)
+		return
+	}
+	for _, p := range parts {
+		if p.Expr {
+			c.expression(s, p.Text, p.Offset, r)
+		}
+	}
+}
+
+func (c *checker) textMap(m *syntax.Map, r expr.Rules) {
+	if m == nil {
+		return
+	}
+	for _, p := range m.Pairs {
+		c.text(p.Value, r)
+	}
+}
+
+// condition checks an `if`: an expression with or without ${{ }}.
+func (c *checker) condition(s *syntax.Scalar, r expr.Rules) {
+	if s == nil || s.Kind == syntax.NullScalar {
+		return
+	}
+	if !s.HasExpression() {
+		c.expression(s, s.Text, 0, r)
+		return
+	}
+	c.text(s, r)
+	if _, whole := Condition(s); !whole {
+		c.warnf(s.Pos, "if-always-true", "put the whole condition inside one ${{ }}, or leave ${{ }} out",
+			"this `if` is always true: beside ${{ }} it holds text, so it is a text that is not empty")
+	}
+}
+
+// expression checks one expression, whose source stands at offset in the text of s.
+func (c *checker) expression(s *syntax.Scalar, src string, offset int, r expr.Rules) {
+	e, err := expr.Parse(src)
+	if err != nil {
+		c.syntaxError(s, offset, err)
+		return
+	}
+	for _, p := range e.Check(r) {
+		c.syntaxError(s, offset, p)
+	}
+	for _, ref := range e.References() {
+		c.reference(s, offset, ref)
+	}
+}
+
+func (c *checker) syntaxError(s *syntax.Scalar, offset int, err error) {
+	var se *expr.SyntaxError
+	if !errors.As(err, &se) {
+		c.errorf(s.Pos, "bad-expression", "", "bad expression: %v", err)
+		return
+	}
+	c.errorf(c.file.Place(s, offset+se.Offset), "bad-expression", se.Hint, "bad expression: %s", se.Message)
+}

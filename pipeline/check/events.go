@@ -1,0 +1,81 @@
+package check
+
+import (
+	"slices"
+
+	"github.com/slipway-ci/slipway/pipeline/diag"
+	"github.com/slipway-ci/slipway/pipeline/expr"
+	"github.com/slipway-ci/slipway/pipeline/syntax"
+	"github.com/slipway-ci/slipway/pipeline/trigger"
+)
+
+// started are the events that can start a run; workflow_call never does so by itself.
+var started = []string{"push", "pull_request", "workflow_dispatch", "workflow_call"}
+
+var inputTypes = []string{"string", "boolean", "number", "choice", "environment"}
+
+func (c *checker) events() {
+	for _, e := range c.file.On {
+		if !slices.Contains(started, e.Name.Text) {
+			c.warnf(e.Name.Pos, "event-without-effect", "", "nothing starts a run for `%s` yet", e.Name.Text)
+		}
+		c.both(e.BranchesIgnore, e.HasBranches && e.HasBranchesIgnore, "branches")
+		c.both(e.TagsIgnore, e.HasTags && e.HasTagsIgnore, "tags")
+		c.both(e.PathsIgnore, e.HasPaths && e.HasPathsIgnore, "paths")
+		c.patterns(e.Branches, "branches")
+		c.patterns(e.BranchesIgnore, "branches-ignore")
+		c.patterns(e.Tags, "tags")
+		c.patterns(e.TagsIgnore, "tags-ignore")
+		c.patterns(e.Paths, "paths")
+		c.patterns(e.PathsIgnore, "paths-ignore")
+		for _, in := range e.Inputs {
+			c.input(in)
+		}
+	}
+}
+
+func (c *checker) both(ignore []*syntax.Scalar, both bool, key string) {
+	if both && len(ignore) > 0 {
+		c.errorf(ignore[0].Pos, "both-filters", "negate with `!` in `"+key+"` instead", "`%s` and `%s-ignore` can't be used together", key, key)
+	}
+}
+
+func (c *checker) patterns(list []*syntax.Scalar, key string) {
+	positive := false
+	for _, p := range list {
+		g, err := trigger.ParseGlob(p.Text)
+		if err != nil {
+			c.errorf(p.Pos, "bad-pattern", "", "bad pattern `%s` in `%s`: %v", p.Text, key, err)
+			return
+		}
+		positive = positive || !g.Negated
+	}
+	if len(list) > 0 && !positive {
+		c.warnf(list[0].Pos, "nothing-matches", "add a pattern without `!` first, such as `**`, or use `"+key+"-ignore`",
+			"`%s` matches nothing: every pattern is negated", key)
+	}
+}
+
+func (c *checker) input(in *syntax.Input) {
+	if !expr.IsName(in.Name.Text) {
+		c.errorf(in.Name.Pos, "bad-id", "", "`%s` can't be the name of an input", in.Name.Text)
+	}
+	kind := "string"
+	if in.Type != nil {
+		kind = in.Type.Text
+	}
+	switch {
+	case !slices.Contains(inputTypes, kind):
+		c.errorf(in.Type.Pos, "bad-value", diag.DidYouMean(kind, inputTypes), "an input's type is string, boolean, number, choice or environment, not `%s`", kind)
+	case kind == "choice" && len(in.Options) == 0:
+		c.errorf(in.Name.Pos, "missing-key", "", "the input `%s` is a choice and has no `options`", in.Name.Text)
+	case kind == "choice" && in.Default != nil && in.Default.Text != "" &&
+		!slices.ContainsFunc(in.Options, func(o *syntax.Scalar) bool { return o.Text == in.Default.Text }):
+		c.errorf(in.Default.Pos, "bad-value", "", "the default of the input `%s` is not one of its `options`", in.Name.Text)
+	case kind == "boolean" && in.Default != nil && in.Default.Text != "" && in.Default.Text != "true" && in.Default.Text != "false":
+		c.errorf(in.Default.Pos, "bad-value", "", "the default of the input `%s` must be true or false", in.Name.Text)
+	}
+	if in.Default.HasExpression() {
+		c.errorf(in.Default.Pos, "no-expression-here", "", "an input's default can't hold an expression")
+	}
+}

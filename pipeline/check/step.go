@@ -1,0 +1,90 @@
+package check
+
+import (
+	"errors"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/slipway-ci/slipway/pipeline/actions"
+	"github.com/slipway-ci/slipway/pipeline/diag"
+	"github.com/slipway-ci/slipway/pipeline/syntax"
+)
+
+func (c *checker) steps(j *syntax.Job) {
+	first := map[string]syntax.Pos{}
+	for _, s := range j.Steps {
+		c.step(s)
+		if s.ID == nil {
+			continue
+		}
+		c.id("step", s.ID)
+		id := strings.ToLower(s.ID.Text)
+		if at, twice := first[id]; twice {
+			c.errorf(s.ID.Pos, "duplicate-id", "", "the id `%s` is taken: a step on line %d of this job has it", s.ID.Text, at.Line)
+			continue
+		}
+		first[id] = s.ID.Pos
+		c.job.steps[id] = true
+		c.job.stepList = append(c.job.stepList, s.ID.Text)
+	}
+}
+
+func (c *checker) step(s *syntax.Step) {
+	c.condition(s.If, stepIfRules)
+	for _, text := range []*syntax.Scalar{s.Name, s.Run, s.WorkingDirectory, s.ContinueOnError, s.TimeoutMinutes} {
+		c.text(text, stepRules)
+	}
+	c.textMap(s.Env, stepRules)
+	c.envNames(s.Env)
+	c.textMap(s.With, stepRules)
+	c.positive(s.TimeoutMinutes, "timeout-minutes")
+	c.shell(s.Shell)
+	if s.Run != nil {
+		c.injection(s.Run)
+	}
+	if s.Uses != nil {
+		c.uses(s)
+	}
+}
+
+// shells that an agent may have; any other must say with {0} where the script goes.
+var shells = []string{"bash", "sh", "python", "pwsh"}
+
+func (c *checker) shell(s *syntax.Scalar) {
+	if s == nil || s.HasExpression() || slices.Contains(shells, s.Text) || strings.Contains(s.Text, "{0}") {
+		return
+	}
+	if s.Text == "cmd" || s.Text == "powershell" {
+		c.errorf(s.Pos, "not-supported", "use bash, or pwsh", "the shell `%s` exists on Windows only", s.Text)
+		return
+	}
+	c.errorf(s.Pos, "bad-shell", "say with {0} where the script goes, as in `"+path.Base(strings.Fields(s.Text)[0])+" {0}`",
+		"unknown shell `%s`", s.Text)
+}
+
+func (c *checker) uses(s *syntax.Step) {
+	native, pinned, err := actions.Lookup(s.Uses.Text)
+	if err != nil {
+		var e *actions.Error
+		if errors.As(err, &e) {
+			c.errorf(s.Uses.Pos, e.Code, e.Hint, "%s", e.Message)
+		}
+		return
+	}
+	if pinned {
+		c.warnf(s.Uses.Pos, "pinned-native", "", "Slipway runs its own %s step for %s, whatever the commit", native.Name, native.Action)
+	}
+	if s.With == nil {
+		return
+	}
+	for _, in := range s.With.Pairs {
+		switch native.Input(in.Key.Text, in.Value.Text) {
+		case actions.RefusedInput:
+			c.errorf(in.Key.Pos, "not-supported", "", "the input `%s` of %s is not supported yet", in.Key.Text, native.Action)
+		case actions.UnknownInput:
+			c.warnf(in.Key.Pos, "unknown-input", diag.DidYouMean(in.Key.Text, native.Known()), "%s has no input `%s`", native.Action, in.Key.Text)
+		case actions.Obeyed, actions.IgnoredInput:
+		}
+	}
+}
