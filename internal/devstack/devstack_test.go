@@ -308,7 +308,7 @@ func TestPidOfSomebodyElseIsNotAdopted(t *testing.T) {
 func TestLeftoversAreKilled(t *testing.T) {
 	dir := stackDir(t)
 	s := testStack(dir)
-	r, err := s.start(Process{Name: "shell", Argv: []string{"/bin/sh", "-c", "sleep 1000 & exit 0"}, Log: filepath.Join(dir, "shell.log")})
+	r, err := s.start(t.Context(), Process{Name: "shell", Argv: []string{"/bin/sh", "-c", "sleep 1000 & exit 0"}, Log: filepath.Join(dir, "shell.log")})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -22,6 +23,9 @@ type Process struct {
 	Name string
 	// Argv[0] is an absolute path.
 	Argv []string
+	// Launch, if set, is used instead of Argv, Env and Log: it starts a process that reaps itself, or finds the running
+	// one, and returns its pid.
+	Launch func(context.Context) (pid int, err error)
 	// Env is added to the supervisor's own.
 	Env []string
 	// Log is the file that stdout and stderr are appended to.
@@ -74,8 +78,31 @@ func writeRecord(path string, r record) error {
 	return settings.WriteFile(path, append(b, '\n'), 0o600)
 }
 
-// start begins a process in a session of its own.
-func (s *Stack) start(p Process) (*running, error) {
+// start begins a process.
+func (s *Stack) start(ctx context.Context, p Process) (*running, error) {
+	if p.Launch == nil {
+		return s.exec(p)
+	}
+	pid, err := p.Launch(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%s: starting: %w", p.Name, err)
+	}
+	id, err := identify(pid)
+	if err != nil {
+		return nil, fmt.Errorf("%s (pid %d) ended at once: %w", p.Name, pid, err)
+	}
+	if err := writeRecord(s.pidFile(p.Name), record{id, nil, p.Fingerprint}); err != nil {
+		return nil, fmt.Errorf("%s: %w", p.Name, err)
+	}
+	r, err := open(id)
+	if err == nil && r == nil {
+		err = fmt.Errorf("%s (pid %d) ended at once", p.Name, pid)
+	}
+	return r, err
+}
+
+// exec starts Argv in a session of its own.
+func (s *Stack) exec(p Process) (*running, error) {
 	log, err := os.OpenFile(p.Log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("%s: opening its log: %w", p.Name, err)
@@ -111,8 +138,11 @@ func (s *Stack) find(p Process) (r *running, same bool, err error) {
 	rec, err := readRecord(s.pidFile(p.Name))
 	if err == nil && rec.alive() {
 		r, err := open(rec.identity)
-		same := sameArgv(rec.Argv, p.Argv) && rec.Fingerprint == p.Fingerprint && sameBinary(rec.PID, p.Argv[0])
-		return r, same && r != nil, err
+		same := r != nil && rec.Fingerprint == p.Fingerprint && (p.Launch != nil || slices.Equal(rec.Argv, p.Argv) && sameBinary(rec.PID, p.Argv[0]))
+		return r, same, err
+	}
+	if p.Launch != nil {
+		return nil, false, nil
 	}
 	// No pid file, or a stale one: a supervisor may have been killed between starting and writing.
 	all, err := marked(s.Dir)
@@ -132,18 +162,6 @@ func (s *Stack) find(p Process) (r *running, same bool, err error) {
 		return r, r != nil && p.Fingerprint == "" && sameBinary(pid, p.Argv[0]), err
 	}
 	return nil, false, nil
-}
-
-func sameArgv(a, b []string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
 }
 
 // open takes hold of a live process; nil if it ended meanwhile.

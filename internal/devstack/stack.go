@@ -163,7 +163,7 @@ func (k *keeper) start(ctx context.Context) error {
 			return fmt.Errorf("%s: preparing: %w", k.p.Name, err)
 		}
 	}
-	r, err := k.stack.start(k.p)
+	r, err := k.stack.start(ctx, k.p)
 	if err != nil {
 		return err
 	}
