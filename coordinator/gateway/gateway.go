@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 
 	"github.com/slipway-ci/slipway/coordinator/artifacts"
 	"github.com/slipway-ci/slipway/coordinator/blob"
@@ -46,20 +47,45 @@ type Gateway struct {
 	fleetv1.UnimplementedFleetServiceServer
 	Deps
 	ids *id.Source
-	// stop ends all sessions, with a reason that tells agents to come back.
-	stop     context.Context //nolint:containedctx // the life of the gateway
-	stopping context.CancelFunc
+
+	mu sync.Mutex
+	// sessions lives until all sessions of now must end.
+	sessions    context.Context //nolint:containedctx // the life of the gateway
+	endSessions context.CancelFunc
+	stopped     bool
 }
 
 // New returns a gateway.
 func New(d Deps) *Gateway {
 	g := &Gateway{Deps: d, ids: id.NewSource(d.Clock.Now)}
-	g.stop, g.stopping = context.WithCancel(context.Background())
+	g.sessions, g.endSessions = context.WithCancel(context.Background())
 	return g
 }
 
-// Stop ends all sessions; agents connect again, elsewhere or later. Their attempts run on.
-func (g *Gateway) Stop() { g.stopping() }
+// EndSessions ends all sessions; agents connect again. Their attempts run on.
+func (g *Gateway) EndSessions() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.endSessions()
+	if !g.stopped {
+		g.sessions, g.endSessions = context.WithCancel(context.Background())
+	}
+}
+
+// Stop ends all sessions, and every later one at once.
+func (g *Gateway) Stop() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.stopped = true
+	g.endSessions()
+}
+
+// life returns what ends with the sessions of now.
+func (g *Gateway) life() context.Context {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.sessions
+}
 
 // Join implements fleetv1.JoinServiceServer.
 func (g *Gateway) Join(ctx context.Context, req *fleetv1.JoinRequest) (*fleetv1.JoinResponse, error) {
@@ -113,7 +139,7 @@ func (g *Gateway) internal(what string, err error) error {
 	return rpcerr.New(rpcerr.Internal, "%s failed in the coordinator; its log says why", what)
 }
 
-// unreachable is for messages of a newer agent.
+// unknownMessage is for messages of a newer agent.
 func unknownMessage(m any) error {
 	return rpcerr.New(rpcerr.InvalidRequest, "unexpected message %s", fmt.Sprintf("%T", m))
 }

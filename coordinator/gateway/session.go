@@ -45,7 +45,7 @@ func (g *Gateway) Session(stream sessionStream) error {
 	s.ctx, s.end = context.WithCancelCause(stream.Context())
 	defer s.end(nil)
 	s.in = newInbox(s.handle, s.end)
-	defer context.AfterFunc(g.stop, func() { s.end(rpcerr.New(rpcerr.NotLeader, "the coordinator is stopping; connect again")) })()
+	defer context.AfterFunc(g.life(), func() { s.end(rpcerr.New(rpcerr.NotLeader, "the coordinator ends this session; connect again")) })()
 
 	s.heard()
 	defer s.quiet()

@@ -7,6 +7,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -32,6 +34,7 @@ const (
 	txnTries  = 64
 	userTTL   = 90 * 24 * time.Hour
 	joinTTL   = time.Hour
+	localTTL  = 365 * 24 * time.Hour
 	agentIDLn = 26
 )
 
@@ -198,4 +201,24 @@ func unavailable(err error) error {
 
 func damaged(key string, err error) error {
 	return rpcerr.New(rpcerr.Internal, "the record at %s can't be read: %v", key, err)
+}
+
+// EnsureFile makes sure that the file at path holds a live token of the user, readable by its owner only. For the coordinator's own host:
+// whoever can read its data directory is its administrator.
+func (t *Tokens) EnsureFile(ctx context.Context, path, user string, groups []string, requestID string) error {
+	data, err := readSecret(path)
+	if err == nil {
+		if _, err := t.Authenticate(ctx, strings.TrimSpace(string(data))); err == nil {
+			return nil
+		} else if rpcerr.ReasonOf(err) != rpcerr.Unauthenticated {
+			return err
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	token, _, err := t.CreateUser(ctx, Request{ID: requestID}, user, groups, localTTL)
+	if err != nil {
+		return err
+	}
+	return writeFile(path, []byte(token+"\n"), 0o600)
 }
