@@ -38,15 +38,15 @@ var natives = []Native{
 	},
 	{
 		Name: "setup-node", Action: "actions/setup-node", From: 3, To: 6,
-		Inputs: []string{"node-version", "node-version-file"},
+		Inputs: []string{"node-version", "node-version-file", "architecture"},
 		Ignored: []string{"cache", "cache-dependency-path", "package-manager-cache", "check-latest", "token", "mirror",
-			"mirror-token", "architecture"},
+			"mirror-token"},
 		Refused: map[string][]string{"registry-url": {""}, "scope": {""}, "always-auth": {"", "false"}},
 	},
 	{
 		Name: "upload-artifact", Action: "actions/upload-artifact", From: 4, To: 5,
-		Inputs:  []string{"name", "path", "if-no-files-found", "overwrite", "include-hidden-files"},
-		Ignored: []string{"retention-days", "compression-level"},
+		Inputs:  []string{"name", "path", "if-no-files-found", "overwrite", "include-hidden-files", "compression-level"},
+		Ignored: []string{"retention-days"},
 	},
 	{
 		Name: "download-artifact", Action: "actions/download-artifact", From: 4, To: 6,
