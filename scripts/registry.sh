@@ -81,8 +81,9 @@ start() {
 		uid=$(listener_uid)
 		if [ -n "$uid" ]; then
 			# Whoever owns this port decides what runs in the jobs: only our own user may.
-			[ "$uid" = "$(id -u)" ] && answers "$registry_addr" ||
+			if [ "$uid" != "$(id -u)" ] || ! answers "$registry_addr"; then
 				die "$registry_addr is taken by a process of uid $uid that is not our registry; stop it or set SLIPWAY_REGISTRY_ADDR"
+			fi
 			say "using the registry that already answers on $registry_addr (not started from $dir, so not stopped from here)"
 			return
 		fi

@@ -1,5 +1,5 @@
 # Sourced by the scripts of this folder: messages, paths and addresses they share.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
 repo_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cache_dir="${XDG_CACHE_HOME:-$HOME/.cache}/slipway"

@@ -1,5 +1,5 @@
 # Sourced by images.sh: makes root file systems. Its text is a part of every image's recipe hash.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2016
 
 # One time for every file: the same packages then give the same digest. Equals epoch in hack/mkimage.
 export SOURCE_DATE_EPOCH=1735689600
@@ -8,14 +8,20 @@ export SOURCE_DATE_EPOCH=1735689600
 # archives on this host are left out: apt names each archive's origin, from its signed Release file.
 apt_sources() {
 	local origin keyring
-	case "$(os_field ID)" in
-	debian) origin=Debian keyring=/usr/share/keyrings/debian-archive-keyring.gpg ;;
-	ubuntu) origin=Ubuntu keyring=/usr/share/keyrings/ubuntu-archive-keyring.gpg ;;
-	*) die "images are made on Debian or Ubuntu; /etc/os-release says $(os_field ID)" ;;
-	esac
+	origin=$(distribution)
+	keyring=/usr/share/keyrings/${origin,,}-archive-keyring.gpg
 	[ -r "$keyring" ] || die "$keyring is missing: install the distribution's archive keyring package"
 	apt-get indextargets --format "\$(ORIGIN)|deb [signed-by=$keyring] \$(REPO_URI) \$(RELEASE) \$(COMPONENT)" 'Created-By: Packages' |
 		sed -n "s/^$origin|//p" | grep -v ' cdrom:' | sort -u
+}
+
+# distribution prints the host's distribution by the name that its archive's Release files have.
+distribution() {
+	case "$(os_field ID)" in
+	debian) echo Debian ;;
+	ubuntu) echo Ubuntu ;;
+	*) die "images are made on Debian or Ubuntu; /etc/os-release says $(os_field ID)" ;;
+	esac
 }
 
 os_field() { (
@@ -29,10 +35,32 @@ apt_options() {
 		grep -E '^Acquire::(https?::|Check-Date|Check-Valid-Until|Retries|ForceIPv)' | grep -v ' "";$' || true
 }
 
+# packages_of FILE: its packages, comma-separated. Of alternatives (a|b), the first that the distribution offers.
+packages_of() {
+	local line choice chosen=()
+	while read -r line; do
+		for choice in ${line//|/ }; do
+			[ "$choice" = "$line" ] || offers "$choice" || continue
+			chosen+=("$choice")
+			continue 2
+		done
+		die "$(os_field PRETTY_NAME) offers none of $line"
+	done <"$1"
+	(IFS=, && echo "${chosen[*]}")
+}
+
+# offers PACKAGE: whether the distribution has it, whatever other archives this host uses.
+offers() {
+	local lists
+	mapfile -t lists < <(apt-get indextargets --format '$(ORIGIN)|$(FILENAME)' 'Created-By: Packages' |
+		sed -n "s/^$(distribution)|//p")
+	/usr/lib/apt/apt-helper cat-file "${lists[@]}" | grep -cx "Package: $1" >/dev/null
+}
+
 # debian_rootfs RECIPE-DIR OUT.tar: a minimal system with the recipe's packages.
 debian_rootfs() {
 	local recipe=$1 out=$2 hook packages
-	packages=$(paste -sd, "$recipe/packages")
+	packages=$(packages_of "$recipe/packages")
 	local args=(--quiet --mode=root --variant=minbase --format=tar
 		--dpkgopt="$images_dir/dpkg-exclude" --dpkgopt=force-unsafe-io
 		# Packages register alternatives beneath man pages' folders, which the excludes would leave out.
@@ -42,7 +70,7 @@ debian_rootfs() {
 	[ ! -x "$recipe/before-install" ] || args+=(--essential-hook="$recipe/before-install")
 	[ ! -x "$recipe/after-install" ] || args+=(--customize-hook="$recipe/after-install")
 	# What is left of the build: this host's proxy settings, caches, logs, identity.
-	args+=(--customize-hook='rm -rf "$1"/etc/apt/apt.conf.d/99mmdebstrap "$1"/var/cache/* "$1"/var/log/* "$1"/var/lib/dpkg/*-old'
+	args+=(--customize-hook='rm -rf "$1"/etc/apt/apt.conf.d/99mmdebstrap "$1"/var/cache/apt/* "$1"/var/cache/ldconfig/* "$1"/var/log/* "$1"/var/lib/dpkg/*-old "$1"/var/cache/debconf/*-old'
 		--customize-hook='mkdir -p "$1"/var/cache/apt/archives/partial; rm -f "$1"/etc/hostname "$1"/etc/resolv.conf')
 	[ ! -d "$recipe/rootfs" ] || args+=(--customize-hook="copy-in $recipe/rootfs/. /")
 	apt_sources | env DEBIAN_FRONTEND=noninteractive mmdebstrap "${args[@]}" "" "$out" -

@@ -76,10 +76,10 @@ run_init_files() {
 	private=$(mktemp -d)
 	pg_ctl --pgdata="$PGDATA" --wait --silent -o "-c listen_addresses='' -k $private" start
 	export PGHOST=$private PGUSER=$POSTGRES_USER PGDATABASE=$POSTGRES_DB
+	# shellcheck disable=SC1090
 	for file in "$init_dir"/*; do
 		echo "docker-entrypoint: running $file"
 		case "$file" in
-		# shellcheck disable=SC1090
 		*.sh) if [ -x "$file" ]; then "$file"; else . "$file"; fi ;;
 		*.sql) psql -v ON_ERROR_STOP=1 --no-psqlrc --quiet -f "$file" ;;
 		*.sql.gz) gzip -dc "$file" | psql -v ON_ERROR_STOP=1 --no-psqlrc --quiet ;;
