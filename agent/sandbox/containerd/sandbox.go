@@ -11,6 +11,7 @@ import (
 
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"golang.org/x/sys/unix"
 
 	"github.com/slipway-ci/slipway/agent/sandbox"
 	"github.com/slipway-ci/slipway/agent/sandbox/cgroup"
@@ -29,6 +30,9 @@ type Sandbox struct {
 	network *network.Network
 	cgroups *cgroup.Host
 
+	lock  *os.File // held while open: one agent at a time
+	close func() error
+
 	mu   sync.Mutex
 	pods map[string]*Pod        // attached ones
 	busy map[string]*sync.Mutex // one of Create, Attach, Remove at a time for each pod
@@ -45,31 +49,55 @@ func New(ctx context.Context, cfg Config) (*Sandbox, error) {
 	if err := os.MkdirAll(s.podsDir(), 0o700); err != nil {
 		return nil, fmt.Errorf("containerd sandbox: %w", err)
 	}
-	var err error
-	if s.cgroups, err = cgroup.Detect(); err != nil {
+	if err := s.acquire(); err != nil {
 		return nil, err
 	}
-	if err := embedded.Install(s.supervisor()); err != nil {
+	if err := s.connect(ctx); err != nil {
+		if s.client != nil {
+			_ = s.client.Close()
+		}
+		_ = s.lock.Close()
 		return nil, err
+	}
+	s.close = sync.OnceValue(s.letGo)
+	return s, nil
+}
+
+// acquire keeps a second agent away: it would take this one's namespaces for leftovers.
+func (s *Sandbox) acquire() error {
+	var err error
+	if s.lock, err = os.OpenFile(filepath.Join(s.cfg.Dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
+		return fmt.Errorf("containerd sandbox: %w", err)
+	}
+	if err := unix.Flock(int(s.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = s.lock.Close()
+		return fmt.Errorf("containerd sandbox: %s is in use by another agent: %w", s.cfg.Dir, err)
+	}
+	return nil
+}
+
+func (s *Sandbox) connect(ctx context.Context) error {
+	var err error
+	if s.cgroups, err = cgroup.Detect(); err != nil {
+		return err
+	}
+	if err := embedded.Install(s.supervisor()); err != nil {
+		return err
 	}
 	inUse, err := s.namespacesInUse()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	s.client, err = containerd.New(cfg.Socket, containerd.WithDefaultNamespace(cfg.Namespace))
+	s.client, err = containerd.New(s.cfg.Socket, containerd.WithDefaultNamespace(s.cfg.Namespace))
 	if err != nil {
-		return nil, fmt.Errorf("connecting to containerd at %s: %w", cfg.Socket, err)
+		return fmt.Errorf("connecting to containerd at %s: %w", s.cfg.Socket, err)
 	}
 	if _, err := s.client.Version(ctx); err != nil {
-		_ = s.client.Close()
-		return nil, fmt.Errorf("containerd at %s does not answer: %w", cfg.Socket, err)
+		return fmt.Errorf("containerd at %s does not answer: %w", s.cfg.Socket, err)
 	}
-	s.images = newImages(s.client, cfg)
-	if s.network, err = network.Open(ctx, cfg.Network, inUse, cfg.Log); err != nil {
-		_ = s.client.Close()
-		return nil, err
-	}
-	return s, nil
+	s.images = newImages(s.client, s.cfg)
+	s.network, err = network.Open(ctx, s.cfg.Network, inUse, s.cfg.Log)
+	return err
 }
 
 func (s *Sandbox) podsDir() string        { return filepath.Join(s.cfg.Dir, "pods") }
@@ -184,7 +212,9 @@ func (s *Sandbox) keep(p *Pod) {
 }
 
 // Close implements sandbox.Sandbox.
-func (s *Sandbox) Close() error {
+func (s *Sandbox) Close() error { return s.close() }
+
+func (s *Sandbox) letGo() error {
 	s.mu.Lock()
 	pods := s.pods
 	s.pods = map[string]*Pod{}
@@ -193,7 +223,7 @@ func (s *Sandbox) Close() error {
 	for _, p := range pods {
 		errs = append(errs, p.close())
 	}
-	return errors.Join(append(errs, s.network.Close(), s.client.Close())...)
+	return errors.Join(append(errs, s.network.Close(), s.client.Close(), s.lock.Close())...)
 }
 
 // Uninstall removes what the sandbox shares between pods on the host: bridge and packet filter rules. Call it after Close,

@@ -79,21 +79,27 @@ func (s *Sandbox) await(ctx context.Context, m *making, name string, task contai
 		}
 	}()
 	defer func() { cancel(nil); <-watching }()
-	if h == nil {
-		return context.Cause(ctx)
+	err := s.untilHealthy(ctx, m, task, h)
+	if cause := context.Cause(ctx); cause != nil {
+		return cause // a probe fails in many ways when its container dies
 	}
-	spec, err := task.Spec(ctx)
 	if err != nil {
-		return fmt.Errorf("service %s: %w", name, err)
-	}
-	probe := func(ctx context.Context) (bool, string, error) { return s.probe(ctx, m, task, spec.Process, h) }
-	if err := waitHealthy(ctx, *h, probe); err != nil {
-		if cause := context.Cause(ctx); cause != nil {
-			return cause
-		}
 		return fmt.Errorf("%w: service %s: %w", sandbox.ErrUnhealthy, name, err)
 	}
 	return nil
+}
+
+func (s *Sandbox) untilHealthy(ctx context.Context, m *making, task containerd.Task, h *sandbox.Health) error {
+	if h == nil {
+		return nil
+	}
+	spec, err := task.Spec(ctx)
+	if err != nil {
+		return fmt.Errorf("looking up its process: %w", err)
+	}
+	return waitHealthy(ctx, *h, func(ctx context.Context) (bool, string, error) {
+		return s.probe(ctx, m, task, spec.Process, h)
+	})
 }
 
 // quoteLog returns the end of a log as lines for a person, or nothing.
