@@ -1,0 +1,79 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/slipway-ci/slipway/coordinator/engine"
+	"github.com/slipway-ci/slipway/coordinator/gateway"
+	"github.com/slipway-ci/slipway/coordinator/leader"
+)
+
+const (
+	// campaignPause is the time between two tries to lead.
+	campaignPause = 500 * time.Millisecond
+	// handOver is how long giving up the term may take.
+	handOver = 3 * time.Second
+)
+
+// lead campaigns, runs an engine for each term, and campaigns again, until ctx ends.
+func (s *Server) lead(ctx context.Context, be *backend, gw *gateway.Gateway) error {
+	var ready sync.Once
+	for ctx.Err() == nil {
+		err := s.term(ctx, be, gw, func() { ready.Do(func() { close(s.ready) }) })
+		if err == nil || ctx.Err() != nil {
+			continue
+		}
+		s.log.Error("leading failed; trying again", "error", err)
+		pause := make(chan struct{})
+		stop := s.clock.AfterFunc(campaignPause, func() { close(pause) })
+		select {
+		case <-ctx.Done():
+		case <-pause:
+		}
+		stop()
+	}
+	return nil
+}
+
+// term leads once.
+func (s *Server) term(ctx context.Context, be *backend, gw *gateway.Gateway, leading func()) (err error) {
+	term, err := be.elector.Campaign(ctx)
+	if err != nil {
+		return fmt.Errorf("campaigning: %w", err)
+	}
+	defer func() { err = errors.Join(err, s.resign(ctx, term)) }()
+	e, err := engine.New(ctx, engine.Config{
+		Store: be.store, Term: term, Plans: engine.BlobPlans{Blobs: s.blobs}, Runners: s.conf.Runners, Clock: s.clock, NewID: s.ids.New,
+		Random: rand.Reader, Log: s.log, Metrics: s.metrics, SessionDeadline: s.conf.Agents.Deadline.Std(), Grace: s.conf.Agents.Grace.Std(),
+	})
+	if err != nil {
+		return fmt.Errorf("loading the state of all runs: %w", err)
+	}
+	e.Start()
+	s.control.set(e)
+	leading()
+	select {
+	case <-ctx.Done():
+	case <-e.Done():
+		s.log.Warn("the term has ended; agents connect again once another has begun")
+	}
+	s.control.clear()
+	// Sessions are registered with the engine that is going; agents start new ones.
+	gw.EndSessions()
+	e.Close()
+	return nil
+}
+
+func (s *Server) resign(ctx context.Context, term leader.Term) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), handOver)
+	defer cancel()
+	if err := term.Close(ctx); err != nil {
+		return fmt.Errorf("handing over: %w", err)
+	}
+	return nil
+}

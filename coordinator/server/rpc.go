@@ -1,0 +1,113 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	grpcprom "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
+	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/slipway-ci/slipway/coordinator/api"
+	"github.com/slipway-ci/slipway/coordinator/artifacts"
+	"github.com/slipway-ci/slipway/coordinator/gateway"
+	"github.com/slipway-ci/slipway/coordinator/identity"
+	"github.com/slipway-ci/slipway/coordinator/images"
+	"github.com/slipway-ci/slipway/internal/rpcerr"
+	"github.com/slipway-ci/slipway/internal/tlsutil"
+	"github.com/slipway-ci/slipway/pipeline/compile"
+	"github.com/slipway-ci/slipway/pipeline/diag"
+	fleetv1 "github.com/slipway-ci/slipway/proto/gen/slipway/fleet/v1"
+	planv1 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
+)
+
+// Transport limits.
+const (
+	// maxMessage is above a workflow and its payload at their default limits, so that one somewhat too large is refused with a reason.
+	maxMessage = 16 << 20
+	// maxStreams of one connection.
+	maxStreams = 1000
+	// pingEvery is how often clients may ping; more often ends their connection.
+	pingEvery = 5 * time.Second
+	// idlePing and pingTimeout find connections that are dead without a word.
+	idlePing    = 30 * time.Second
+	pingTimeout = 15 * time.Second
+)
+
+// alwaysHosts are in every server certificate, for callers on the same host.
+var alwaysHosts = []string{"localhost", "127.0.0.1", "::1"}
+
+func (s *Server) newGRPC(be *backend, tokens *identity.Tokens, arts *artifacts.Artifacts, gw *gateway.Gateway, stop <-chan struct{}) *grpc.Server {
+	cert := identity.NewServerCert(s.ca, append(append([]string{}, alwaysHosts...), s.conf.Hosts...), s.clock)
+	guard := identity.NewGuard(tokens, s.clock, s.log)
+	metrics := grpcprom.NewServerMetrics(grpcprom.WithServerHandlingTimeHistogram())
+	s.registry.MustRegister(metrics)
+	recoverer := recovery.WithRecoveryHandlerContext(func(ctx context.Context, p any) error {
+		s.log.ErrorContext(ctx, "a call panicked", "panic", p, "stack", string(debug.Stack()))
+		return rpcerr.New(rpcerr.Internal, "the call failed in the coordinator; its log says why")
+	})
+	rpc := grpc.NewServer(
+		grpc.Creds(credentials.NewTLS(tlsutil.ServerTLS(cert.Get, s.ca.Pool()))),
+		grpc.StatsHandler(otelgrpc.NewServerHandler()),
+		grpc.ChainUnaryInterceptor(metrics.UnaryServerInterceptor(), recovery.UnaryServerInterceptor(recoverer), guard.Unary),
+		grpc.ChainStreamInterceptor(metrics.StreamServerInterceptor(), recovery.StreamServerInterceptor(recoverer), guard.Stream),
+		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxConcurrentStreams(maxStreams),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingEvery, PermitWithoutStream: true}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: idlePing, Timeout: pingTimeout}),
+	)
+	api.Register(rpc, api.Deps{Control: s.control, Compile: compileFile, Images: images.NewPlanner(s.images, s.conf.Runners), Store: be.store,
+		Blobs: s.blobs, Logs: s.logs, Artifacts: arts, Tokens: tokens, Limits: s.conf.Limits, Clock: s.clock, Log: s.log, Stop: stop})
+	fleetv1.RegisterJoinServiceServer(rpc, gw)
+	fleetv1.RegisterFleetServiceServer(rpc, gw)
+	healthv1.RegisterHealthServer(rpc, health.NewServer())
+	metrics.InitializeMetrics(rpc)
+	return rpc
+}
+
+// compileFile is the api's Compiler.
+func compileFile(path string, src []byte) (*planv1.Plan, diag.List) {
+	return compile.Compile(path, src, compile.Options{})
+}
+
+// stopGRPC lets calls end, for a while.
+func stopGRPC(rpc *grpc.Server, patience time.Duration) {
+	force := time.AfterFunc(patience, rpc.Stop)
+	defer force.Stop()
+	rpc.GracefulStop()
+}
+
+// newHTTP serves /metrics and /healthz on a loopback address.
+func (s *Server) newHTTP(be *backend) *http.Server {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{Registry: s.registry}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+		defer cancel()
+		if _, _, err := be.store.Get(ctx, electionPrefix); err != nil {
+			http.Error(w, "the store can't be reached: "+err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		if !s.control.leads() {
+			http.Error(w, "not leading", http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = w.Write([]byte("ok\n"))
+	})
+	return &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
