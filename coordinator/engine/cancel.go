@@ -1,0 +1,101 @@
+package engine
+
+import (
+	"context"
+
+	"github.com/slipway-ci/slipway/coordinator/lifecycle"
+	"github.com/slipway-ci/slipway/internal/rpcerr"
+	"github.com/slipway-ci/slipway/pipeline/graph"
+	"github.com/slipway-ci/slipway/pipeline/resolve"
+	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
+	statev1 "github.com/slipway-ci/slipway/proto/gen/slipway/state/v1"
+)
+
+// Cancel implements Control. It needs no request record: cancelling twice is cancelling once.
+func (e *Engine) Cancel(ctx context.Context, _, runID, reason string) error {
+	id, err := e.resolveID(ctx, runID)
+	if err != nil {
+		return err
+	}
+	return e.ask(ctx, func(reply func(error)) {
+		r := e.runs[id]
+		if r == nil {
+			reply(nil) // ended
+			return
+		}
+		e.enqueue(r, func(d *draft) {
+			d.cancel(reason)
+			d.then(func() { reply(nil) })
+		})
+	})
+}
+
+// cancel asks every job to end whose `if` does not hold in a cancelled run. Jobs that are still blocked are decided when their needs have ended.
+func (d *draft) cancel(reason string) {
+	if !lifecycle.Run.Can(d.head(), lifecycle.RunCancel) {
+		return
+	}
+	d.fireRun(lifecycle.RunCancel, lifecycle.RunArgs{Reason: reason})
+	d.graphDue = true
+	p, err := d.progress()
+	if err != nil {
+		d.e.c.Log.Error("the run's records contradict its plan", "run", d.r.id, "error", err)
+		return
+	}
+	why := cancelMessage(d.head())
+	d.all(func(rec *statev1.JobRecord) {
+		begun := rec.GetState() > corev1.JobState_JOB_STATE_BLOCKED && rec.GetState() < corev1.JobState_JOB_STATE_CANCELLING
+		if !begun || d.keeps(p, rec) {
+			return
+		}
+		d.fireJob(rec.GetId(), lifecycle.JobCancel, lifecycle.JobArgs{Reason: why})
+	})
+}
+
+// keeps says whether a job's `if` holds although the run is cancelled.
+func (d *draft) keeps(p *graph.Progress, rec *statev1.JobRecord) bool {
+	env, err := p.Env(rec.GetKey(), d.env())
+	if err != nil {
+		return false
+	}
+	holds, err := resolve.Condition(d.r.graph.Job(rec.GetKey()).GetCondition(), env)
+	return err == nil && holds
+}
+
+// AddArtifact implements Control.
+func (e *Engine) AddArtifact(ctx context.Context, ref AttemptRef, a *corev1.Artifact, overwrite bool) error {
+	return e.ask(ctx, func(reply func(error)) {
+		r, known := e.runs[ref.RunID], e.attempts[ref.AttemptID]
+		if r == nil || known == nil || known.done {
+			reply(rpcerr.New(rpcerr.Fenced, "attempt %s has ended; it can't add artifacts", ref.AttemptID))
+			return
+		}
+		e.enqueue(r, func(d *draft) {
+			err := d.addArtifact(known, a, overwrite)
+			d.then(func() { reply(err) })
+		})
+	})
+}
+
+func (d *draft) addArtifact(ref *attemptRef, a *corev1.Artifact, overwrite bool) error {
+	rec := d.current(ref)
+	if rec == nil || lifecycle.Attempt.IsTerminal(rec.GetAttempt().GetState()) {
+		return rpcerr.New(rpcerr.Fenced, "attempt %s has ended; it can't add artifacts", ref.id)
+	}
+	for i, old := range d.head().GetArtifacts() {
+		if old.GetName() != a.GetName() {
+			continue
+		}
+		switch {
+		case old.GetDigest() == a.GetDigest():
+			return nil
+		case !overwrite:
+			return rpcerr.New(rpcerr.AlreadyExists, "the run has an artifact %q already; choose another name, or set overwrite: true", a.GetName())
+		}
+		d.editHead().Artifacts[i] = a
+		return nil
+	}
+	h := d.editHead()
+	h.Artifacts = append(h.Artifacts, a)
+	return nil
+}

@@ -1,0 +1,210 @@
+package engine
+
+import (
+	"context"
+	"crypto/sha256"
+	"sync"
+
+	"google.golang.org/grpc/status"
+
+	"github.com/slipway-ci/slipway/coordinator/commit"
+	"github.com/slipway-ci/slipway/internal/rpcerr"
+)
+
+// maxMailbox bounds the events that wait; past it callers are told to come back.
+const maxMailbox = 20000
+
+// Engine implements Control for one term. All fields below the line belong to the engine's goroutine.
+type Engine struct {
+	c         Config
+	commits   *commit.Committer
+	mu        sync.Mutex
+	mailbox   []func()
+	wake      chan struct{}
+	stopped   chan struct{}
+	stopOnce  sync.Once
+	stopTimer func() bool
+	wg        sync.WaitGroup
+
+	// ---- the goroutine's own ----
+	runs     map[string]*run
+	agents   map[string]*agent
+	sessions map[string]*agent
+	attempts map[string]*attemptRef
+	// tail holds attempts of ended runs for a while: an agent may still deliver their last log bytes and fetch acknowledgements.
+	tail     map[string]*attemptRef
+	tailFIFO []string
+	// numbers is the last run number of each project.
+	numbers map[string]uint64
+	// submitting holds requests whose run is being created, with those who wait for it.
+	submitting map[string][]func(string, uint64, error)
+	// tokens of attempts whose offer is not sent yet; never stored.
+	tokens map[string]string
+	// schedule says that a look for placements is due.
+	scheduleDue bool
+	// queued jobs that the last look saw, and those that wait for a retry's time.
+	queued, delayed int
+}
+
+// attemptRef finds an attempt and says who may speak for it.
+type attemptRef struct {
+	id, runID, jobID, agentID string
+	project, source           string
+	tokenHash                 [sha256.Size]byte
+	// done: it ended in a result (not lost, not rejected); seq is its last report's.
+	done    bool
+	seq     uint64
+	endedMS int64
+}
+
+// New returns an engine that has loaded the truth from the store. Start it, or Step it.
+func New(ctx context.Context, c Config) (*Engine, error) {
+	c.defaults()
+	e := &Engine{c: c, wake: make(chan struct{}, 1), stopped: make(chan struct{}), runs: map[string]*run{}, agents: map[string]*agent{},
+		sessions: map[string]*agent{}, attempts: map[string]*attemptRef{}, tail: map[string]*attemptRef{}, numbers: map[string]uint64{},
+		submitting: map[string][]func(string, uint64, error){}, tokens: map[string]string{}}
+	maxOps := 500
+	if c.External {
+		maxOps = 100
+	}
+	e.commits = commit.New(commit.Config{Store: c.Store, Fence: c.Term.Fence(), Clock: c.Clock, Log: c.Log, MaxOps: maxOps,
+		OnBatch: c.Metrics.onBatch, OnFenced: e.stepDown})
+	if err := e.load(ctx); err != nil {
+		e.commits.Close()
+		return nil, err
+	}
+	return e, nil
+}
+
+// Start runs the engine until Close or the end of its term.
+func (e *Engine) Start() {
+	e.armTick()
+	e.wg.Go(func() {
+		for {
+			select {
+			case <-e.stopped:
+				return
+			case <-e.c.Term.Done():
+				e.stepDown()
+				return
+			case <-e.wake:
+				for e.Step() {
+				}
+			}
+		}
+	})
+}
+
+// Done is closed when the engine has stopped and answers NOT_LEADER.
+func (e *Engine) Done() <-chan struct{} { return e.stopped }
+
+// Close stops the engine and waits. What is in memory is in the store, or was not promised to anybody.
+func (e *Engine) Close() {
+	e.stepDown()
+	e.commits.Close()
+	e.wg.Wait()
+}
+
+// stepDown makes every caller see NOT_LEADER. Safe from any goroutine.
+func (e *Engine) stepDown() {
+	e.stopOnce.Do(func() {
+		close(e.stopped)
+		e.mu.Lock()
+		e.mailbox = nil
+		stop := e.stopTimer
+		e.mu.Unlock()
+		if stop != nil {
+			stop()
+		}
+	})
+}
+
+// Step handles one event, and when none is left looks for placements; false if there was nothing to do. Only for the engine's goroutine, or a
+// simulation in its place.
+func (e *Engine) Step() bool {
+	e.mu.Lock()
+	var next func()
+	if len(e.mailbox) > 0 {
+		next, e.mailbox[0] = e.mailbox[0], nil
+		e.mailbox = e.mailbox[1:]
+	}
+	e.c.Metrics.waiting.Set(float64(len(e.mailbox)))
+	e.mu.Unlock()
+	select {
+	case <-e.stopped:
+		return false
+	default:
+	}
+	if !e.c.Term.Valid() {
+		// Memory can't be trusted any more, not even to answer a question.
+		e.c.Log.Warn("the term's trust window has passed; stepping down")
+		e.stepDown()
+		return false
+	}
+	switch {
+	case next != nil:
+		next()
+	case e.scheduleDue:
+		e.place()
+	default:
+		return false
+	}
+	return true
+}
+
+// post queues an event from any goroutine; false if the engine has stopped.
+func (e *Engine) post(f func()) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	select {
+	case <-e.stopped:
+		return false
+	default:
+	}
+	e.mailbox = append(e.mailbox, f)
+	select {
+	case e.wake <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+// ask posts an event of a caller and waits for its reply.
+func (e *Engine) ask(ctx context.Context, f func(reply func(error))) error {
+	e.mu.Lock()
+	full := len(e.mailbox) >= maxMailbox
+	e.mu.Unlock()
+	if full {
+		return rpcerr.New(rpcerr.Busy, "the coordinator has more work than it can take; try again in a moment")
+	}
+	answer := make(chan error, 1)
+	reply := func(err error) {
+		select {
+		case answer <- err:
+		default:
+		}
+	}
+	if !e.post(func() { f(reply) }) {
+		return errNotLeader()
+	}
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return status.FromContextError(ctx.Err()).Err()
+	case <-e.stopped:
+		// The answer may have been given just before.
+		select {
+		case err := <-answer:
+			return err
+		default:
+			return errNotLeader()
+		}
+	}
+}
+
+func errNotLeader() error {
+	return rpcerr.New(rpcerr.NotLeader, "this coordinator does not lead now; ask again")
+}
+
+func (e *Engine) nowMS() int64 { return e.c.Clock.Now().UnixMilli() }

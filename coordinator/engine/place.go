@@ -1,0 +1,178 @@
+package engine
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"maps"
+	"slices"
+
+	"github.com/slipway-ci/slipway/coordinator/lifecycle"
+	"github.com/slipway-ci/slipway/coordinator/schedule"
+	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
+	fleetv1 "github.com/slipway-ci/slipway/proto/gen/slipway/fleet/v1"
+	statev1 "github.com/slipway-ci/slipway/proto/gen/slipway/state/v1"
+)
+
+// place looks for placements, and remembers why the rest waits.
+func (e *Engine) place() {
+	e.scheduleDue = false
+	snapshot := schedule.Snapshot{Agents: make([]schedule.Agent, 0, len(e.agents))}
+	e.delayed = 0
+	for _, id := range slices.Sorted(maps.Keys(e.runs)) {
+		snapshot.Jobs = append(snapshot.Jobs, e.queuedJobs(e.runs[id])...)
+	}
+	e.queued = len(snapshot.Jobs)
+	e.c.Metrics.queued.Set(float64(e.queued))
+	if e.queued == 0 {
+		return
+	}
+	for _, a := range e.agents {
+		snapshot.Agents = append(snapshot.Agents, e.snapshotAgent(a))
+	}
+	result := schedule.Plan(snapshot)
+	for _, p := range result.Placements {
+		e.assign(p)
+	}
+	for _, w := range result.Waiting {
+		e.explain(w)
+	}
+}
+
+// queuedJobs are the committed ones that no placement is on its way for.
+func (e *Engine) queuedJobs(r *run) []schedule.Job {
+	var out []schedule.Job
+	now := e.nowMS()
+	for i, id := range r.order {
+		rec := r.jobs[id].rec
+		if rec.GetState() != corev1.JobState_JOB_STATE_QUEUED || r.placing[id] != "" {
+			continue
+		}
+		if r.notBefore[id] > now {
+			e.delayed++
+			continue
+		}
+		w, err := e.wantsNow(r, rec)
+		if err != nil {
+			// It could be evaluated when it was queued; a new configuration changed that.
+			e.enqueue(r, func(d *draft) {
+				if d.job(id).GetState() == corev1.JobState_JOB_STATE_QUEUED {
+					d.fireJob(id, lifecycle.JobInvalid, lifecycle.JobArgs{Failure: userFailure("invalid-job", err.Error())})
+				}
+			})
+			continue
+		}
+		j := schedule.Job{Run: r.id, Job: id, Project: r.def.GetProject(), QueuedMs: rec.GetQueuedMs(), Order: i, Pools: w.pools, Labels: w.labels,
+			CPUMilli: w.cpu, Memory: w.memory}
+		for agentID, av := range r.avoid[id] {
+			if av.untilMS > now {
+				if j.Avoid == nil {
+					j.Avoid = map[string]string{}
+				}
+				j.Avoid[agentID] = av.reason
+			}
+		}
+		out = append(out, j)
+	}
+	return out
+}
+
+func (e *Engine) snapshotAgent(a *agent) schedule.Agent {
+	s := schedule.Agent{ID: a.rec.GetId(), Pool: a.rec.GetPool(), Labels: a.rec.GetLabels(), Online: a.session != nil && a.ready,
+		Slots: int(a.capacity.GetSlots()), CPUMilli: a.capacity.GetCpuMilli(), Memory: a.capacity.GetMemory(), UsedSlots: len(a.held)}
+	if len(a.held) > 0 {
+		s.Projects = map[string]int{}
+	}
+	for _, h := range a.held {
+		s.UsedCPU += h.cpu
+		s.UsedMem += h.memory
+		s.Projects[h.project]++
+	}
+	return s
+}
+
+func (e *Engine) explain(w schedule.Waiting) {
+	r := e.runs[w.Job.Run]
+	if r == nil || r.why[w.Job.Job] == w.Summary {
+		return
+	}
+	r.why[w.Job.Job] = w.Summary
+	e.publish(r)
+}
+
+// assign reserves the place, and proposes the attempt.
+func (e *Engine) assign(p schedule.Placement) {
+	r, a := e.runs[p.Job.Run], e.agents[p.Agent]
+	secret := make([]byte, 32)
+	if _, err := io.ReadFull(e.c.Random, secret); err != nil {
+		e.c.Log.Error("no randomness for an attempt's token", "error", err)
+		return
+	}
+	token := hex.EncodeToString(secret)
+	hash := sha256.Sum256([]byte(token))
+	ref := &attemptRef{id: e.c.NewID(), runID: r.id, jobID: p.Job.Job, agentID: p.Agent, project: r.def.GetProject(), source: r.def.GetSource().GetTree(), tokenHash: hash}
+	a.held[ref.id] = reservation{runID: r.id, jobID: ref.jobID, project: ref.project, cpu: p.Job.CPUMilli, memory: p.Job.Memory}
+	r.placing[ref.jobID] = ref.id
+	session := a.session.ID
+	e.enqueue(r, func(d *draft) {
+		d.then(func() { delete(r.placing, ref.jobID) })
+		rec := d.job(ref.jobID)
+		if rec.GetState() != corev1.JobState_JOB_STATE_QUEUED || a.session == nil || a.session.ID != session {
+			d.then(func() { e.release(ref.agentID, ref.id) })
+			return
+		}
+		e.tokens[ref.id] = token
+		attempt := &statev1.Attempt{Id: ref.id, Number: rec.GetAttempt().GetNumber() + 1, State: corev1.AttemptState_ATTEMPT_STATE_OFFERED, AgentId: ref.agentID,
+			SessionId: session, TokenHash: hash[:]}
+		d.then(func() { e.attempts[ref.id] = ref })
+		if d.fireJob(ref.jobID, lifecycle.JobAssign, lifecycle.JobArgs{Attempt: attempt}) && lifecycle.Run.Can(d.head(), lifecycle.RunStarted) {
+			d.fireRun(lifecycle.RunStarted, lifecycle.RunArgs{})
+		}
+	})
+}
+
+// sendOffer gives a committed attempt to the session that it was made for.
+func (e *Engine) sendOffer(r *run, jobID, attemptID string) {
+	token := e.tokens[attemptID]
+	delete(e.tokens, attemptID)
+	delete(r.why, jobID)
+	rec := r.jobs[jobID].rec
+	att := rec.GetAttempt()
+	a := e.agents[att.GetAgentId()]
+	if a.session == nil || a.session.ID != att.GetSessionId() {
+		// It was never sent, so nobody can have begun it.
+		ref := e.attempts[attemptID]
+		r.inbox = append(r.inbox, func(d *draft) { d.lose(ref, "its agent left before the offer") })
+		return
+	}
+	w, err := e.wantsNow(r, rec)
+	if err != nil {
+		ref := e.attempts[attemptID]
+		r.inbox = append(r.inbox, func(d *draft) { d.lose(ref, err.Error()) })
+		return
+	}
+	a.out.Send(&fleetv1.SessionResponse{Message: &fleetv1.SessionResponse_Offer{Offer: &fleetv1.Offer{Assignment: e.assignment(r, rec, w, token)}}})
+	e.c.Metrics.dispatch.Observe(float64(e.nowMS()-rec.GetQueuedMs()) / 1000)
+	e.c.Log.Debug("offered", "run", r.id, "job", jobID, "attempt", attemptID, "agent", att.GetAgentId())
+}
+
+func (e *Engine) sendCancel(agentID, attemptID, reason string) {
+	if a := e.agents[agentID]; a != nil && a.out != nil {
+		a.out.Send(&fleetv1.SessionResponse{Message: &fleetv1.SessionResponse_Cancel{Cancel: &fleetv1.Cancel{AttemptId: attemptID, Reason: reason}}})
+	}
+}
+
+func (e *Engine) sendKill(agentID, attemptID, reason string) {
+	if a := e.agents[agentID]; a != nil && a.out != nil {
+		a.out.Send(&fleetv1.SessionResponse{Message: &fleetv1.SessionResponse_Kill{Kill: &fleetv1.Kill{AttemptId: attemptID, Reason: reason}}})
+	}
+}
+
+// release frees what an attempt held.
+func (e *Engine) release(agentID, attemptID string) {
+	if a := e.agents[agentID]; a != nil {
+		delete(a.held, attemptID)
+	}
+	delete(e.tokens, attemptID)
+	e.scheduleDue = true
+}

@@ -1,0 +1,328 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/slipway-ci/slipway/coordinator/store"
+	"github.com/slipway-ci/slipway/internal/id"
+	"github.com/slipway-ci/slipway/internal/rpcerr"
+	apiv1 "github.com/slipway-ci/slipway/proto/gen/slipway/api/v1"
+	planv1 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
+	statev1 "github.com/slipway-ci/slipway/proto/gen/slipway/state/v1"
+)
+
+const (
+	// minPrefix is how much of a run's id one must say.
+	minPrefix = 6
+	// defaultRuns and maxRuns bound a listing.
+	defaultRuns, maxRuns = 20, 1000
+	readTimeout          = 10 * time.Second
+)
+
+// background is a context for reads that no caller waits for; it ends with the engine.
+func (e *Engine) background() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
+	go func() {
+		select {
+		case <-e.stopped:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
+}
+
+// Run implements Control.
+func (e *Engine) Run(ctx context.Context, name string) (*apiv1.Run, error) {
+	runID, err := e.resolveID(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	live, err := e.liveViews(ctx, []string{runID}, true)
+	if err != nil {
+		return nil, err
+	}
+	if v := live[runID]; v != nil {
+		return v, nil
+	}
+	return e.stored(ctx, runID, true)
+}
+
+// liveViews returns the views of those runs that are live.
+func (e *Engine) liveViews(ctx context.Context, ids []string, steps bool) (map[string]*apiv1.Run, error) {
+	out := map[string]*apiv1.Run{}
+	err := e.ask(ctx, func(reply func(error)) {
+		views := make(map[string]*apiv1.Run, len(ids))
+		for _, runID := range ids {
+			if r := e.runs[runID]; r != nil {
+				views[runID] = r.view(steps)
+			}
+		}
+		out = views
+		reply(nil)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// stored reads a run that is not live.
+func (e *Engine) stored(ctx context.Context, runID string, steps bool) (*apiv1.Run, error) {
+	rr, err := readRun(ctx, e.c.Store, runID)
+	if err != nil {
+		return nil, err
+	}
+	if rr == nil {
+		return nil, rpcerr.New(rpcerr.NotFound, "there is no run %s", runID)
+	}
+	v := viewHeader(rr.header, rr.def)
+	plan, err := e.c.Plans.LoadPlan(ctx, rr.def.GetPlanDigest())
+	if err != nil {
+		e.c.Log.Warn("a run's plan can't be read; it is shown without needs", "run", runID, "error", err)
+		plan = &planv1.Plan{}
+	}
+	needs, at := map[string][]string{}, map[string]int{}
+	for i, j := range plan.GetJobs() {
+		needs[j.GetId()], at[j.GetId()] = j.GetNeeds(), i
+	}
+	slices.SortFunc(rr.jobs, func(a, b storedRec) int {
+		if a.rec.GetKey() != b.rec.GetKey() {
+			return at[a.rec.GetKey()] - at[b.rec.GetKey()]
+		}
+		return int(a.rec.GetLeg()) - int(b.rec.GetLeg())
+	})
+	for _, j := range rr.jobs {
+		v.Jobs = append(v.Jobs, viewJob(j.rec, needs[j.rec.GetKey()], steps))
+	}
+	return v, nil
+}
+
+type storedRec struct {
+	rec *statev1.JobRecord
+	rev int64
+}
+
+type storedRun struct {
+	header    *statev1.RunHeader
+	headerRev int64
+	def       *statev1.RunDefinition
+	jobs      []storedRec
+}
+
+// readRun reads a run's records; nil if there is none.
+func readRun(ctx context.Context, s store.Store, runID string) (*storedRun, error) {
+	kv, found, err := s.Get(ctx, runKey(runID))
+	if err != nil || !found {
+		return nil, storeError(err)
+	}
+	out := &storedRun{header: &statev1.RunHeader{}, headerRev: kv.ModRevision, def: &statev1.RunDefinition{}}
+	if err := decode(kv, out.header); err != nil {
+		return nil, err
+	}
+	kv, found, err = s.Get(ctx, defKey(runID))
+	if err != nil {
+		return nil, storeError(err)
+	}
+	if found {
+		if err := decode(kv, out.def); err != nil {
+			return nil, err
+		}
+	}
+	kvs, _, err := s.Range(ctx, jobsPrefix(runID), store.PrefixEnd(jobsPrefix(runID)), 0)
+	if err != nil {
+		return nil, storeError(err)
+	}
+	for _, kv := range kvs {
+		rec := &statev1.JobRecord{}
+		if err := decode(kv, rec); err != nil {
+			return nil, err
+		}
+		out.jobs = append(out.jobs, storedRec{rec: rec, rev: kv.ModRevision})
+	}
+	return out, nil
+}
+
+func decode(kv store.KV, m proto.Message) error {
+	if err := proto.Unmarshal(kv.Value, m); err != nil {
+		return rpcerr.New(rpcerr.Internal, "the record %s can't be read: %v", kv.Key, err)
+	}
+	return nil
+}
+
+func storeError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return rpcerr.New(rpcerr.StoreUnavailable, "%v", err)
+}
+
+// resolveID turns what people type into a run's id: an id, a unique prefix of one, or "#12".
+func (e *Engine) resolveID(ctx context.Context, name string) (string, error) {
+	if id.Valid(name) {
+		return strings.ToLower(name), nil
+	}
+	if digits, ok := strings.CutPrefix(name, "#"); ok {
+		number, err := strconv.ParseUint(digits, 10, 63)
+		if err != nil {
+			return "", rpcerr.New(rpcerr.InvalidRequest, "%q is not a run's number; write it as #12", name)
+		}
+		return e.byNumber(ctx, number)
+	}
+	if len(name) < minPrefix {
+		return "", rpcerr.New(rpcerr.InvalidRequest, "%q is too short for a run's id; give at least %d characters, or a number as #12", name, minPrefix)
+	}
+	prefix := runKey(strings.ToLower(name))
+	kvs, more, err := e.c.Store.Range(ctx, prefix, store.PrefixEnd(prefix), 2)
+	switch {
+	case err != nil:
+		return "", storeError(err)
+	case len(kvs) == 0:
+		return "", rpcerr.New(rpcerr.NotFound, "there is no run %s", name)
+	case len(kvs) > 1 || more:
+		return "", rpcerr.New(rpcerr.InvalidRequest, "several runs begin with %s; give more of the id", name)
+	}
+	return strings.TrimPrefix(kvs[0].Key, runPrefix), nil
+}
+
+// byNumber finds the run of a number; numbers are unique within a project only.
+func (e *Engine) byNumber(ctx context.Context, number uint64) (string, error) {
+	newest, err := newestNumbers(ctx, e.c.Store)
+	if err != nil {
+		return "", err
+	}
+	var found, projects []string
+	for project := range newest {
+		kv, ok, err := e.c.Store.Get(ctx, numKey(project, number))
+		if err != nil {
+			return "", storeError(err)
+		}
+		if ok {
+			found, projects = append(found, string(kv.Value)), append(projects, project)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return "", rpcerr.New(rpcerr.NotFound, "there is no run #%d", number)
+	case 1:
+		return found[0], nil
+	}
+	slices.Sort(projects)
+	return "", rpcerr.New(rpcerr.InvalidRequest, "several projects have a run #%d (%s); give the run's id", number, strings.Join(projects, ", "))
+}
+
+// newestNumbers is the highest run number of every project. One short read a project.
+func newestNumbers(ctx context.Context, s store.Store) (map[string]uint64, error) {
+	out := map[string]uint64{}
+	for from := numPrefix; ; {
+		kvs, _, err := s.Range(ctx, from, store.PrefixEnd(numPrefix), 1)
+		if err != nil {
+			return nil, storeError(err)
+		}
+		if len(kvs) == 0 {
+			return out, nil
+		}
+		project, number, ok := numOf(kvs[0].Key)
+		if !ok {
+			return nil, rpcerr.New(rpcerr.Internal, "the key %s is not one of ours", kvs[0].Key)
+		}
+		out[project] = number
+		from = store.PrefixEnd(numProject(project))
+	}
+}
+
+// Runs implements Control.
+func (e *Engine) Runs(ctx context.Context, project string, limit int) ([]*apiv1.Run, error) {
+	if limit <= 0 {
+		limit = defaultRuns
+	}
+	ids, err := newestRuns(ctx, e.c.Store, project, min(limit, maxRuns))
+	if err != nil {
+		return nil, err
+	}
+	live, err := e.liveViews(ctx, ids, false)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*apiv1.Run, 0, len(ids))
+	for _, runID := range ids {
+		v := live[runID]
+		if v == nil {
+			if v, err = e.stored(ctx, runID, false); err != nil {
+				if rpcerr.ReasonOf(err) == rpcerr.NotFound {
+					continue
+				}
+				return nil, err
+			}
+		}
+		out = append(out, v)
+	}
+	return out, nil
+}
+
+// newestRuns lists ids, newest first.
+func newestRuns(ctx context.Context, s store.Store, project string, limit int) ([]string, error) {
+	const page = 500
+	var out []string
+	for from := newPrefix; ; {
+		kvs, more, err := s.Range(ctx, from, store.PrefixEnd(newPrefix), page)
+		if err != nil {
+			return nil, storeError(err)
+		}
+		for _, kv := range kvs {
+			if project == "" || string(kv.Value) == project {
+				out = append(out, invert(strings.TrimPrefix(kv.Key, newPrefix)))
+			}
+			if len(out) == limit {
+				return out, nil
+			}
+		}
+		if !more {
+			return out, nil
+		}
+		from = kvs[len(kvs)-1].Key + "\x00"
+	}
+}
+
+// cachedPlans remembers the plans of the last runs.
+type cachedPlans struct {
+	PlanLoader
+	mu    sync.Mutex
+	plans map[string]*planv1.Plan
+	fifo  []string
+}
+
+const cachedPlanCount = 64
+
+// LoadPlan implements PlanLoader.
+func (c *cachedPlans) LoadPlan(ctx context.Context, digest string) (*planv1.Plan, error) {
+	c.mu.Lock()
+	plan := c.plans[digest]
+	c.mu.Unlock()
+	if plan != nil {
+		return plan, nil
+	}
+	plan, err := c.PlanLoader.LoadPlan(ctx, digest)
+	if err != nil {
+		return nil, fmt.Errorf("load plan: %w", err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.plans[digest] == nil {
+		c.fifo = append(c.fifo, digest)
+	}
+	c.plans[digest] = plan
+	if len(c.fifo) > cachedPlanCount {
+		delete(c.plans, c.fifo[0])
+		c.fifo = c.fifo[1:]
+	}
+	return plan, nil
+}

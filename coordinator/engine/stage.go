@@ -1,0 +1,124 @@
+package engine
+
+import (
+	"errors"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/slipway-ci/slipway/coordinator/lifecycle"
+	"github.com/slipway-ci/slipway/coordinator/store"
+	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
+	statev1 "github.com/slipway-ci/slipway/proto/gen/slipway/state/v1"
+)
+
+// stage is one transition of a draft.
+type stage struct {
+	ops    []store.Op
+	header *statev1.RunHeader
+	jobs   []stagedJob
+	extra  []store.Compare
+	r      *run
+}
+
+type stagedJob struct {
+	id  string
+	rec *statev1.JobRecord
+}
+
+type storedJob struct {
+	stagedJob
+	rev int64
+}
+
+// compares are made when the stage is proposed: an earlier stage may have written the header.
+func (s *stage) compares() []store.Compare {
+	out := append([]store.Compare(nil), s.extra...)
+	if s.header != nil {
+		out = append(out, store.Compare{Key: runKey(s.r.id), Revision: s.r.headerRev})
+	}
+	for _, j := range s.jobs {
+		var rev int64
+		if e := s.r.jobs[j.id]; e != nil {
+			rev = e.rev
+		}
+		out = append(out, store.Compare{Key: jobKey(s.r.id, j.id), Revision: rev})
+	}
+	return out
+}
+
+// stageJobs bounds the job records of one transition.
+const stageJobs = 40
+
+// stages splits the draft. A header that tells of an intent (created, cancel) goes first, one that ends the run last, so that a leader that finds
+// some of the stages only can go on from there.
+func (d *draft) stages() ([]stage, error) {
+	if d.header == nil && len(d.touched) == 0 {
+		return nil, nil
+	}
+	id := d.e.c.NewID()
+	var out []stage
+	for begin := 0; begin < len(d.touched); begin += stageJobs {
+		s := stage{r: d.r}
+		for _, job := range d.touched[begin:min(begin+stageJobs, len(d.touched))] {
+			if err := s.addJob(d.jobs[job], job, id); err != nil {
+				return nil, err
+			}
+		}
+		out = append(out, s)
+	}
+	if d.header == nil {
+		return out, nil
+	}
+	return d.stageHeader(out, id)
+}
+
+func (d *draft) stageHeader(out []stage, id string) ([]stage, error) {
+	if len(out) == 0 {
+		out = append(out, stage{r: d.r})
+	}
+	d.header.TransitionId = id
+	first, last := &out[0], &out[len(out)-1]
+	first.ops, first.extra = append(first.ops, d.extra...), d.extraCompares
+	terminal := lifecycle.Run.IsTerminal(d.header.GetState())
+	var err error
+	switch {
+	case d.create && len(out) > 1:
+		creating := proto.CloneOf(d.header)
+		creating.State = corev1.RunState_RUN_STATE_CREATING
+		err = errors.Join(first.setHeader(creating), last.setHeader(d.header))
+	case terminal, d.r.header.GetState() == corev1.RunState_RUN_STATE_CREATING:
+		err = last.setHeader(d.header)
+	default:
+		err = first.setHeader(d.header)
+	}
+	if d.create && (!terminal || len(out) > 1) {
+		first.ops = append(first.ops, store.Op{Key: liveKey(d.r.id)})
+	}
+	if terminal && (!d.create || len(out) > 1) {
+		last.ops = append(last.ops, store.Op{Key: liveKey(d.r.id), Delete: true})
+	}
+	return out, err
+}
+
+func (s *stage) setHeader(h *statev1.RunHeader) error {
+	b, err := encode(h)
+	s.header = h
+	s.ops = append([]store.Op{{Key: runKey(s.r.id), Value: b}}, s.ops...)
+	return err
+}
+
+func (s *stage) addJob(rec *statev1.JobRecord, id, transition string) error {
+	s.jobs = append(s.jobs, stagedJob{id: id, rec: rec})
+	if rec == nil {
+		s.ops = append(s.ops, store.Op{Key: jobKey(s.r.id, id), Delete: true})
+		return nil
+	}
+	rec.TransitionId = transition
+	b, err := encode(rec)
+	s.ops = append(s.ops, store.Op{Key: jobKey(s.r.id, id), Value: b})
+	return err
+}
+
+func encode(m proto.Message) ([]byte, error) {
+	return proto.MarshalOptions{Deterministic: true}.Marshal(m)
+}

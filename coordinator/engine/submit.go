@@ -1,0 +1,174 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/slipway-ci/slipway/coordinator/commit"
+	"github.com/slipway-ci/slipway/coordinator/lifecycle"
+	"github.com/slipway-ci/slipway/coordinator/store"
+	"github.com/slipway-ci/slipway/internal/rpcerr"
+	"github.com/slipway-ci/slipway/pipeline/expr"
+	"github.com/slipway-ci/slipway/pipeline/matrix"
+	"github.com/slipway-ci/slipway/pipeline/resolve"
+	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
+	planv1 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
+	statev1 "github.com/slipway-ci/slipway/proto/gen/slipway/state/v1"
+)
+
+// Submit implements Control.
+func (e *Engine) Submit(ctx context.Context, s Submission) (string, uint64, error) {
+	if s.RequestID == "" || s.Project == "" || s.PlanDigest == "" || len(s.Plan.GetJobs()) == 0 {
+		return "", 0, rpcerr.New(rpcerr.InvalidRequest, "a run needs a request id, a project, and a plan with at least one job that is in the blob store")
+	}
+	def := &statev1.RunDefinition{Id: e.c.NewID(), RequestId: s.RequestID, Project: s.Project, Name: s.Plan.GetName(), Path: s.Plan.GetPath(), Event: s.Event,
+		EventPayload: s.EventPayload, Source: s.Source, PlanDigest: s.PlanDigest, Actor: s.Actor, Traceparent: s.Traceparent}
+	r, err := newRun(def, s.Plan, 0)
+	if err != nil {
+		return "", 0, rpcerr.New(rpcerr.InvalidRequest, "%v", err)
+	}
+	var id string
+	var number uint64
+	err = e.ask(ctx, func(reply func(error)) {
+		e.submit(r, func(gotID string, gotNumber uint64, err error) {
+			if err == nil {
+				id, number = gotID, gotNumber
+			}
+			reply(err)
+		})
+	})
+	if err != nil {
+		return "", 0, err
+	}
+	return id, number, nil
+}
+
+// submit creates the run, unless its request is being served already.
+func (e *Engine) submit(r *run, reply func(string, uint64, error)) {
+	request := r.def.GetRequestId()
+	if waiting, ok := e.submitting[request]; ok {
+		e.submitting[request] = append(waiting, reply)
+		return
+	}
+	e.submitting[request] = []func(string, uint64, error){reply}
+	answer := func(id string, number uint64, err error) {
+		waiting := e.submitting[request]
+		delete(e.submitting, request)
+		for _, w := range waiting {
+			w(id, number, err)
+		}
+	}
+	project := r.def.GetProject()
+	number := e.numbers[project] + 1
+	d, err := e.creation(r, number)
+	if err != nil {
+		answer("", 0, rpcerr.New(rpcerr.Internal, "the run can't be stored: %v", err))
+		return
+	}
+	e.numbers[project] = number
+	d.then(func() {
+		e.c.Metrics.submissions.Inc()
+		answer(r.id, number, nil)
+	})
+	d.refused = func(err error) {
+		if e.numbers[project] == number {
+			e.numbers[project]--
+		}
+		if errors.Is(err, commit.ErrConflict) {
+			e.repeat(request, answer)
+			return
+		}
+		if errors.Is(err, commit.ErrStopped) {
+			err = errNotLeader()
+		}
+		answer("", 0, err)
+	}
+	d.evaluate()
+	e.propose(d)
+}
+
+// creation is the draft of a new run.
+func (e *Engine) creation(r *run, number uint64) (*draft, error) {
+	r.contexts = withGitHub(r.contexts, expr.Pair{Key: "run_number", Value: expr.String(fmt.Sprint(number))})
+	if v := r.plan.GetRunName(); v != nil {
+		if name, err := resolve.String(v, &expr.Env{Contexts: r.contexts}); err == nil && name != "" {
+			r.def.Name = name
+		}
+	}
+	r.header = &statev1.RunHeader{Id: r.id, Number: number, State: corev1.RunState_RUN_STATE_CREATING}
+	d := e.newDraft(r)
+	d.create = true
+	d.header = proto.CloneOf(r.header)
+	defValue, err := encode(r.def)
+	if err != nil {
+		return nil, err
+	}
+	request, err := encode(&statev1.RequestRecord{RunId: r.id, RunNumber: number, CreatedMs: d.now})
+	if err != nil {
+		return nil, err
+	}
+	project := r.def.GetProject()
+	d.extra = []store.Op{{Key: defKey(r.id), Value: defValue}, {Key: reqKey(r.def.GetRequestId()), Value: request},
+		{Key: newestKey(r.id), Value: []byte(project)}, {Key: numKey(project, number), Value: []byte(r.id)}}
+	d.extraCompares = []store.Compare{{Key: reqKey(r.def.GetRequestId())}, {Key: numKey(project, number)}}
+	d.then(func() { e.runs[r.id] = r })
+	e.create(d)
+	return d, nil
+}
+
+// create adds the records of all jobs, and queues the run.
+func (e *Engine) create(d *draft) {
+	for _, job := range d.r.plan.GetJobs() {
+		for _, rec := range e.initialJobs(d.r, job) {
+			d.put(rec)
+		}
+	}
+	d.fireRun(lifecycle.RunCreated, lifecycle.RunArgs{})
+}
+
+// initialJobs are a job's instances as far as they are known before it is ready: its legs, or one record that stands for them.
+func (e *Engine) initialJobs(r *run, job *planv1.Job) []*statev1.JobRecord {
+	if job.GetStrategy().GetMatrix() != nil {
+		rec := e.newJob(r, job, matrix.Leg{}, 0, 1)
+		rec.Id = job.GetId()
+		return []*statev1.JobRecord{rec}
+	}
+	legs, err := resolve.Legs(job.GetStrategy(), &expr.Env{Contexts: r.contexts})
+	if err != nil {
+		// Only a plan that the compiler did not make; the job fails when it is opened.
+		legs = []matrix.Leg{{}}
+	}
+	var out []*statev1.JobRecord
+	for i, leg := range legs {
+		out = append(out, e.newJob(r, job, leg, i, len(legs)))
+	}
+	return out
+}
+
+// repeat answers a request that was served before with its first result.
+func (e *Engine) repeat(request string, answer func(string, uint64, error)) {
+	e.wg.Go(func() {
+		ctx, cancel := e.background()
+		defer cancel()
+		kv, found, err := e.c.Store.Get(ctx, reqKey(request))
+		rec := &statev1.RequestRecord{}
+		if err == nil && found {
+			err = proto.Unmarshal(kv.Value, rec)
+		}
+		e.post(func() {
+			switch {
+			case err != nil:
+				answer("", 0, rpcerr.New(rpcerr.StoreUnavailable, "the first result of request %s can't be read: %v", request, err))
+			case !found:
+				// The conflict was about the run's number: memory is behind the store.
+				e.c.Log.Error("a new run's number is taken; stepping down to load again", "request", request)
+				e.stepDown()
+			default:
+				answer(rec.GetRunId(), rec.GetRunNumber(), nil)
+			}
+		})
+	})
+}

@@ -1,0 +1,243 @@
+package engine
+
+import (
+	"fmt"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/slipway-ci/slipway/pipeline/expr"
+	"github.com/slipway-ci/slipway/pipeline/graph"
+	"github.com/slipway-ci/slipway/pipeline/matrix"
+	"github.com/slipway-ci/slipway/pipeline/resolve"
+	fleetv1 "github.com/slipway-ci/slipway/proto/gen/slipway/fleet/v1"
+	planv1 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
+	statev1 "github.com/slipway-ci/slipway/proto/gen/slipway/state/v1"
+)
+
+// defaultTimeout of a job, in minutes, as GitHub has it.
+const defaultTimeout = 360
+
+// wants is what the coordinator evaluates of a job instance once its needs have ended. It follows from records and plan alone, so that a new
+// leader computes the same.
+type wants struct {
+	name            string
+	continueOnError bool
+	failFast        bool
+	maxParallel     int
+	timeout         float64
+	// pools and labels of agents that may take it.
+	pools, labels []string
+	cpu, memory   int64
+	image         string
+	// containerImage is what `container.image` says, evaluated.
+	containerImage string
+	images         map[string]string
+	// serviceImages by position in the plan's services.
+	serviceImages []string
+	// contexts of the assignment, JSON.
+	contexts string
+}
+
+// wantsOf evaluates the job-level expressions of an instance.
+func (e *Engine) wantsOf(r *run, p *graph.Progress, genv graph.Env, job *planv1.Job, rec *statev1.JobRecord) (*wants, error) {
+	env, err := p.Env(job.GetId(), genv)
+	if err != nil {
+		return nil, err
+	}
+	w := &wants{images: map[string]string{}}
+	if err := w.strategy(job.GetStrategy(), env, rec); err != nil {
+		return nil, err
+	}
+	leg := matrix.Leg{Label: ""}
+	if rec.GetMatrix() != "" {
+		if leg.Values, err = expr.FromJSON([]byte(rec.GetMatrix())); err != nil {
+			return nil, fmt.Errorf("matrix of %s: %w", rec.GetId(), err)
+		}
+	}
+	env.Contexts.Set("matrix", leg.Values)
+	env.Contexts.Set("strategy", matrix.Context(w.failFast, int(rec.GetLeg()), max(int(rec.GetLegs()), 1), w.maxParallel))
+	if err := w.scalars(job, rec, env); err != nil {
+		return nil, err
+	}
+	if err := e.placeAndImage(w, r.plan, job, env); err != nil {
+		return nil, err
+	}
+	w.cpu, w.memory = e.c.DefaultCPUMilli, e.c.DefaultMemory
+	if res := job.GetResources(); res.GetCpuMilli() > 0 {
+		w.cpu = res.GetCpuMilli()
+	}
+	if res := job.GetResources(); res.GetMemory() > 0 {
+		w.memory = res.GetMemory()
+	}
+	w.contexts = assignmentContexts(env.Contexts, job.GetId())
+	return w, nil
+}
+
+func (w *wants) strategy(s *planv1.Strategy, env *expr.Env, rec *statev1.JobRecord) error {
+	var err error
+	if w.failFast, err = resolve.Bool(s.GetFailFast(), env, true); err != nil {
+		return fmt.Errorf("strategy.fail-fast: %w", err)
+	}
+	n, err := resolve.Number(s.GetMaxParallel(), env, 0)
+	if err != nil {
+		return fmt.Errorf("strategy.max-parallel: %w", err)
+	}
+	if n < 0 || s.GetMaxParallel() != nil && n < 1 {
+		return fmt.Errorf("strategy.max-parallel: it must be at least 1, not %g", n)
+	}
+	w.maxParallel = int(min(n, float64(max(rec.GetLegs(), 1))))
+	return nil
+}
+
+func (w *wants) scalars(job *planv1.Job, rec *statev1.JobRecord, env *expr.Env) error {
+	var err error
+	if w.name, err = instanceName(job, rec, env); err != nil {
+		return err
+	}
+	if w.continueOnError, err = resolve.Bool(job.GetContinueOnError(), env, false); err != nil {
+		return fmt.Errorf("continue-on-error: %w", err)
+	}
+	w.timeout, err = resolve.TimeoutMinutes(job.GetTimeoutMinutes(), env, defaultTimeout)
+	return err
+}
+
+// instanceName is the name with every context known. A name that is not an expression was final when the record was made: it has the leg's label.
+func instanceName(job *planv1.Job, rec *statev1.JobRecord, env *expr.Env) (string, error) {
+	if _, computed := job.GetName().GetKind().(*planv1.Value_Expr); !computed {
+		return rec.GetName(), nil
+	}
+	text, err := resolve.String(job.GetName(), env)
+	if err != nil {
+		return "", fmt.Errorf("name: %w", err)
+	}
+	if text == "" {
+		return rec.GetName(), nil
+	}
+	return matrix.JobName(text, ""), nil
+}
+
+func (e *Engine) placeAndImage(w *wants, plan *planv1.Plan, job *planv1.Job, env *expr.Env) error {
+	runsOn, err := resolve.Strings(job.GetRunsOn(), env)
+	if err != nil {
+		return fmt.Errorf("runs-on: %w", err)
+	}
+	if len(runsOn) == 0 {
+		return fmt.Errorf("runs-on: it names no label")
+	}
+	if w.labels, err = resolve.Strings(job.GetPool(), env); err != nil {
+		return fmt.Errorf("pool: %w", err)
+	}
+	for _, label := range runsOn {
+		runner, known := e.c.Runners[label]
+		if !known {
+			w.labels = append(w.labels, label)
+			continue
+		}
+		if runner.Pool != "" {
+			w.pools = append(w.pools, runner.Pool)
+		}
+		if w.image == "" {
+			w.image = pinned(plan, label, runner.Image)
+		}
+	}
+	if c := job.GetContainer(); c != nil {
+		if w.containerImage, err = resolve.String(c.GetImage(), env); err != nil {
+			return fmt.Errorf("container.image: %w", err)
+		}
+		if w.containerImage != "" {
+			w.image = pinned(plan, w.containerImage)
+			w.images[w.containerImage] = w.image
+		}
+	}
+	if w.image == "" {
+		return fmt.Errorf("no image is known for runs-on: %s; name a label of the coordinator's `runners`, or give the job a `container`",
+			strings.Join(runsOn, ", "))
+	}
+	return w.services(plan, job, env)
+}
+
+func (w *wants) services(plan *planv1.Plan, job *planv1.Job, env *expr.Env) error {
+	for _, s := range job.GetServices() {
+		image, err := resolve.String(s.GetContainer().GetImage(), env)
+		if err != nil {
+			return fmt.Errorf("services.%s.image: %w", s.GetName(), err)
+		}
+		w.serviceImages = append(w.serviceImages, image)
+		if image == "" {
+			continue // GitHub: an empty image means no such service
+		}
+		ref := pinned(plan, image)
+		if ref == "" {
+			return fmt.Errorf("services.%s: the image %s was not resolved when the run was submitted", s.GetName(), image)
+		}
+		w.images[image] = ref
+	}
+	return nil
+}
+
+// pinned is the first of names that the plan has a digest for.
+func pinned(plan *planv1.Plan, names ...string) string {
+	for _, n := range names {
+		if ref := plan.GetImages()[n]; ref != "" {
+			return ref
+		}
+	}
+	return ""
+}
+
+// assignmentContexts is the JSON that the agent builds its expressions' contexts from, in GitHub's order.
+func assignmentContexts(all *expr.Object, job string) string {
+	all = withGitHub(all, expr.Pair{Key: "job", Value: expr.String(job)})
+	out := expr.NewObject()
+	for _, name := range []string{"github", "needs", "strategy", "matrix", "inputs", "vars"} {
+		v, _ := all.Get(name)
+		out.Set(name, v)
+	}
+	return expr.ToJSON(out.Value())
+}
+
+// assignment is what an agent needs for an attempt.
+func (e *Engine) assignment(r *run, rec *statev1.JobRecord, w *wants, token string) *fleetv1.Assignment {
+	job := proto.CloneOf(r.graph.Job(rec.GetKey()))
+	literal := func(s string) *planv1.Value { return &planv1.Value{Kind: &planv1.Value_Literal{Literal: s}} }
+	job.Strategy = nil
+	job.Name = literal(w.name)
+	job.TimeoutMinutes = literal(fmt.Sprintf("%g", w.timeout))
+	job.ContinueOnError = literal(fmt.Sprint(w.continueOnError))
+	if w.containerImage == "" {
+		job.Container = nil
+	} else {
+		job.Container.Image = literal(w.containerImage)
+	}
+	services := job.Services[:0]
+	for i, s := range job.GetServices() {
+		if w.serviceImages[i] != "" {
+			s.Container.Image = literal(w.serviceImages[i])
+			services = append(services, s)
+		}
+	}
+	job.Services = services
+	a := rec.GetAttempt()
+	return &fleetv1.Assignment{RunId: r.id, JobId: rec.GetId(), JobName: rec.GetName(), AttemptId: a.GetId(), Attempt: a.GetNumber(), Token: token, Job: job,
+		WorkflowEnv: r.plan.GetEnv(), WorkflowDefaults: r.plan.GetDefaults(), Contexts: w.contexts, Image: w.image, Images: w.images,
+		Source: r.def.GetSource().GetTree(), Traceparent: r.def.GetTraceparent()}
+}
+
+// wantsNow returns the wants of a queued job, computed again after a change of leader.
+func (e *Engine) wantsNow(r *run, rec *statev1.JobRecord) (*wants, error) {
+	if w := r.wants[rec.GetId()]; w != nil {
+		return w, nil
+	}
+	d := e.newDraft(r)
+	p, err := d.progress()
+	if err != nil {
+		return nil, err
+	}
+	w, err := e.wantsOf(r, p, d.env(), r.graph.Job(rec.GetKey()), rec)
+	if err != nil {
+		return nil, err
+	}
+	r.wants[rec.GetId()] = w
+	return w, nil
+}
