@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/slipway-ci/slipway/internal/rpcerr"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -46,9 +47,11 @@ type Attempt struct {
 	wake   chan struct{}
 	scans  sync.WaitGroup
 
-	mu      sync.Mutex
-	steps   []*Step
-	refused error
+	mu    sync.Mutex
+	steps []*Step
+	// finished logs are stored; some wait for Release.
+	finished []*Step
+	refused  error
 	// waiters are closed when something was acknowledged or refused.
 	waiters []chan struct{}
 }
@@ -102,26 +105,31 @@ func (a *Attempt) Close() {
 	a.cancel()
 	<-a.done
 	a.mu.Lock()
-	steps := a.steps
-	a.steps = nil
+	steps := append(a.steps, a.finished...)
+	a.steps, a.finished = nil, nil
 	a.mu.Unlock()
 	for _, s := range steps {
 		s.abort()
 	}
 	a.scans.Wait()
 	for _, s := range steps {
-		s.close(false)
+		s.mu.Lock()
+		s.closeLocked()
+		s.mu.Unlock()
 	}
 }
 
 func (a *Attempt) run() {
 	defer close(a.done)
-	gap := false
 	for failures := 0; a.ctx.Err() == nil; {
-		err := a.stream(&failures, gap)
-		gap = status.Code(err) == codes.OutOfRange
+		err := a.stream(&failures)
 		if a.ctx.Err() != nil {
 			return
+		}
+		if a.gap(err) {
+			failures++
+			a.sleep(backoff(failures))
+			continue
 		}
 		if permanent(err) {
 			a.cfg.Log.Warn("the coordinator refuses this attempt's logs", "error", err)
@@ -132,6 +140,24 @@ func (a *Attempt) run() {
 		a.cfg.Log.Info("log stream broke; it will be opened again", "error", err)
 		a.sleep(backoff(failures))
 	}
+}
+
+// gap says whether the store holds less of a log than it once acknowledged, and goes back to where it wants to go on.
+func (a *Attempt) gap(err error) bool {
+	want, ok := rpcerr.Detail[*fleetv1.PushLogsResponse](err)
+	if !ok {
+		return false
+	}
+	a.cfg.Log.Error("the log store lost bytes that it had acknowledged; sending them again", "step", want.GetStep(), "from", want.GetOffset())
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, s := range a.steps {
+		if s.number == want.GetStep() {
+			s.goBack(want.GetOffset())
+			return true
+		}
+	}
+	return false
 }
 
 // permanent says whether trying again can't help.
@@ -161,9 +187,8 @@ func (a *Attempt) sleep(d time.Duration) {
 	}
 }
 
-// stream opens one stream when there is something to send, and sends until it breaks. gap: the last one ended because the
-// store holds less than it once said; then every log whose file is still here is sent from its beginning.
-func (a *Attempt) stream(failures *int, gap bool) error {
+// stream opens one stream when there is something to send, and sends until it breaks.
+func (a *Attempt) stream(failures *int) error {
 	if !a.waitPending() {
 		return a.ctx.Err()
 	}
@@ -179,7 +204,7 @@ func (a *Attempt) stream(failures *int, gap bool) error {
 	}
 	a.mu.Lock()
 	for _, s := range a.steps {
-		s.restart(gap)
+		s.restart()
 	}
 	a.mu.Unlock()
 	received := make(chan struct{})
@@ -293,14 +318,12 @@ func (a *Attempt) acked(number uint32, offset int64) {
 	news, complete := s.ack(offset)
 	if complete {
 		a.steps = slices.Delete(a.steps, i, i+1)
+		a.finished = append(a.finished, s)
 		a.releaseLocked()
 	}
 	a.mu.Unlock()
 	if news {
 		a.cfg.OnAck(number, offset, complete)
-	}
-	if complete {
-		s.close(true)
 	}
 }
 

@@ -13,8 +13,8 @@ import (
 	"github.com/slipway-ci/slipway/agent/commands"
 )
 
-// errAborted: the log was not filtered to its end because the agent stops.
-var errAborted = errors.New("logs: the agent is stopping")
+// ErrStopping: the log was not filtered to its end because the agent stops.
+var ErrStopping = errors.New("logs: the agent is stopping")
 
 // readSize is how much of a raw file is filtered at once.
 const readSize = 256 << 10
@@ -60,6 +60,8 @@ type Step struct {
 	err      error
 	acked    int64
 	complete bool
+	// released: the runner has recorded the result, so the files may go once the store holds the log.
+	released, removed bool
 	// sent and endSent belong to the current stream.
 	sent    int64
 	endSent bool
@@ -101,7 +103,7 @@ func (s *Step) scan(w *Watcher) {
 		// Asked before the read: only an end of file seen after the writer was done is the end.
 		done, aborted := s.flags()
 		if aborted {
-			s.finish(errAborted)
+			s.finish(ErrStopping)
 			return
 		}
 		n, err := s.raw.Read(in)
@@ -171,7 +173,7 @@ func (s *Step) finish(err error) {
 	s.result.Length, s.result.SHA256 = s.length, hex.EncodeToString(s.hash.Sum(nil))
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ended, s.err = !errors.Is(err, errAborted), err
+	s.ended, s.err = !errors.Is(err, ErrStopping), err
 	s.changed()
 }
 
@@ -213,14 +215,17 @@ func (s *Step) chunk(buf []byte) (offset int64, data []byte, end, ok bool, err e
 	return offset, buf[:n], s.endSent, true, nil
 }
 
-// restart begins again at what is acknowledged, because the stream that carried the rest is gone; or at zero, if the
-// store says that it lacks what it acknowledged.
-func (s *Step) restart(fromZero bool) {
+// goBack accepts that the store holds only [0, offset).
+func (s *Step) goBack(offset int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if fromZero {
-		s.acked = 0
-	}
+	s.acked = min(s.acked, offset)
+}
+
+// restart begins again at what is acknowledged: the stream that carried the rest is gone.
+func (s *Step) restart() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.sent, s.endSent = s.acked, false
 }
 
@@ -238,20 +243,33 @@ func (s *Step) ack(offset int64) (news, complete bool) {
 	if s.endSent && s.acked >= s.length {
 		s.complete = true
 		news = true
+		s.removeLocked()
 	}
 	return news, s.complete
 }
 
-// close frees the files; remove deletes them too.
-func (s *Step) close(remove bool) {
+// Release says that what End returned is recorded. Before, a restarted agent would need the raw file to learn it again;
+// now the file is deleted as soon as the store holds the log.
+func (s *Step) Release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.released = true
+	s.removeLocked()
+}
+
+func (s *Step) removeLocked() {
+	if !s.released || !s.complete || s.removed {
+		return
+	}
+	s.removed = true
+	s.closeLocked()
+	_ = os.Remove(s.path)
+	_ = os.Remove(s.overlayPath())
+}
+
+func (s *Step) closeLocked() {
 	s.raw.Close()
 	if s.overlay != nil {
 		s.overlay.Close()
-	}
-	if remove {
-		_ = os.Remove(s.path)
-		_ = os.Remove(s.overlayPath())
 	}
 }

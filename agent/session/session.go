@@ -12,12 +12,14 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"sync"
+	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/keepalive"
 
 	"github.com/slipway-ci/slipway/internal/clock"
 	"github.com/slipway-ci/slipway/internal/rpcerr"
@@ -167,10 +169,25 @@ func (c *Client) dial() (*grpc.ClientConn, error) {
 	}
 	opts := append([]grpc.DialOption{
 		grpc.WithTransportCredentials(credentials.NewTLS(conf)),
-		// A coordinator whose host vanished sends no reset: without this a session would hang for a quarter of an hour.
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 10 * time.Second}),
+		grpc.WithContextDialer(dialTCP),
 	}, c.cfg.DialOptions...)
 	return grpc.NewClient(c.cfg.Address, opts...)
+}
+
+// unackedLimit is how long the kernel may wait for the peer to acknowledge what was sent. A coordinator whose host vanished
+// sends no reset: without this a session would hang for a quarter of an hour. Heartbeats see to it that there always is
+// something to acknowledge.
+const unackedLimit = 30 * time.Second
+
+func dialTCP(ctx context.Context, address string) (net.Conn, error) {
+	d := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
+		var serr error
+		err := raw.Control(func(fd uintptr) {
+			serr = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(unackedLimit.Milliseconds()))
+		})
+		return errors.Join(err, serr)
+	}}
+	return d.DialContext(ctx, "tcp", address)
 }
 
 func (c *Client) hello(stream fleetv1.FleetService_SessionClient) (*fleetv1.Welcome, error) {

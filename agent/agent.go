@@ -1,0 +1,271 @@
+// Package agent runs jobs on one host for a coordinator. It wires the session, the runners, the sandbox and the local
+// database, and does nothing itself.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
+
+	"github.com/slipway-ci/slipway/agent/logs"
+	"github.com/slipway-ci/slipway/agent/native"
+	"github.com/slipway-ci/slipway/agent/runner"
+	"github.com/slipway-ci/slipway/agent/sandbox"
+	"github.com/slipway-ci/slipway/agent/session"
+	"github.com/slipway-ci/slipway/agent/state"
+	"github.com/slipway-ci/slipway/agent/workspace"
+	"github.com/slipway-ci/slipway/internal/clock"
+	fleetv1 "github.com/slipway-ci/slipway/proto/gen/slipway/fleet/v1"
+)
+
+// Config of an agent. Address and DataDir are needed, the rest has defaults.
+type Config struct {
+	// Address of the coordinator, host:port.
+	Address string
+	// DataDir keeps identity, database and attempts.
+	DataDir string
+	// RunDir is for secrets: a directory on a tmpfs, the same at every start. "" is workspace.RunDir's proposal.
+	RunDir string
+	// JoinToken is needed only while DataDir has no valid certificate.
+	JoinToken string
+	// CA of the coordinator, PEM, for joining; if empty, the token's pin recognises it.
+	CA []byte
+	// Hostname for people; "" asks the system.
+	Hostname string
+	Version  string
+	// Slots is how many jobs run at once; 0 is twice the number of processors.
+	Slots int
+	// MetricsAddr serves /metrics and /healthz over plain http; "" serves nothing.
+	MetricsAddr string
+	// Tracer; nil traces nothing.
+	Tracer trace.TracerProvider
+	// Clock; nil is the machine's.
+	Clock clock.Clock
+	// Natives; nil is native.All().
+	Natives map[string]native.Action
+}
+
+// Agent holds a host's attempts.
+type Agent struct {
+	cfg      Config
+	sandbox  sandbox.Sandbox
+	log      *slog.Logger
+	registry *prometheus.Registry
+	layout   *workspace.Layout
+	db       *state.DB
+	watcher  *logs.Watcher
+	session  *session.Client
+	deps     runner.Deps
+	diskFree atomic.Int64
+
+	// ctx is Run's, for actors that begin later.
+	ctx    context.Context
+	actors sync.WaitGroup
+
+	mu sync.Mutex
+	// attempts that run; records are those of an earlier process that no coordinator has named yet.
+	attempts map[string]*runner.Attempt
+	records  map[string]*state.Record
+	swept    bool
+}
+
+// New checks the configuration. The sandbox stays the caller's to close, after Run has returned.
+func New(cfg Config, sb sandbox.Sandbox, log *slog.Logger) (*Agent, error) {
+	if cfg.Address == "" || cfg.DataDir == "" {
+		return nil, errors.New("agent: the coordinator's address and a data directory are needed")
+	}
+	dir, err := filepath.Abs(cfg.DataDir)
+	if err != nil {
+		return nil, fmt.Errorf("agent: %w", err)
+	}
+	cfg.DataDir = dir
+	if cfg.Hostname == "" {
+		if cfg.Hostname, err = os.Hostname(); err != nil {
+			return nil, fmt.Errorf("agent: ask the system for its host name: %w", err)
+		}
+	}
+	if cfg.Slots <= 0 {
+		cfg.Slots = 2 * runtime.NumCPU()
+	}
+	if cfg.RunDir == "" {
+		cfg.RunDir, _ = workspace.RunDir(dir)
+	}
+	if cfg.Tracer == nil {
+		cfg.Tracer = noop.NewTracerProvider()
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = clock.Real{}
+	}
+	if cfg.Natives == nil {
+		cfg.Natives = native.All()
+	}
+	if cfg.Version == "" {
+		cfg.Version = "dev"
+	}
+	return &Agent{cfg: cfg, sandbox: sb, log: log, registry: prometheus.NewRegistry(), attempts: map[string]*runner.Attempt{}, records: map[string]*state.Record{}}, nil
+}
+
+// Run joins if needed, connects and works until ctx ends. Jobs that run then live on in their pods; the next Run goes on
+// with them. A second agent on the same data directory is an error.
+func (a *Agent) Run(ctx context.Context) error {
+	closeAll, err := a.open(ctx)
+	defer closeAll()
+	if err != nil {
+		return err
+	}
+	actorsCtx, stopActors := context.WithCancel(ctx)
+	defer stopActors()
+	a.ctx = actorsCtx
+	err = a.session.Run(ctx)
+	stopActors()
+	a.actors.Wait()
+	return err
+}
+
+// open makes everything that Run needs; closeAll ends what was made.
+func (a *Agent) open(ctx context.Context) (closeAll func(), err error) {
+	var closers []func()
+	closeAll = func() {
+		for i := len(closers) - 1; i >= 0; i-- {
+			closers[i]()
+		}
+	}
+	if a.layout, err = workspace.NewLayout(a.cfg.DataDir, a.cfg.RunDir); err != nil {
+		return closeAll, err
+	}
+	if !workspace.IsTmpfs(a.cfg.RunDir) {
+		a.log.Warn("the run directory is not on a tmpfs: scripts and values of running jobs reach the disk", "dir", a.cfg.RunDir)
+	}
+	if a.db, err = state.Open(filepath.Join(a.cfg.DataDir, "state"), state.Boot()); err != nil {
+		return closeAll, err
+	}
+	closers = append(closers, func() {
+		if err := a.db.Close(); err != nil {
+			a.log.Error("the database could not be closed", "error", err)
+		}
+	})
+	if a.records, err = a.db.Load(); err != nil {
+		return closeAll, err
+	}
+	if a.watcher, err = logs.NewWatcher(); err != nil {
+		return closeAll, err
+	}
+	closers = append(closers, func() { a.watcher.Close() })
+	stopMetrics, err := a.serveMetrics()
+	if err != nil {
+		return closeAll, err
+	}
+	closers = append(closers, stopMetrics, a.watchDisk(ctx))
+	return closeAll, a.connect(ctx)
+}
+
+func (a *Agent) connect(ctx context.Context) error {
+	creds, err := session.LoadOrJoin(ctx, session.JoinConfig{
+		Address: a.cfg.Address, Dir: filepath.Join(a.cfg.DataDir, "identity"), Token: a.cfg.JoinToken, CA: a.cfg.CA,
+		Hostname: a.cfg.Hostname, Now: a.cfg.Clock.Now,
+	})
+	if err != nil {
+		return err
+	}
+	id := creds.Identity()
+	a.log = a.log.With("agent", id.ID)
+	a.log.Info("agent starting", "pool", id.Pool, "labels", id.Labels, "coordinator", a.cfg.Address, "slots", a.cfg.Slots, "held", len(a.records))
+	connected := prometheus.NewGauge(prometheus.GaugeOpts{Name: "slipway_agent_connected", Help: "1 while a session is live."})
+	sessions := prometheus.NewCounter(prometheus.CounterOpts{Name: "slipway_agent_sessions_total", Help: "Sessions begun."})
+	running := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "slipway_agent_attempts", Help: "Attempts held."}, func() float64 { return float64(len(a.Held())) })
+	a.registry.MustRegister(connected, sessions, running)
+	a.session = session.New(session.Config{
+		Address: a.cfg.Address, Credentials: creds, Hostname: a.cfg.Hostname, Version: a.cfg.Version, Capacity: a.capacity(),
+		DiskFree: a.diskFree.Load, Handler: a, Clock: a.cfg.Clock, Log: a.log,
+		DialOptions: []grpc.DialOption{grpc.WithStatsHandler(otelgrpc.NewClientHandler(otelgrpc.WithTracerProvider(a.cfg.Tracer), otelgrpc.WithFilter(onlyUnary)))},
+		OnState: func(on bool) {
+			connected.Set(0)
+			if on {
+				connected.Set(1)
+				sessions.Inc()
+			}
+		},
+	})
+	a.deps = runner.Deps{
+		Sandbox: a.sandbox, DB: a.db, Layout: a.layout, Watcher: a.watcher, Remote: a.session, Report: a.session.Report, Natives: a.cfg.Natives,
+		Clock: a.cfg.Clock, Tracer: a.cfg.Tracer.Tracer("github.com/slipway-ci/slipway/agent"), Metrics: runner.NewMetrics(a.registry), Log: a.log, AgentName: id.ID,
+	}
+	return nil
+}
+
+func (a *Agent) capacity() *fleetv1.Capacity {
+	c := &fleetv1.Capacity{CpuMilli: int64(runtime.NumCPU()) * 1000, Slots: uint32(a.cfg.Slots)}
+	var info unix.Sysinfo_t
+	if unix.Sysinfo(&info) == nil {
+		c.Memory = int64(info.Totalram) * int64(info.Unit)
+	}
+	return c
+}
+
+// watchDisk keeps the free bytes of the workspaces' file system, so that a heartbeat never waits for a disk.
+func (a *Agent) watchDisk(ctx context.Context) (stop func()) {
+	a.diskFree.Store(a.layout.DiskFree())
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		t := time.NewTicker(10 * time.Second)
+		defer t.Stop()
+		for {
+			select {
+			case <-t.C:
+				a.diskFree.Store(a.layout.DiskFree())
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
+func (a *Agent) serveMetrics() (stop func(), err error) {
+	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if a.cfg.MetricsAddr == "" {
+		return func() {}, nil
+	}
+	l, err := net.Listen("tcp", a.cfg.MetricsAddr)
+	if err != nil {
+		return nil, fmt.Errorf("agent: serve metrics: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			a.log.Error("the metrics server ended", "error", err)
+		}
+	}()
+	return func() {
+		_ = server.Close()
+		<-done
+	}, nil
+}

@@ -1,0 +1,333 @@
+package runner
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/slipway-ci/slipway/agent/commands"
+	"github.com/slipway-ci/slipway/agent/logs"
+	"github.com/slipway-ci/slipway/agent/sandbox"
+	"github.com/slipway-ci/slipway/agent/state"
+	"github.com/slipway-ci/slipway/agent/workspace"
+	"github.com/slipway-ci/slipway/pipeline/resolve"
+	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
+)
+
+// maxFileCommand bounds what is read of one command file; a summary may be GitHub's 1 MiB.
+const (
+	maxFileCommand = 16 << 20
+	maxSummary     = 1 << 20
+)
+
+// beginRun writes everything that the step needs, records the intention, and starts it.
+func (t *Attempt) beginRun(ctx context.Context, e entry, name string, env []commands.Pair, began time.Time) error {
+	spec, err := t.runSpec(ctx, e, name, env)
+	if ctx.Err() != nil {
+		return stopReason(ctx)
+	}
+	if err != nil {
+		return t.failBefore(e, name, err)
+	}
+	rec, l, err := t.begin(e.number, name, idOf(e))
+	if err != nil {
+		return err
+	}
+	if err := t.dirs.WritePrivate(specFile(e.number), spec); err != nil {
+		return err
+	}
+	t.save()
+	t.d.Metrics.overhead(t.d.Clock.Now().Sub(began))
+	return t.awaitRun(ctx, e, rec, l, spec)
+}
+
+// runSpec evaluates a `run` step and writes its script and command files.
+func (t *Attempt) runSpec(ctx context.Context, e entry, name string, env []commands.Pair) (sandbox.StepSpec, error) {
+	scope, job := t.scope.step(env), t.a.GetJob()
+	var texts [4]string
+	for i, v := range []*struct {
+		key string
+		get func() (string, error)
+	}{
+		{"run", func() (string, error) { return resolve.String(e.step.GetRun().GetScript(), scope) }},
+		{"shell", func() (string, error) {
+			return firstOf(scope, e.step.GetRun().GetShell(), job.GetDefaults().GetShell(), t.a.GetWorkflowDefaults().GetShell())
+		}},
+		{"working-directory", func() (string, error) {
+			return firstOf(scope, e.step.GetWorkingDirectory(), job.GetDefaults().GetWorkingDirectory(), t.a.GetWorkflowDefaults().GetWorkingDirectory())
+		}},
+	} {
+		text, err := v.get()
+		if err != nil {
+			return sandbox.StepSpec{}, fmt.Errorf("%s: %w", v.key, err)
+		}
+		texts[i] = text
+	}
+	limit, err := resolve.TimeoutMinutes(e.step.GetTimeoutMinutes(), scope, 0)
+	if err != nil {
+		return sandbox.StepSpec{}, err
+	}
+	argv, script, err := command(texts[1], job.GetContainer() != nil, containerDir(e.number))
+	if err != nil {
+		return sandbox.StepSpec{}, err
+	}
+	if env, err = t.withPath(ctx, env); err != nil {
+		return sandbox.StepSpec{}, err
+	}
+	action := idOf(e)
+	if action == "" {
+		action = "__run"
+	}
+	process, err := t.processEnv(e.number, env, action, t.traceparent(name))
+	if err != nil {
+		return sandbox.StepSpec{}, err
+	}
+	if err := t.writeCommandFiles(e.number, path.Base(script), scriptText(texts[0])); err != nil {
+		return sandbox.StepSpec{}, err
+	}
+	return sandbox.StepSpec{
+		ID: stepDir(e.number), Argv: argv, Env: process, Dir: workingDir(workspace.ContainerWorkspace, texts[2]),
+		Output: t.dirs.LogPath(e.number), Timeout: t.stepTimeout(limit), Grace: Grace,
+	}, nil
+}
+
+// stepTimeout is what the supervisor enforces by itself, also while no agent runs: the step's own limit, else the rest of
+// the job's time with a margin for the agent, which ends jobs in an orderly way.
+func (t *Attempt) stepTimeout(minutes float64) time.Duration {
+	left, ok := t.jobTimeLeft()
+	backstop := left + CleanupLimit
+	if minutes > 0 && (!ok || minutesOf(minutes) < backstop) {
+		return minutesOf(minutes)
+	}
+	if !ok {
+		return 0
+	}
+	return backstop
+}
+
+// writeCommandFiles makes a step's directory of script and empty command files, open to any user of the container.
+func (t *Attempt) writeCommandFiles(n uint32, script, text string) error {
+	root := t.commandsRoot()
+	dir := stepDir(n)
+	if err := root.RemoveAll(dir); err != nil {
+		return fmt.Errorf("command files: %w", err)
+	}
+	if err := root.Mkdir(dir, 0o777); err != nil {
+		return fmt.Errorf("command files: %w", err)
+	}
+	if err := root.Chmod(dir, 0o777); err != nil {
+		return fmt.Errorf("command files: %w", err)
+	}
+	files := map[string]string{}
+	for _, c := range fileCommands {
+		files[c.file] = ""
+	}
+	if script != "" {
+		files[script] = text
+	}
+	for name, content := range files {
+		f, err := root.OpenFile(dir+"/"+name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+		if err != nil {
+			return fmt.Errorf("command files: %w", err)
+		}
+		_, werr := f.WriteString(content)
+		// The umask may have taken bits away that another user in the container needs.
+		if err := errors.Join(werr, f.Chmod(0o666), f.Close()); err != nil {
+			return fmt.Errorf("command files: %w", err)
+		}
+	}
+	return nil
+}
+
+// continueStep goes on with a step that an earlier process began: it runs, or ended meanwhile, or never started.
+func (t *Attempt) continueStep(ctx context.Context, e entry, rec *state.Step) error {
+	if e.step.GetNative() != nil {
+		return t.continueNative(ctx, e, rec)
+	}
+	var spec sandbox.StepSpec
+	if err := t.dirs.ReadPrivate(specFile(e.number), &spec); err != nil {
+		t.markLost(fmt.Errorf("what step %d was to run is gone: %w", e.number, err))
+		return nil
+	}
+	_, l, err := t.begin(e.number, rec.Name, rec.ID)
+	if err != nil {
+		return err
+	}
+	return t.awaitRun(ctx, e, rec, l, spec)
+}
+
+type waited struct {
+	exit sandbox.Exit
+	err  error
+}
+
+// awaitRun starts the step, unless it was started before, and waits for its end.
+func (t *Attempt) awaitRun(ctx context.Context, e entry, rec *state.Step, l *logs.Step, spec sandbox.StepSpec) error {
+	span := t.stepSpan(rec)
+	defer func() { endSpan(span, rec) }()
+	w, stopped := t.startAndWait(ctx, e, spec)
+	if ctx.Err() != nil {
+		return stopReason(ctx)
+	}
+	x := t.judge(w, stopped, rec, spec)
+	if w.err == nil {
+		t.readCommandFiles(e.number, &x)
+	}
+	t.endEntry(e, rec, l, x)
+	if errors.Is(w.err, sandbox.ErrPodLost) || errors.Is(w.err, sandbox.ErrNotFound) {
+		t.p.Phase = state.PhaseFinishing
+	}
+	return nil
+}
+
+// startAndWait returns how the step ended, and whether the agent stopped it because the job is ending.
+func (t *Attempt) startAndWait(ctx context.Context, e entry, spec sandbox.StepSpec) (w waited, stopped bool) {
+	ended, started := make(chan waited, 1), make(chan struct{})
+	go func() {
+		if err := t.pod.Start(ctx, spec); err != nil {
+			ended <- waited{err: err}
+			return
+		}
+		close(started)
+		exit, err := t.pod.Wait(ctx, spec.ID)
+		ended <- waited{exit, err}
+	}()
+	over := make(chan struct{})
+	defer close(over)
+	for {
+		// Asked each time round: a cancel may have come before the step began.
+		if soft, _ := t.ending(); soft && !stopped && t.mustStop(e) {
+			stopped = true
+			go t.stopStep(ctx, spec.ID, started, over)
+		}
+		select {
+		case w = <-ended:
+			return w, stopped
+		case <-t.notices.wake:
+			t.takeNotices()
+		case <-ctx.Done():
+			// Start and Wait end with ctx; the step itself does not.
+			return <-ended, stopped
+		}
+	}
+}
+
+// stopStep waits for the start first: there is nothing to stop before.
+func (t *Attempt) stopStep(ctx context.Context, id string, started, over <-chan struct{}) {
+	select {
+	case <-started:
+	case <-over:
+		return
+	}
+	if err := t.pod.Stop(ctx, id, Grace); err != nil && ctx.Err() == nil {
+		t.log.Error("a step could not be stopped", "step", id, "error", err)
+	}
+}
+
+// judge turns an exit into an outcome.
+func (t *Attempt) judge(w waited, stopped bool, rec *state.Step, spec sandbox.StepSpec) ending {
+	x := ending{outcome: corev1.Result_RESULT_SUCCESS, exitCode: int32(w.exit.Code)}
+	switch exit := w.exit; {
+	case errors.Is(w.err, sandbox.ErrPodLost), errors.Is(w.err, sandbox.ErrNotFound):
+		x.failed(codeLost, system, "the job's container ended under the step: %v", w.err)
+	case w.err != nil:
+		x.failed(codeSandbox, system, "the step could not be run: %v", w.err)
+	case stopped:
+		x.outcome = corev1.Result_RESULT_CANCELLED
+		why := "the run was cancelled"
+		if t.p.TimedOut {
+			why = "the job ran out of time"
+		}
+		x.failure = &state.Failure{Code: codeCancelled, Fault: user, Message: "stopped because " + why}
+	case exit.OOMKilled:
+		x.failed(codeOOM, user, "the kernel killed a process of the step for want of memory; give the job more (`resources: memory`) or let it use less")
+	case exit.TimedOut:
+		x.failed(codeTimedOut, user, "the step ran longer than %s", spec.Timeout)
+	case exit.Message != "" && exit.Code != 0:
+		x.failed(codeCannotStart, user, "%s", exit.Message)
+	case exit.Signal != 0:
+		x.failed(codeStepFailed, user, "the process was ended by signal %d (exit code %d)", exit.Signal, exit.Code)
+	case exit.Code != 0:
+		x.failed(codeStepFailed, user, "Process completed with exit code %d.", exit.Code)
+	}
+	return x
+}
+
+// readCommandFiles takes what the step wrote for later ones. A file that can't be read fails the step.
+func (t *Attempt) readCommandFiles(n uint32, x *ending) {
+	read := func(file string, limit int64, use func([]byte) error) {
+		data, err := workspace.ReadLimited(t.commandsRoot(), stepDir(n)+"/"+file, limit)
+		if err == nil {
+			err = use(data)
+		}
+		if err != nil {
+			x.failed(codeStepFailed, user, "%v", err)
+			x.extra = append(x.extra, state.Annotation{Level: "error", Message: err.Error()})
+		}
+	}
+	pairs := func(variable string, to *[]commands.Pair) func([]byte) error {
+		return func(data []byte) error {
+			all, err := commands.ParsePairs(variable, data)
+			for _, p := range all {
+				*to = setPair(*to, p)
+			}
+			return err
+		}
+	}
+	read("output", maxFileCommand, pairs("GITHUB_OUTPUT", &x.values.Outputs))
+	read("state", maxFileCommand, pairs("GITHUB_STATE", &x.values.State))
+	read("env", maxFileCommand, func(data []byte) (err error) {
+		x.values.Env, err = commands.ParseEnv(data)
+		return err
+	})
+	read("path", maxFileCommand, func(data []byte) error {
+		x.values.Path = commands.ParsePaths(data)
+		return nil
+	})
+	read("summary", maxSummary, func(data []byte) error {
+		x.values.Summary = string(data)
+		return nil
+	})
+}
+
+// withPath puts what GITHUB_PATH gathered in front of PATH. The image's own PATH is asked for once.
+func (t *Attempt) withPath(ctx context.Context, env []commands.Pair) ([]commands.Pair, error) {
+	if len(t.values.paths) > 0 && t.values.podPath == "" {
+		out, code, err := t.probe(ctx, nil, "/bin/sh", "-c", `printf %s "$PATH"`)
+		if err != nil {
+			return nil, fmt.Errorf("ask the image for its PATH: %w", err)
+		}
+		if code == 0 {
+			t.values.podPath = strings.TrimSpace(out)
+		}
+	}
+	return withPath(env, t.values.paths, t.values.podPath), nil
+}
+
+// probe runs a small command of the agent's own in the pod, between steps.
+func (t *Attempt) probe(ctx context.Context, env []string, argv ...string) (output string, code int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	id := "probe-" + strings.ToLower(rand.Text()[:12])
+	file := filepath.Join(t.dirs.Private, id)
+	defer os.Remove(file)
+	spec := sandbox.StepSpec{ID: id, Argv: argv, Env: env, Dir: "/", Output: file, Timeout: probeTimeout, Grace: time.Second}
+	if err := t.pod.Start(ctx, spec); err != nil {
+		return "", 0, err
+	}
+	exit, err := t.pod.Wait(ctx, id)
+	if err != nil {
+		return "", 0, err
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return "", 0, err
+	}
+	return string(data[:min(len(data), 64<<10)]), exit.Code, nil
+}

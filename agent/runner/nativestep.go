@@ -1,0 +1,180 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/slipway-ci/slipway/agent/commands"
+	"github.com/slipway-ci/slipway/agent/logs"
+	"github.com/slipway-ci/slipway/agent/native"
+	"github.com/slipway-ci/slipway/agent/state"
+	"github.com/slipway-ci/slipway/pipeline/resolve"
+	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
+)
+
+func (t *Attempt) beginNative(ctx context.Context, e entry, name string, env []commands.Pair) error {
+	if _, ok := t.d.Natives[e.step.GetNative().GetName()]; !ok {
+		return t.failBefore(e, name, fmt.Errorf("this agent has no native step %q; it is older than the coordinator", e.step.GetNative().GetName()))
+	}
+	rec, l, err := t.begin(e.number, name, idOf(e))
+	if err != nil {
+		return err
+	}
+	t.save()
+	return t.runNative(ctx, e, rec, l, env, false)
+}
+
+// continueNative begins the step again: it ran inside the process that died, and may be repeated.
+func (t *Attempt) continueNative(ctx context.Context, e entry, rec *state.Step) error {
+	_, l, err := t.begin(e.number, rec.Name, rec.ID)
+	if err != nil {
+		return err
+	}
+	env, err := t.stepEnv(e, t.envSoFar())
+	if err != nil {
+		env = t.envSoFar()
+	}
+	return t.runNative(ctx, e, rec, l, env, true)
+}
+
+// beginPost runs the post step of a main step that ran. Its condition is always().
+func (t *Attempt) beginPost(ctx context.Context, e entry) error {
+	name := "Post " + t.stepName(e.step, t.envSoFar())
+	main := t.record(e.of)
+	_, hard := t.ending()
+	if main == nil || main.Outcome == corev1.Result_RESULT_SKIPPED || hard {
+		t.skip(e, name)
+		return nil
+	}
+	return t.beginNative(ctx, e, name, t.envSoFar())
+}
+
+type nativeResult struct {
+	out native.Outcome
+	err error
+}
+
+// runNative runs the action in a goroutine of its own; cancels and time limits end its context.
+func (t *Attempt) runNative(ctx context.Context, e entry, rec *state.Step, l *logs.Step, env []commands.Pair, again bool) error {
+	span := t.stepSpan(rec)
+	defer func() { endSpan(span, rec) }()
+	out, err := t.openLines(e.number)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	if again {
+		out.Printf("The agent was restarted; this step begins again.")
+	}
+	var noted annotations
+	x := ending{outcome: corev1.Result_RESULT_SUCCESS}
+	r, stopped, timedOut := t.performNative(ctx, e, env, out, &noted)
+	if ctx.Err() != nil {
+		return stopReason(ctx)
+	}
+	var userErr *native.UserError
+	switch {
+	case r.err == nil:
+	case stopped:
+		x.outcome = corev1.Result_RESULT_CANCELLED
+		x.failure = &state.Failure{Code: codeCancelled, Fault: user, Message: "stopped because the job is ending"}
+	case timedOut:
+		x.failed(codeTimedOut, user, "the step ran longer than its timeout-minutes")
+	case errors.As(r.err, &userErr):
+		x.failed(codeStepFailed, user, "%v", r.err)
+	default:
+		x.failed(codeInternal, system, "%v", r.err)
+	}
+	if r.err != nil {
+		out.Printf("Error: %v", r.err)
+	}
+	x.extra = noted.list
+	x.values = stepValues{Env: r.out.Env, Path: r.out.Path, Outputs: r.out.Outputs}
+	t.endEntry(e, rec, l, x)
+	return nil
+}
+
+// annotations collects what a native step notes; it runs in another goroutine than the actor.
+type annotations struct {
+	mu   sync.Mutex
+	list []state.Annotation
+}
+
+func (t *Attempt) performNative(ctx context.Context, e entry, env []commands.Pair, out *lines, noted *annotations) (r nativeResult, stopped, timedOut bool) {
+	call, err := t.nativeCall(e, env, out, noted)
+	if err != nil {
+		return nativeResult{err: &native.UserError{Err: err}}, false, false
+	}
+	limit, err := resolve.TimeoutMinutes(e.step.GetTimeoutMinutes(), t.scope.step(env), 0)
+	if err != nil {
+		return nativeResult{err: &native.UserError{Err: err}}, false, false
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	expired := make(chan struct{})
+	if limit > 0 {
+		stop := t.d.Clock.AfterFunc(minutesOf(limit), func() { close(expired) })
+		defer stop()
+	}
+	ended := make(chan nativeResult, 1)
+	go func() { ended <- t.call(ctx, e, call) }()
+	for {
+		if soft, _ := t.ending(); soft && !stopped && t.mustStop(e) {
+			stopped = true
+			cancel()
+		}
+		select {
+		case r = <-ended:
+			return r, stopped, timedOut
+		case <-t.notices.wake:
+			t.takeNotices()
+		case <-expired:
+			timedOut, expired = true, nil
+			cancel()
+		}
+	}
+}
+
+func (t *Attempt) call(ctx context.Context, e entry, call *native.Call) nativeResult {
+	action := t.d.Natives[e.step.GetNative().GetName()]
+	if post, ok := action.(native.PostAction); ok && e.kind == kindPost {
+		return nativeResult{err: post.Post(ctx, call)}
+	}
+	out, err := action.Run(ctx, call)
+	return nativeResult{out, err}
+}
+
+func (t *Attempt) nativeCall(e entry, env []commands.Pair, out *lines, noted *annotations) (*native.Call, error) {
+	with, err := resolve.Entries(e.step.GetNative().GetWith(), t.scope.step(env))
+	if err != nil {
+		return nil, fmt.Errorf("with: %w", err)
+	}
+	inputs := map[string]string{}
+	for _, p := range with {
+		inputs[strings.ToLower(p.Name)] = p.Value
+	}
+	return &native.Call{
+		With: inputs, Trees: t.trees, Scratch: t.dirs.Logs, Log: out.Printf,
+		Annotate: func(level, message string) {
+			noted.mu.Lock()
+			defer noted.mu.Unlock()
+			noted.list = append(noted.list, state.Annotation{Level: level, Message: message})
+			out.Printf("%s: %s", strings.ToUpper(level[:1])+level[1:], message)
+		},
+		Exec: func(ctx context.Context, argv ...string) (string, int, error) {
+			full, err := t.withPath(ctx, env)
+			if err != nil {
+				return "", 0, err
+			}
+			var list []string
+			for _, p := range full {
+				list = append(list, p.Name+"="+p.Value)
+			}
+			return t.probe(ctx, list, argv...)
+		},
+		Remote: t.d.Remote, AttemptID: t.id, Token: t.values.base.Token, JobID: t.a.GetJobId(), Source: t.a.GetSource(),
+	}, nil
+}

@@ -1,0 +1,208 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/slipway-ci/slipway/agent/logs"
+	"github.com/slipway-ci/slipway/agent/podspec"
+	"github.com/slipway-ci/slipway/agent/sandbox"
+	"github.com/slipway-ci/slipway/agent/state"
+	"github.com/slipway-ci/slipway/pipeline/resolve"
+	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
+)
+
+// lines writes the agent's own lines into a step's raw output. Safe for concurrent use.
+type lines struct {
+	mu sync.Mutex
+	f  *os.File
+}
+
+func (t *Attempt) openLines(n uint32) (*lines, error) {
+	f, err := os.OpenFile(t.dirs.LogPath(n), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("runner: write the log of step %d: %w", n, err)
+	}
+	return &lines{f: f}, nil
+}
+
+// Printf writes a line. A disk that is full must not fail what the line tells of.
+func (l *lines) Printf(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, _ = fmt.Fprintf(l.f, format+"\n", args...)
+}
+
+func (l *lines) Close() error { return l.f.Close() }
+
+// begin makes the record of a step that begins now, with its log.
+func (t *Attempt) begin(n uint32, name, id string) (*state.Step, *logs.Step, error) {
+	rec := t.record(n)
+	if rec == nil {
+		rec = &state.Step{
+			Number: n, Name: logs.Hide(name, t.values.masks), ID: id, State: corev1.StepState_STEP_STATE_RUNNING,
+			StartedMS: t.elapsed(), EndedMS: -1, Masks: len(t.values.masks), HasLog: true,
+		}
+		t.p.Steps = append(t.p.Steps, rec)
+	}
+	l, err := t.logs.Step(n, t.dirs.LogPath(n), t.values.masks[:min(rec.Masks, len(t.values.masks))], t.acked[n].Offset)
+	return rec, l, err
+}
+
+// prepare is step 0, "Set up job": directories, contexts, pod.
+func (t *Attempt) prepare(ctx context.Context) error {
+	again := t.p.Phase == state.PhasePreparing
+	t.p.Phase = state.PhasePreparing
+	rec, l, err := t.begin(0, "Set up job", "")
+	if err != nil {
+		return err
+	}
+	t.save()
+	out, err := t.openLines(0)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	if again {
+		out.Printf("The agent was restarted; preparing again.")
+	}
+	err = t.preparePod(ctx, out, again)
+	if ctx.Err() != nil {
+		return stopReason(ctx)
+	}
+	x := ending{outcome: corev1.Result_RESULT_SUCCESS}
+	soft, _ := t.ending()
+	switch {
+	case err == nil:
+	case soft:
+		out.Printf("Cancelled while preparing.")
+		x.outcome = corev1.Result_RESULT_CANCELLED
+	default:
+		x.outcome = corev1.Result_RESULT_FAILURE
+		x.failure = prepareFailure(err)
+		out.Printf("Error: %v", err)
+	}
+	t.end(rec, l, x)
+	t.p.Phase = state.PhaseRunning
+	if x.outcome != corev1.Result_RESULT_SUCCESS {
+		t.p.Phase = state.PhaseFinishing
+	}
+	return nil
+}
+
+// invalidError is a job that can't run as it is written.
+type invalidError struct{ err error }
+
+func (e *invalidError) Error() string { return e.err.Error() }
+func (e *invalidError) Unwrap() error { return e.err }
+
+func prepareFailure(err error) *state.Failure {
+	var invalid *invalidError
+	f := &state.Failure{Code: codeSandbox, Fault: system, Message: "preparing the job failed: " + err.Error()}
+	switch {
+	case errors.As(err, &invalid):
+		f.Code, f.Fault, f.Message = codeInvalid, user, err.Error()
+	case errors.Is(err, sandbox.ErrUnhealthy):
+		f.Code, f.Fault = codeUnhealthy, user
+	case errors.Is(err, sandbox.ErrImage):
+		f.Code = codeImage
+	}
+	return f
+}
+
+func (t *Attempt) preparePod(ctx context.Context, out *lines, again bool) error {
+	began := t.d.Clock.Now()
+	out.Printf("Job %s, attempt %d, on agent %s", t.a.GetJobName(), t.a.GetAttempt(), t.d.AgentName)
+	if _, err := resolve.TimeoutMinutes(t.a.GetJob().GetTimeoutMinutes(), t.scope.job(), 360); err != nil {
+		return &invalidError{err}
+	}
+	if err := t.baseEnv(); err != nil {
+		return &invalidError{err}
+	}
+	spec, err := podspec.Build(t.a, t.dirs, t.scope.job())
+	if err != nil {
+		return &invalidError{err}
+	}
+	for _, line := range podspec.Describe(spec) {
+		out.Printf("%s", line)
+	}
+	if err := os.WriteFile(filepath.Join(t.dirs.Workflow, "event.json"), []byte(t.eventPayload()), 0o644); err != nil {
+		return fmt.Errorf("write the event's payload: %w", err)
+	}
+	pod, err := t.createPod(ctx, spec, out, again)
+	if err != nil {
+		return err
+	}
+	t.pod = pod
+	t.scope.services = podspec.Context(spec)
+	out.Printf("Prepared in %d ms", t.d.Clock.Now().Sub(began).Milliseconds())
+	return nil
+}
+
+// createPod waits for the sandbox in a goroutine of its own, so that a cancel can end it.
+func (t *Attempt) createPod(ctx context.Context, spec sandbox.PodSpec, out *lines, again bool) (sandbox.Pod, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type result struct {
+		pod sandbox.Pod
+		err error
+	}
+	made := make(chan result, 1)
+	go func() {
+		if again {
+			if err := t.d.Sandbox.Remove(ctx, spec.ID); err != nil {
+				made <- result{err: fmt.Errorf("remove what the last try left: %w", err)}
+				return
+			}
+		}
+		pod, err := t.d.Sandbox.Create(ctx, spec, func(line string) { out.Printf("%s", line) })
+		made <- result{pod, err}
+	}()
+	if soft, _ := t.ending(); soft {
+		cancel()
+	}
+	for {
+		select {
+		case r := <-made:
+			return r.pod, r.err
+		case <-t.notices.wake:
+			if t.takeNotices() {
+				cancel()
+			}
+		}
+	}
+}
+
+// attach finds the pod that an earlier process made.
+func (t *Attempt) attach(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	pod, err := t.d.Sandbox.Attach(ctx, t.id)
+	if err != nil {
+		return err
+	}
+	t.pod = pod
+	return t.setServices()
+}
+
+// markLost ends an attempt whose pod or records are gone: no step can run any more.
+func (t *Attempt) markLost(why error) {
+	if t.p.Phase >= state.PhaseFinishing {
+		return
+	}
+	t.log.Error("the attempt is lost", "error", why)
+	for _, s := range t.p.Steps {
+		if s.State == corev1.StepState_STEP_STATE_RUNNING {
+			s.State, s.Outcome, s.Conclusion = corev1.StepState_STEP_STATE_FAILED, corev1.Result_RESULT_FAILURE, corev1.Result_RESULT_FAILURE
+			s.EndedMS = t.elapsed()
+			s.Failure = &state.Failure{Code: codeLost, Fault: system, Message: why.Error()}
+		}
+	}
+	t.fail(codeLost, system, why.Error())
+	t.p.Phase = state.PhaseFinishing
+}

@@ -1,0 +1,403 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/slipway-ci/slipway/agent/glob"
+	"github.com/slipway-ci/slipway/agent/logs"
+	"github.com/slipway-ci/slipway/agent/native"
+	"github.com/slipway-ci/slipway/agent/sandbox"
+	"github.com/slipway-ci/slipway/agent/state"
+	"github.com/slipway-ci/slipway/agent/workspace"
+	"github.com/slipway-ci/slipway/internal/clock"
+	fleetv1 "github.com/slipway-ci/slipway/proto/gen/slipway/fleet/v1"
+)
+
+// Deps are what every attempt of an agent shares.
+type Deps struct {
+	Sandbox sandbox.Sandbox
+	DB      *state.DB
+	Layout  *workspace.Layout
+	Watcher *logs.Watcher
+	Remote  native.Remote
+	// Report takes the newest state of an attempt; it must not block.
+	Report  func(*fleetv1.Report)
+	Natives map[string]native.Action
+	Clock   clock.Clock
+	Tracer  trace.Tracer
+	Metrics *Metrics
+	Log     *slog.Logger
+	// AgentName is `runner.name`.
+	AgentName string
+}
+
+// Times of the runner's own.
+const (
+	// Grace is the time from TERM to KILL.
+	Grace = 10 * time.Second
+	// CleanupLimit is how long steps whose `if` holds may run after a cancellation or the job's deadline.
+	CleanupLimit = 5 * time.Minute
+	// probeTimeout bounds the small commands that the agent itself runs in a pod.
+	probeTimeout = 30 * time.Second
+)
+
+// errDetached: the agent stops; the attempt lives on in its pod.
+var errDetached = errors.New("runner: the agent is stopping")
+
+// errKilled: the attempt is fenced.
+var errKilled = errors.New("runner: the attempt is fenced")
+
+// Attempt is the actor of one attempt. Make it with New or Resume, then call Run once.
+type Attempt struct {
+	d    Deps
+	a    *fleetv1.Assignment
+	p    *state.Progress
+	id   string
+	log  *slog.Logger
+	dirs workspace.Dirs
+
+	entries []entry
+	values  values
+	acked   map[uint32]state.Ack
+	scope   scope
+	roots   []*os.Root
+	trees   []glob.Tree
+	pod     sandbox.Pod
+	logs    *logs.Attempt
+	// ended logs whose result is not recorded yet; the next save records and releases them.
+	unreleased []*logs.Step
+	// spent are the command directories of steps that ended since the last save.
+	spent []uint32
+	// timers to stop when the actor ends.
+	timers []func() bool
+	span   trace.Span
+	// nextSpan is of the step that is about to begin.
+	nextSpan trace.Span
+	// resumed: an earlier process began this attempt.
+	resumed bool
+
+	notices notices
+	done    chan struct{}
+}
+
+// New takes an assignment and keeps it: when it returns, a killed agent would remember the attempt.
+func New(d Deps, a *fleetv1.Assignment) (*Attempt, error) {
+	t, err := prepareActor(d, a)
+	if err != nil {
+		return nil, err
+	}
+	t.p = &state.Progress{Phase: state.PhaseAccepted, StartedMS: d.Clock.Now().UnixMilli()}
+	t.values.base.Token = a.GetToken()
+	if err := t.dirs.Make(); err != nil {
+		return nil, err
+	}
+	if err := t.writeBase(); err != nil {
+		return nil, err
+	}
+	if err := d.DB.Create(a, t.p); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// Resume goes on with what an earlier process left.
+func Resume(d Deps, r *state.Record) (*Attempt, error) {
+	t, err := prepareActor(d, r.Assignment)
+	if err != nil {
+		return nil, err
+	}
+	t.p, t.acked, t.resumed = r.Progress, r.Acked, true
+	return t, nil
+}
+
+func prepareActor(d Deps, a *fleetv1.Assignment) (*Attempt, error) {
+	if a.GetAttemptId() == "" || a.GetJob() == nil {
+		return nil, errors.New("runner: the assignment names no attempt or no job")
+	}
+	dirs, err := d.Layout.Attempt(a.GetAttemptId())
+	if err != nil {
+		return nil, err
+	}
+	t := &Attempt{
+		d: d, a: a, id: a.GetAttemptId(), dirs: dirs, acked: map[uint32]state.Ack{}, done: make(chan struct{}),
+		log: d.Log.With("run", a.GetRunId(), "job", a.GetJobId(), "attempt", a.GetAttemptId()),
+	}
+	t.notices.wake = make(chan struct{}, 1)
+	t.notices.killed = make(chan struct{})
+	t.entries = entriesOf(a.GetJob(), d.Natives)
+	return t, nil
+}
+
+// ID is the attempt's id.
+func (t *Attempt) ID() string { return t.id }
+
+// Done is closed when Run has returned.
+func (t *Attempt) Done() <-chan struct{} { return t.done }
+
+// Run drives the attempt to its end: result reported and acknowledged, logs stored, pod removed, everything forgotten.
+// It returns early when ctx ends: the attempt then lives on in its pod, for Resume.
+func (t *Attempt) Run(ctx context.Context) {
+	defer close(t.done)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-t.notices.killed:
+			cancel(errKilled)
+		case <-ctx.Done():
+		}
+	}()
+	err := t.run(ctx)
+	if t.logs != nil {
+		t.logs.Close()
+	}
+	for _, r := range t.roots {
+		r.Close()
+	}
+	if t.span != nil {
+		t.span.End()
+	}
+	switch {
+	case errors.Is(err, errKilled):
+		t.log.Warn("the attempt is fenced: ending it", "reason", t.notices.killReason())
+		t.discard()
+	case err != nil && !errors.Is(err, errDetached):
+		t.log.Error("the attempt can't go on here; it is left for the next start of the agent", "error", err)
+	}
+}
+
+func (t *Attempt) run(ctx context.Context) error {
+	if err := t.open(); err != nil {
+		return err
+	}
+	t.startSpan(ctx)
+	t.armDeadlines()
+	defer func() {
+		for _, stop := range t.timers {
+			stop()
+		}
+	}()
+	for {
+		if ctx.Err() != nil {
+			return stopReason(ctx)
+		}
+		finished, err := t.advance(ctx)
+		if err != nil || finished {
+			return err
+		}
+	}
+}
+
+// stopReason is errKilled or errDetached.
+func stopReason(ctx context.Context) error {
+	if errors.Is(context.Cause(ctx), errKilled) {
+		return errKilled
+	}
+	return errDetached
+}
+
+// advance does one thing, and says whether nothing is left to do. An error means that this process can't go on.
+func (t *Attempt) advance(ctx context.Context) (finished bool, err error) {
+	t.takeNotices()
+	switch t.p.Phase {
+	case state.PhaseAccepted, state.PhasePreparing:
+		return false, t.prepare(ctx)
+	case state.PhaseRunning:
+		return false, t.nextStep(ctx)
+	case state.PhaseFinishing:
+		return false, t.finish(ctx)
+	case state.PhaseDone:
+		return true, t.settle(ctx)
+	default:
+		return false, fmt.Errorf("runner: attempt %s is in unknown phase %d", t.id, t.p.Phase)
+	}
+}
+
+// open makes what this process needs and no record holds.
+func (t *Attempt) open() error {
+	if t.resumed {
+		if err := t.loadValues(); err != nil {
+			t.markLost(fmt.Errorf("what the attempt needs to go on is gone (was the host restarted?): %w", err))
+		}
+		if err := t.dirs.Make(); err != nil {
+			return err
+		}
+	}
+	for _, m := range []struct{ prefix, dir string }{
+		{workspace.ContainerWorkspace, t.dirs.Workspace}, {workspace.ContainerTemp, t.dirs.Temp}, {workspace.ContainerHome, t.dirs.Home},
+	} {
+		root, err := os.OpenRoot(m.dir)
+		if err != nil {
+			return fmt.Errorf("runner: %w", err)
+		}
+		t.roots = append(t.roots, root)
+		t.trees = append(t.trees, glob.Tree{Prefix: m.prefix, Root: root})
+	}
+	commands, err := os.OpenRoot(t.dirs.Commands)
+	if err != nil {
+		return fmt.Errorf("runner: %w", err)
+	}
+	t.roots = append(t.roots, commands)
+	t.logs = logs.New(logs.Config{
+		AttemptID: t.id, Token: t.values.base.Token, Remote: t.d.Remote, Watcher: t.d.Watcher, Log: t.log,
+		OnAck: t.onAck, OnBytes: t.d.Metrics.logBytes,
+	})
+	if err := t.scope.init(t); err != nil {
+		return err
+	}
+	return t.reopenLogs()
+}
+
+// commandsRoot is the directory of scripts and file commands, opened.
+func (t *Attempt) commandsRoot() *os.Root { return t.roots[len(t.roots)-1] }
+
+// onAck comes from the log pusher's goroutine.
+func (t *Attempt) onAck(step uint32, offset int64, complete bool) {
+	if err := t.d.DB.SaveAck(t.id, step, state.Ack{Offset: offset, Complete: complete}); err != nil {
+		t.log.Error("an acknowledged offset could not be kept; a restart would send those bytes again", "step", step, "error", err)
+	}
+}
+
+// elapsed is milliseconds since the attempt began.
+func (t *Attempt) elapsed() int64 { return max(0, t.d.Clock.Now().UnixMilli()-t.p.StartedMS) }
+
+// notices are what others tell the actor.
+type notices struct {
+	wake   chan struct{}
+	killed chan struct{}
+
+	mu        sync.Mutex
+	cancelled bool
+	reason    string
+	deadline  bool
+	cleanup   bool
+	killWhy   string
+	isKilled  bool
+	reportAck uint64
+}
+
+func (n *notices) signal() {
+	select {
+	case n.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (n *notices) set(f func()) {
+	n.mu.Lock()
+	f()
+	n.mu.Unlock()
+	n.signal()
+}
+
+func (n *notices) killReason() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.killWhy
+}
+
+// Cancel asks for an orderly end. It never blocks.
+func (t *Attempt) Cancel(reason string) {
+	t.notices.set(func() { t.notices.cancelled, t.notices.reason = true, reason })
+}
+
+// Kill ends the attempt at once: it is fenced, nothing of it is reported. It never blocks.
+func (t *Attempt) Kill(reason string) {
+	t.notices.set(func() {
+		if !t.notices.isKilled {
+			t.notices.isKilled, t.notices.killWhy = true, reason
+			close(t.notices.killed)
+		}
+	})
+}
+
+// Acked says that the coordinator committed the report with this number. It never blocks.
+func (t *Attempt) Acked(seq uint64) {
+	t.notices.set(func() { t.notices.reportAck = max(t.notices.reportAck, seq) })
+}
+
+// takeNotices applies what was told since, and says whether the attempt was just cancelled or ran out of time.
+func (t *Attempt) takeNotices() (changed bool) {
+	t.notices.mu.Lock()
+	cancelled, reason, deadline := t.notices.cancelled, t.notices.reason, t.notices.deadline
+	t.notices.mu.Unlock()
+	if t.p.Phase >= state.PhaseFinishing {
+		return false
+	}
+	switch {
+	case deadline && !t.p.TimedOut && !t.p.Cancelled:
+		t.p.TimedOut = true
+		t.fail(codeTimedOut, user, "the job ran longer than its timeout-minutes")
+	case cancelled && !t.p.Cancelled && !t.p.TimedOut:
+		t.p.Cancelled, t.p.Reason = true, reason
+	default:
+		return false
+	}
+	t.log.Info("ending the attempt", "cancelled", t.p.Cancelled, "timed_out", t.p.TimedOut, "reason", t.p.Reason)
+	t.p.CleanupMS = t.d.Clock.Now().Add(CleanupLimit).UnixMilli()
+	t.after(CleanupLimit, t.onCleanupLimit)
+	t.save()
+	return true
+}
+
+func (t *Attempt) after(d time.Duration, f func()) {
+	t.timers = append(t.timers, t.d.Clock.AfterFunc(d, f))
+}
+
+// armDeadlines sets the timers that the records speak of: the job's own, and that of a cancellation.
+func (t *Attempt) armDeadlines() {
+	if t.p.Phase >= state.PhaseFinishing {
+		return
+	}
+	if left, ok := t.jobTimeLeft(); ok {
+		t.after(left, func() { t.notices.set(func() { t.notices.deadline = true }) })
+	}
+	if t.p.CleanupMS > 0 {
+		t.after(max(0, time.UnixMilli(t.p.CleanupMS).Sub(t.d.Clock.Now())), t.onCleanupLimit)
+	}
+}
+
+func (t *Attempt) onCleanupLimit() { t.notices.set(func() { t.notices.cleanup = true }) }
+
+// ending says whether the job was cancelled or ran out of time; hard that even steps whose `if` holds must end.
+func (t *Attempt) ending() (soft, hard bool) {
+	t.notices.mu.Lock()
+	defer t.notices.mu.Unlock()
+	return t.p.Cancelled || t.p.TimedOut, t.notices.cleanup
+}
+
+// discard ends and forgets everything, until it succeeds or the agent is gone: a fenced attempt must leave nothing.
+func (t *Attempt) discard() {
+	for n := 0; ; n++ {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		err := t.d.Sandbox.Remove(ctx, t.id)
+		cancel()
+		if err == nil {
+			break
+		}
+		t.log.Error("a fenced attempt's pod could not be removed", "error", err, "try", n+1)
+		if n == 4 {
+			// The record goes, the pod stays for the next sweep, which removes what no coordinator names.
+			break
+		}
+	}
+	t.forget()
+}
+
+// forget deletes every trace but the pod.
+func (t *Attempt) forget() {
+	if err := t.dirs.Remove(); err != nil {
+		t.log.Error("an attempt's directories could not be removed", "error", err)
+	}
+	if err := t.d.DB.Delete(t.id); err != nil {
+		t.log.Error("an attempt's record could not be removed", "error", err)
+	}
+}

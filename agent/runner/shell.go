@@ -1,0 +1,74 @@
+package runner
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/slipway-ci/slipway/pipeline/dockeropts"
+)
+
+// command returns the argument list for a script and the extension of the script's file. shell is "" where the workflow
+// says nothing: then it is `bash -e`, in a job container `sh -e`. dir is where the script will lie in the container.
+func command(shell string, inContainer bool, dir string) (argv []string, script string, err error) {
+	template, ext := "", ".sh"
+	switch strings.TrimSpace(shell) {
+	case "":
+		template = "bash -e {0}"
+		if inContainer {
+			template = "sh -e {0}"
+		}
+	case "bash":
+		template = "bash --noprofile --norc -e -o pipefail {0}"
+	case "sh":
+		template = "sh -e {0}"
+	case "python":
+		template, ext = "python {0}", ".py"
+	case "pwsh":
+		script = path.Join(dir, "script.ps1")
+		return []string{"pwsh", "-command", ". '" + script + "'"}, script, nil
+	case "cmd", "powershell":
+		return nil, "", fmt.Errorf("shell: %s exists on Windows only", shell)
+	default:
+		if !strings.Contains(shell, "{0}") {
+			return nil, "", fmt.Errorf("shell: %q is neither bash, sh, python or pwsh, nor a command with {0} in the script's place", shell)
+		}
+		template = shell
+	}
+	words, err := dockeropts.Words(template)
+	if err != nil {
+		return nil, "", fmt.Errorf("shell: %q: %w", shell, err)
+	}
+	script = path.Join(dir, "script"+ext)
+	for i, w := range words {
+		words[i] = strings.ReplaceAll(w, "{0}", script)
+	}
+	return words, script, nil
+}
+
+// scriptText is a script with Linux line ends.
+func scriptText(s string) string { return strings.ReplaceAll(s, "\r\n", "\n") }
+
+// display is a script's first line, for a step without a name.
+func display(script string) string {
+	lines := strings.Split(strings.TrimSpace(scriptText(script)), "\n")
+	first := strings.TrimSpace(lines[0])
+	const most = 100
+	if r := []rune(first); len(r) > most {
+		first = string(r[:most]) + "…"
+	}
+	return "Run " + first
+}
+
+// workingDir is a step's directory in the container; relative ones begin at the workspace.
+func workingDir(workspace string, candidates ...string) string {
+	i := slices.IndexFunc(candidates, func(s string) bool { return s != "" })
+	if i < 0 {
+		return workspace
+	}
+	if path.IsAbs(candidates[i]) {
+		return path.Clean(candidates[i])
+	}
+	return path.Join(workspace, candidates[i])
+}

@@ -1,0 +1,273 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/slipway-ci/slipway/agent/commands"
+	"github.com/slipway-ci/slipway/agent/logs"
+	"github.com/slipway-ci/slipway/agent/sandbox"
+	"github.com/slipway-ci/slipway/agent/state"
+	"github.com/slipway-ci/slipway/pipeline/resolve"
+	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
+	planv1 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
+)
+
+// nextStep begins the next step, or goes on with the one that an earlier process began, and sees it to its end.
+func (t *Attempt) nextStep(ctx context.Context) error {
+	if t.pod == nil {
+		err := t.attach(ctx)
+		if ctx.Err() != nil {
+			return stopReason(ctx)
+		}
+		if errors.Is(err, sandbox.ErrNotFound) {
+			t.markLost(fmt.Errorf("the job's pod is gone: %w", err))
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	last := t.p.Steps[len(t.p.Steps)-1]
+	if last.State == corev1.StepState_STEP_STATE_RUNNING {
+		e, ok := t.entry(last.Number)
+		if !ok {
+			return fmt.Errorf("runner: attempt %s has a running step %d that its job has not", t.id, last.Number)
+		}
+		return t.continueStep(ctx, e, last)
+	}
+	e, ok := t.entry(last.Number + 1)
+	if !ok {
+		t.p.Phase = state.PhaseFinishing
+		return nil
+	}
+	return t.beginStep(ctx, e)
+}
+
+// beginStep evaluates what decides whether the step runs, in GitHub's order: env, then if.
+func (t *Attempt) beginStep(ctx context.Context, e entry) error {
+	began := t.d.Clock.Now()
+	if e.kind == kindPost {
+		return t.beginPost(ctx, e)
+	}
+	env := t.envSoFar()
+	name := t.stepName(e.step, env)
+	env, err := t.stepEnv(e, env)
+	if err != nil {
+		return t.failBefore(e, name, err)
+	}
+	holds, err := resolve.Condition(e.step.GetCondition(), t.scope.step(env))
+	if err != nil {
+		return t.failBefore(e, name, fmt.Errorf("if: %w", err))
+	}
+	if _, hard := t.ending(); hard || !holds {
+		t.skip(e, name)
+		return nil
+	}
+	if e.step.GetNative() != nil {
+		return t.beginNative(ctx, e, name, env)
+	}
+	return t.beginRun(ctx, e, name, env, began)
+}
+
+func (t *Attempt) skip(e entry, name string) {
+	now := t.elapsed()
+	t.p.Steps = append(t.p.Steps, &state.Step{
+		Number: e.number, Name: logs.Hide(name, t.values.masks), ID: idOf(e), State: corev1.StepState_STEP_STATE_SKIPPED,
+		Outcome: corev1.Result_RESULT_SKIPPED, Conclusion: corev1.Result_RESULT_SKIPPED, StartedMS: now, EndedMS: now, Masks: len(t.values.masks),
+	})
+	t.d.Metrics.step("skipped", 0)
+}
+
+func idOf(e entry) string {
+	if e.kind == kindPost {
+		return ""
+	}
+	return e.step.GetId()
+}
+
+// stepName is what people see; a name that can't be evaluated is shown as it stands.
+func (t *Attempt) stepName(s *planv1.Step, env []commands.Pair) string {
+	scope := t.scope.step(env)
+	if s.GetName() != nil {
+		if name, err := resolve.String(s.GetName(), scope); err == nil && strings.TrimSpace(name) != "" {
+			return name
+		}
+	}
+	if n := s.GetNative(); n != nil {
+		return "Run " + n.GetUses()
+	}
+	script, err := resolve.String(s.GetRun().GetScript(), scope)
+	if err != nil {
+		return "Run " + s.GetRun().GetScript().GetExpr()
+	}
+	return display(script)
+}
+
+func (t *Attempt) stepEnv(e entry, env []commands.Pair) ([]commands.Pair, error) {
+	pairs, err := resolve.Entries(e.step.GetEnv(), t.scope.step(env))
+	if err != nil {
+		return nil, fmt.Errorf("env: %w", err)
+	}
+	for _, p := range pairs {
+		env = setPair(env, commands.Pair(p))
+	}
+	return env, nil
+}
+
+// failBefore ends a step that could not begin.
+func (t *Attempt) failBefore(e entry, name string, why error) error {
+	rec, l, err := t.begin(e.number, name, idOf(e))
+	if err != nil {
+		return err
+	}
+	out, err := t.openLines(e.number)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	out.Printf("Error: %v", why)
+	t.endEntry(e, rec, l, ending{
+		outcome: corev1.Result_RESULT_FAILURE,
+		failure: &state.Failure{Code: codeStepFailed, Fault: user, Message: why.Error()},
+	})
+	return nil
+}
+
+// holdsNow evaluates a running step's `if` again, as a cancellation does: true lets it run on.
+func (t *Attempt) holdsNow(e entry) bool {
+	if e.kind == kindPost {
+		return true
+	}
+	env, err := t.stepEnv(e, t.envSoFar())
+	if err != nil {
+		return false
+	}
+	holds, err := resolve.Condition(e.step.GetCondition(), t.scope.step(env))
+	return err == nil && holds
+}
+
+// mustStop applies notices to a running step.
+func (t *Attempt) mustStop(e entry) bool {
+	t.takeNotices()
+	soft, hard := t.ending()
+	return hard || soft && !t.holdsNow(e)
+}
+
+// ending is how a step ended.
+type ending struct {
+	outcome  corev1.Result
+	exitCode int32
+	failure  *state.Failure
+	values   stepValues
+	extra    []state.Annotation
+}
+
+func (x *ending) failed(code string, fault corev1.Fault, format string, args ...any) {
+	x.outcome = corev1.Result_RESULT_FAILURE
+	if x.failure == nil {
+		x.failure = &state.Failure{Code: code, Fault: fault, Message: fmt.Sprintf(format, args...)}
+	}
+}
+
+// endEntry ends a step of the plan: continue-on-error applies.
+func (t *Attempt) endEntry(e entry, rec *state.Step, l *logs.Step, x ending) {
+	lenient := false
+	if x.outcome == corev1.Result_RESULT_FAILURE && e.kind == kindMain {
+		var err error
+		if lenient, err = resolve.Bool(e.step.GetContinueOnError(), t.scope.step(t.envSoFar()), false); err != nil {
+			x.extra = append(x.extra, state.Annotation{Level: "error", Message: "continue-on-error: " + err.Error()})
+		}
+	}
+	t.spent = append(t.spent, e.number)
+	t.endWith(rec, l, x, lenient)
+}
+
+func (t *Attempt) end(rec *state.Step, l *logs.Step, x ending) { t.endWith(rec, l, x, false) }
+
+// endWith closes a step's log and notes everything that the step left. The next save records it.
+func (t *Attempt) endWith(rec *state.Step, l *logs.Step, x ending, lenient bool) {
+	result, err := l.End()
+	if err != nil {
+		t.log.Error("a step's output can't be read", "step", rec.Number, "error", err)
+		x.failed(codeInternal, system, "the step's output can't be read: %v", err)
+	}
+	rec.Log = &state.Log{Length: result.Length, SHA256: result.SHA256}
+	t.unreleased = append(t.unreleased, l)
+	rec.Annotations = append(t.fromOutput(result.Commands, &x.values), x.extra...)
+	if err := t.keep(rec.Number, &x.values); err != nil {
+		t.log.Error("what a step left can't be kept", "step", rec.Number, "error", err)
+		x.failed(codeInternal, system, "what the step left can't be kept: %v", err)
+	}
+	for i, a := range rec.Annotations {
+		rec.Annotations[i].Message, rec.Annotations[i].Title = logs.Hide(a.Message, t.values.masks), logs.Hide(a.Title, t.values.masks)
+	}
+	rec.Outcome, rec.Conclusion, rec.ExitCode, rec.EndedMS = x.outcome, x.outcome, x.exitCode, t.elapsed()
+	if x.outcome == corev1.Result_RESULT_FAILURE && lenient {
+		rec.Conclusion = corev1.Result_RESULT_SUCCESS
+	}
+	rec.State = stateOf(rec.Conclusion)
+	if x.failure != nil {
+		x.failure.Message = logs.Hide(x.failure.Message, t.values.masks)
+		rec.Failure = x.failure
+	}
+	if rec.Conclusion == corev1.Result_RESULT_FAILURE {
+		t.failStep(rec)
+	}
+	t.d.Metrics.step(word(rec.Conclusion), time.Duration(rec.EndedMS-rec.StartedMS)*time.Millisecond)
+}
+
+func (t *Attempt) failStep(rec *state.Step) {
+	if rec.Failure == nil {
+		t.fail(codeStepFailed, user, fmt.Sprintf("step %q failed", rec.Name))
+		return
+	}
+	t.fail(rec.Failure.Code, rec.Failure.Fault, fmt.Sprintf("step %q: %s", rec.Name, rec.Failure.Message))
+}
+
+func stateOf(r corev1.Result) corev1.StepState {
+	switch r {
+	case corev1.Result_RESULT_SUCCESS:
+		return corev1.StepState_STEP_STATE_SUCCEEDED
+	case corev1.Result_RESULT_CANCELLED:
+		return corev1.StepState_STEP_STATE_CANCELLED
+	case corev1.Result_RESULT_SKIPPED:
+		return corev1.StepState_STEP_STATE_SKIPPED
+	case corev1.Result_RESULT_FAILURE, corev1.Result_RESULT_UNSPECIFIED:
+		return corev1.StepState_STEP_STATE_FAILED
+	default:
+		return corev1.StepState_STEP_STATE_FAILED
+	}
+}
+
+// fromOutput applies the workflow commands that a step printed, and returns its annotations.
+func (t *Attempt) fromOutput(all []commands.Command, v *stepValues) []state.Annotation {
+	var out []state.Annotation
+	for _, c := range all {
+		switch c.Name {
+		case "add-mask":
+			for _, m := range commands.Masks(c.Value) {
+				if !slices.Contains(t.values.masks, m) && !slices.Contains(v.Masks, m) {
+					v.Masks = append(v.Masks, m)
+				}
+			}
+		case "set-output":
+			if name := c.Properties["name"]; name != "" {
+				v.Outputs = setPair(v.Outputs, commands.Pair{Name: name, Value: c.Value})
+			}
+		case "save-state":
+			if name := c.Properties["name"]; name != "" {
+				v.State = setPair(v.State, commands.Pair{Name: name, Value: c.Value})
+			}
+		default:
+			if a, ok := c.Annotation(); ok {
+				out = append(out, state.Annotation{Level: a.GetLevel(), Message: a.GetMessage(), Title: a.GetTitle(), File: a.GetFile(), Line: a.GetLine(), Column: a.GetColumn()})
+			}
+		}
+	}
+	return out
+}
