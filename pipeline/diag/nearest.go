@@ -7,7 +7,8 @@ func Nearest(word string, candidates []string) string {
 	if len(word) > 64 {
 		return ""
 	}
-	best, bestDistance := "", len(word)/3+2
+	// One slip in three characters, and at least one.
+	best, bestDistance := "", max((len(word)+1)/3, 1)+1
 	lower := strings.ToLower(word)
 	for _, c := range candidates {
 		if len(c) > len(word)+bestDistance || len(word) > len(c)+bestDistance {

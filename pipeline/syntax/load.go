@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -103,6 +104,13 @@ func (r *reader) decode(src []byte) (document *yaml.Node) {
 	return nil
 }
 
+// parserMessages are those of yaml/v3's parser, as opposed to its scanner.
+var parserMessages = []string{
+	"did not find expected node content", "did not find expected '-' indicator", "did not find expected key",
+	"did not find expected ',' or ']'", "did not find expected ',' or '}'", "did not find expected <document start>",
+	"found undefined tag handle", "found duplicate %YAML directive", "found duplicate %TAG directive",
+}
+
 var yamlLine = regexp.MustCompile(`^line (\d+): `)
 
 // notYAML gives the parser's error its place: the library tells the line only in its text.
@@ -114,6 +122,10 @@ func (r *reader) notYAML(err error) {
 		if n, err := strconv.Atoi(m[1]); err == nil {
 			at.Line = n
 		}
+	}
+	// The library counts from 1 in what its scanner says, and from 0 in what its parser says.
+	if slices.Contains(parserMessages, message) {
+		at.Line = min(at.Line+1, len(r.file.source.lines))
 	}
 	hint := ""
 	if strings.Contains(message, "cannot start any token") {
