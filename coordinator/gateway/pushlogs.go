@@ -29,6 +29,8 @@ type logKey struct {
 type openLog struct {
 	w     *logs.Writer
 	ended bool
+	// writing: the handler is at it, so it must stay open.
+	writing bool
 }
 
 // push is one PushLogs stream. The handler's goroutine writes; a second one syncs and acknowledges: while it waits for the disk, all
@@ -146,6 +148,7 @@ func (p *push) log(key logKey) (*openLog, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if l := p.open[key]; l != nil {
+		l.writing = true
 		return l, nil
 	}
 	w, err := p.g.Logs.Writer(key.attempt, key.step)
@@ -155,7 +158,7 @@ func (p *push) log(key logKey) (*openLog, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &openLog{w: w}
+	l := &openLog{w: w, writing: true}
 	p.open[key] = l
 	return l, nil
 }
@@ -164,7 +167,9 @@ func (p *push) mark(key logKey, ended bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.dirty[key] = true
-	p.open[key].ended = p.open[key].ended || ended
+	l := p.open[key]
+	l.ended = l.ended || ended
+	l.writing = false
 	p.signal()
 }
 
@@ -221,7 +226,7 @@ func (p *push) sync(key logKey) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if ended && !p.dirty[key] && p.open[key] == l { // a repeat of it opens it again
+	if ended && !p.dirty[key] && !l.writing { // a repeat opens it again
 		l.w.Close()
 		delete(p.open, key)
 	}
