@@ -10,7 +10,9 @@ import (
 	"sync"
 
 	containerd "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-ci/slipway/agent/sandbox"
@@ -95,9 +97,31 @@ func (s *Sandbox) connect(ctx context.Context) error {
 	if _, err := s.client.Version(ctx); err != nil {
 		return fmt.Errorf("containerd at %s does not answer: %w", s.cfg.Socket, err)
 	}
+	if err := s.dropLeases(s.context(ctx)); err != nil {
+		return err
+	}
 	s.images = newImages(s.client, s.cfg)
 	s.network, err = network.Open(ctx, s.cfg.Network, inUse, s.cfg.Log)
 	return err
+}
+
+// dropLeases lets containerd collect what pulls of an earlier agent left half-unpacked; their leases would hold it for a day.
+func (s *Sandbox) dropLeases(ctx context.Context) error {
+	service := s.client.LeasesService()
+	held, err := service.List(ctx)
+	if err != nil {
+		return fmt.Errorf("listing leases: %w", err)
+	}
+	for i, l := range held {
+		var opts []leases.DeleteOpt
+		if i == len(held)-1 {
+			opts = append(opts, leases.SynchronousDelete)
+		}
+		if err := service.Delete(ctx, l, opts...); err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("deleting lease %s of an earlier agent: %w", l.ID, err)
+		}
+	}
+	return nil
 }
 
 func (s *Sandbox) podsDir() string        { return filepath.Join(s.cfg.Dir, "pods") }

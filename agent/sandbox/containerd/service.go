@@ -37,7 +37,8 @@ func (s *Sandbox) startService(ctx context.Context, m *making, i int) error {
 	}
 	_, task, err := s.newTask(ctx, m, c, name)
 	if err != nil {
-		return fmt.Errorf("service %s: %w", svc.Name, err)
+		// Mostly a command that the image does not have, which runc tells in words only.
+		return fmt.Errorf("%w: service %s could not be started: %w", sandbox.ErrUnhealthy, svc.Name, err)
 	}
 	exited, err := task.Wait(ctx)
 	if err != nil {
