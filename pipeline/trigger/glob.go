@@ -21,8 +21,6 @@ type atom struct {
 	not      bool
 	optional bool // ?
 	repeated bool // +
-	// dirs: a ** that stands for whole folders, so that it and the slash after it may be nothing.
-	dirs bool
 }
 
 type atomKind uint8
@@ -32,6 +30,7 @@ const (
 	atomSet
 	atomStar       // any number of characters but /
 	atomDoubleStar // any number of characters
+	atomSkip       // no character: the two atoms after it, ** and /, may be left out
 )
 
 type span struct{ from, to rune }
@@ -72,7 +71,10 @@ func (g *Glob) next(r []rune) (int, error) {
 		if len(r) > 1 && r[1] == '*' {
 			n := len(g.atoms)
 			first := n == 0 || g.atoms[n-1].kind == atomChar && g.atoms[n-1].char == '/'
-			g.atoms = append(g.atoms, atom{kind: atomDoubleStar, dirs: first && len(r) > 2 && r[2] == '/'})
+			if first && len(r) > 2 && r[2] == '/' {
+				g.atoms = append(g.atoms, atom{kind: atomSkip})
+			}
+			g.atoms = append(g.atoms, atom{kind: atomDoubleStar})
 			return 2, nil
 		}
 		g.atoms = append(g.atoms, atom{kind: atomStar})
@@ -139,6 +141,7 @@ func (a *atom) takes(r rune) bool {
 		return r != '/'
 	case atomDoubleStar:
 		return true
+	case atomSkip:
 	}
 	return false
 }
@@ -174,8 +177,8 @@ func (g *Glob) Match(text string) bool {
 func (g *Glob) enter(places []bool, i int) {
 	for ; i <= len(g.atoms) && !places[i]; i++ {
 		places[i] = true
-		if i < len(g.atoms) && g.atoms[i].dirs {
-			g.enter(places, i+2)
+		if i < len(g.atoms) && g.atoms[i].kind == atomSkip {
+			g.enter(places, i+3)
 		}
 		if i == len(g.atoms) || g.atoms[i].kind < atomStar && !g.atoms[i].optional {
 			return
