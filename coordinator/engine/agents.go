@@ -102,7 +102,7 @@ func (e *Engine) reattach(a *agent, s Session, done func([]string)) {
 	left := len(runs)
 	finish := func() {
 		slices.Sort(live)
-		done(live)
+		done(slices.Compact(live))
 	}
 	if left == 0 {
 		finish()

@@ -98,6 +98,15 @@ func (e *Engine) Start() {
 // Done is closed when the engine has stopped and answers NOT_LEADER.
 func (e *Engine) Done() <-chan struct{} { return e.stopped }
 
+func (e *Engine) isDone() bool {
+	select {
+	case <-e.stopped:
+		return true
+	default:
+		return false
+	}
+}
+
 // Close stops the engine and waits. What is in memory is in the store, or was not promised to anybody.
 func (e *Engine) Close() {
 	e.stepDown()
@@ -130,10 +139,8 @@ func (e *Engine) Step() bool {
 	}
 	e.c.Metrics.waiting.Set(float64(len(e.mailbox)))
 	e.mu.Unlock()
-	select {
-	case <-e.stopped:
+	if e.isDone() {
 		return false
-	default:
 	}
 	if !e.c.Term.Valid() {
 		// Memory can't be trusted any more, not even to answer a question.
@@ -156,10 +163,8 @@ func (e *Engine) Step() bool {
 func (e *Engine) post(f func()) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	select {
-	case <-e.stopped:
+	if e.isDone() {
 		return false
-	default:
 	}
 	e.mailbox = append(e.mailbox, f)
 	select {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -36,7 +37,7 @@ type rig struct {
 	clock *clock.Fake
 	ids   *id.Source
 	plans planMap
-	log   *bytes.Buffer
+	dice  io.Reader
 }
 
 type planMap map[string]*planv1.Plan
@@ -51,7 +52,7 @@ func (m planMap) LoadPlan(_ context.Context, digest string) (*planv1.Plan, error
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	c := clock.NewFake(time.UnixMilli(1_700_000_000_000))
-	r := &rig{t: t, store: faultstore.New(memstore.New()), clock: c, ids: id.NewSource(c.Now), plans: planMap{}}
+	r := &rig{t: t, store: faultstore.New(memstore.New()), clock: c, ids: id.NewSource(c.Now), plans: planMap{}, dice: rand.NewChaCha8([32]byte{})}
 	r.lead()
 	t.Cleanup(func() { r.Engine.Close() })
 	return r
@@ -64,7 +65,7 @@ func (r *rig) lead() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	e, err := New(r.t.Context(), Config{Store: r.store, Term: term, Plans: r.plans, Clock: r.clock, NewID: r.ids.New, Random: rand.NewChaCha8([32]byte{}),
+	e, err := New(r.t.Context(), Config{Store: r.store, Term: term, Plans: r.plans, Clock: r.clock, NewID: r.ids.New, Random: r.dice,
 		Runners: map[string]config.Runner{"ubuntu-latest": {Image: "runner", Pool: "default"}},
 		Log:     slog.New(slog.NewTextHandler(io.Discard, nil))})
 	if err != nil {
@@ -96,6 +97,9 @@ func (r *rig) settle() {
 			r.mu.Lock()
 			idle = len(r.mailbox) == 0 && !r.scheduleDue
 			r.mu.Unlock()
+			for _, a := range r.agents {
+				idle = idle && !a.writing
+			}
 			for _, x := range r.runs {
 				idle = idle && !x.flying && len(x.inbox) == 0
 			}
@@ -107,6 +111,24 @@ func (r *rig) settle() {
 			return
 		}
 	}
+}
+
+// passTime lets the clock run until the test ends, so that pauses of retries end.
+func (r *rig) passTime() {
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				r.clock.Advance(time.Millisecond)
+				runtime.Gosched()
+			}
+		}
+	}()
+	r.t.Cleanup(func() { close(stop); <-stopped })
 }
 
 func lit(s string) *planv1.Value { return &planv1.Value{Kind: &planv1.Value_Literal{Literal: s}} }
@@ -205,6 +227,10 @@ func (r *rig) agent(name string, slots uint32, labels ...string) *fakeAgent {
 func (a *fakeAgent) connect(attempts ...string) []string {
 	a.r.t.Helper()
 	a.session = a.r.ids.New()
+	// What the old session brought is not read any more.
+	a.mu.Lock()
+	a.got = nil
+	a.mu.Unlock()
 	live, err := a.r.Connect(a.r.ctx(), Session{ID: a.session, AgentID: a.id, Hostname: a.id, Pool: "default", Labels: a.labels,
 		Capacity: &fleetv1.Capacity{Slots: a.slots}, Attempts: attempts}, a)
 	if err != nil {
@@ -257,7 +283,7 @@ func (a *fakeAgent) killed() string {
 	return take(a, func(m *fleetv1.SessionResponse) (string, bool) { return m.GetKill().GetAttemptId(), m.GetKill() != nil })
 }
 
-// silent fails if any message of the kind has come.
+// offers is how many wait to be taken.
 func (a *fakeAgent) offers() int {
 	a.r.settle()
 	a.mu.Lock()

@@ -109,7 +109,7 @@ func (s *Service) engine(ctx context.Context) (*Engine, error) {
 		s.mu.Lock()
 		e, changed := s.current, s.changed
 		s.mu.Unlock()
-		if e != nil {
+		if e != nil && !e.isDone() {
 			return e, nil
 		}
 		select {

@@ -16,10 +16,8 @@ const (
 func (e *Engine) armTick() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	select {
-	case <-e.stopped:
+	if e.isDone() {
 		return
-	default:
 	}
 	e.stopTimer = e.c.Clock.AfterFunc(e.c.Tick, func() {
 		// Armed again first, so that a simulated clock sees every tick of a long advance.
