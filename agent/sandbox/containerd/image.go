@@ -35,13 +35,13 @@ type images struct {
 
 	mu    sync.Mutex
 	known map[string]*image
-	locks map[string]*sync.Mutex
+	locks map[string]chan struct{} // a semaphore of one for each image
 }
 
 func newImages(client *containerd.Client, cfg Config) *images {
 	return &images{
 		client: client, snapshotter: cfg.Snapshotter, resolver: newResolver(cfg.Registries),
-		known: map[string]*image{}, locks: map[string]*sync.Mutex{},
+		known: map[string]*image{}, locks: map[string]chan struct{}{},
 	}
 }
 
@@ -64,15 +64,19 @@ func (i *images) get(ctx context.Context, ref string, progress func(string)) (*i
 	i.mu.Lock()
 	img, lock := i.known[ref], i.locks[ref]
 	if lock == nil {
-		lock = &sync.Mutex{}
+		lock = make(chan struct{}, 1)
 		i.locks[ref] = lock
 	}
 	i.mu.Unlock()
 	if img != nil {
 		return img, nil
 	}
-	lock.Lock() // one pull at a time for each image
-	defer lock.Unlock()
+	select { // one pull at a time for each image
+	case lock <- struct{}{}:
+		defer func() { <-lock }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 	i.mu.Lock()
 	img = i.known[ref]
 	i.mu.Unlock()

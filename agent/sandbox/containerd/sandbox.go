@@ -36,8 +36,14 @@ type Sandbox struct {
 	close func() error
 
 	mu   sync.Mutex
-	pods map[string]*Pod        // attached ones
-	busy map[string]*sync.Mutex // one of Create, Attach, Remove at a time for each pod
+	pods map[string]*Pod // attached ones
+	busy map[string]*podLock
+}
+
+// podLock keeps Create, Attach and Remove of one pod apart.
+type podLock struct {
+	mu    sync.Mutex
+	users int // who hold it or wait for it, under Sandbox.mu
 }
 
 var _ sandbox.Sandbox = (*Sandbox)(nil)
@@ -47,7 +53,7 @@ func New(ctx context.Context, cfg Config) (*Sandbox, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	s := &Sandbox{cfg: cfg, pods: map[string]*Pod{}, busy: map[string]*sync.Mutex{}}
+	s := &Sandbox{cfg: cfg, pods: map[string]*Pod{}, busy: map[string]*podLock{}}
 	if err := os.MkdirAll(s.podsDir(), 0o700); err != nil {
 		return nil, fmt.Errorf("containerd sandbox: %w", err)
 	}
@@ -183,17 +189,25 @@ func (s *Sandbox) List(ctx context.Context) ([]string, error) {
 	return slices.Compact(ids), nil
 }
 
-// lockPod keeps operations on one pod apart.
+// lockPod takes the pod's lock; it exists only while somebody wants it.
 func (s *Sandbox) lockPod(id string) (unlock func()) {
 	s.mu.Lock()
 	l := s.busy[id]
 	if l == nil {
-		l = &sync.Mutex{}
+		l = &podLock{}
 		s.busy[id] = l
 	}
+	l.users++
 	s.mu.Unlock()
-	l.Lock()
-	return l.Unlock
+	l.mu.Lock()
+	return func() {
+		l.mu.Unlock()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if l.users--; l.users == 0 {
+			delete(s.busy, id)
+		}
+	}
 }
 
 // Attach implements sandbox.Sandbox.
