@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -93,9 +94,58 @@ func TestAStoppedServerIsUnavailableOrUnknown(t *testing.T) {
 }
 
 func TestTooLongSocketPathIsExplained(t *testing.T) {
-	long := filepath.Join(t.TempDir(), string(make([]byte, 0)), "x123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789")
+	long := filepath.Join(t.TempDir(), strings.Repeat("x", 120))
 	_, err := etcdstore.Start(t.Context(), etcdstore.EmbedConfig{Dir: t.TempDir(), Socket: long, Log: slog.Default()})
-	if err == nil {
-		t.Fatal("accepted")
+	if err == nil || !strings.Contains(err.Error(), "choose a shorter one") {
+		t.Fatalf("%v", err)
 	}
+}
+
+func TestNothingListensOnTCP(t *testing.T) {
+	before := listening(t)
+	e := start(t, t.TempDir())
+	defer func() { _ = e.Close() }()
+	for inode := range listening(t) {
+		if before[inode] {
+			continue
+		}
+		for _, fd := range ownSockets(t) {
+			if fd == inode {
+				t.Fatal("the embedded etcd opened a TCP port")
+			}
+		}
+	}
+}
+
+// listening is the inodes of all TCP sockets that listen.
+func listening(t *testing.T) map[string]bool {
+	t.Helper()
+	out := map[string]bool{}
+	for _, file := range []string{"/proc/self/net/tcp", "/proc/self/net/tcp6"} {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Skip("no", file)
+		}
+		for _, line := range strings.Split(string(data), "\n") {
+			if f := strings.Fields(line); len(f) > 9 && f[3] == "0A" {
+				out["socket:["+f[9]+"]"] = true
+			}
+		}
+	}
+	return out
+}
+
+func ownSockets(t *testing.T) []string {
+	t.Helper()
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, fd := range fds {
+		if target, err := os.Readlink("/proc/self/fd/" + fd.Name()); err == nil {
+			out = append(out, target)
+		}
+	}
+	return out
 }
