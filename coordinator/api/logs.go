@@ -91,6 +91,15 @@ func (t *tail) follow(ctx context.Context) error {
 	tired := make(chan struct{}, 1)
 	disarm := func() bool { return false }
 	defer func() { disarm() }()
+	arm := func() {
+		disarm()
+		disarm = t.d.Clock.AfterFunc(logPatience, func() {
+			select {
+			case tired <- struct{}{}:
+			default:
+			}
+		})
+	}
 	for {
 		changed := t.d.Logs.Changed(t.run)
 		missing, progress, err := t.send()
@@ -101,8 +110,7 @@ func (t *tail) follow(ctx context.Context) error {
 			return nil
 		}
 		if ended && progress {
-			disarm()
-			disarm = t.d.Clock.AfterFunc(logPatience, func() { tired <- struct{}{} })
+			arm()
 		}
 		select {
 		case <-changed:
@@ -110,7 +118,7 @@ func (t *tail) follow(ctx context.Context) error {
 			switch {
 			case ok && terminal(run.GetState()):
 				ended, changes = true, nil
-				disarm = t.d.Clock.AfterFunc(logPatience, func() { tired <- struct{}{} })
+				arm()
 			case !ok:
 				return watchEnded(ctx)
 			}

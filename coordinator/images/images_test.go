@@ -1,0 +1,272 @@
+package images_test
+
+import (
+	"encoding/base64"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/slipway-ci/slipway/coordinator/config"
+	"github.com/slipway-ci/slipway/coordinator/images"
+	"github.com/slipway-ci/slipway/internal/clock"
+	"github.com/slipway-ci/slipway/internal/rpcerr"
+	"github.com/slipway-ci/slipway/pipeline/compile"
+	"github.com/slipway-ci/slipway/pipeline/expr"
+	planv1 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
+)
+
+// hub is a registry that counts the questions it is asked.
+type hub struct {
+	host  string
+	heads atomic.Int64
+	hold  chan struct{} // if set, questions wait for it
+	user  string        // if set, basic auth user:pass is demanded
+}
+
+func newHub(t *testing.T) *hub {
+	t.Helper()
+	h := &hub{}
+	inner := registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)))
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if u, p, _ := r.BasicAuth(); h.user != "" && u+":"+p != h.user {
+			w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
+			http.Error(w, `{"errors":[{"code":"UNAUTHORIZED"}]}`, http.StatusUnauthorized)
+			return
+		}
+		if r.Method == http.MethodHead && strings.Contains(r.URL.Path, "/manifests/") {
+			h.heads.Add(1)
+			if h.hold != nil {
+				<-h.hold
+			}
+		}
+		inner.ServeHTTP(w, r)
+	}))
+	t.Cleanup(srv.Close)
+	h.host = strings.TrimPrefix(srv.URL, "http://")
+	return h
+}
+
+// push stores a random image and returns its digest.
+func (h *hub) push(t *testing.T, repoTag string) string {
+	t.Helper()
+	img, err := random.Image(10, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref, err := name.ParseReference(h.host+"/"+repoTag, name.Insecure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Write(ref, img); err != nil {
+		t.Fatal(err)
+	}
+	d, err := img.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.heads.Store(0)
+	return d.String()
+}
+
+func resolver(t *testing.T, regs map[string]config.Registry) (*images.Resolver, *clock.Fake) {
+	t.Helper()
+	c := clock.NewFake(time.Unix(1_700_000_000, 0))
+	r, err := images.New(regs, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.Close)
+	return r, c
+}
+
+func (h *hub) asDockerHub() map[string]config.Registry {
+	return map[string]config.Registry{"docker.io": {Mirror: h.host, PlainHTTP: true}}
+}
+
+func TestNamesAreMappedAndPinned(t *testing.T) {
+	h := newHub(t)
+	official, own := h.push(t, "library/postgres:15-alpine"), h.push(t, "slipway/runner:12")
+	r, _ := resolver(t, h.asDockerHub())
+	for image, want := range map[string]string{
+		"postgres:15-alpine":                   h.host + "/library/postgres@" + official,
+		"docker.io/library/postgres:15-alpine": h.host + "/library/postgres@" + official,
+		"slipway/runner:12":                    h.host + "/slipway/runner@" + own,
+		"postgres@" + official:                 h.host + "/library/postgres@" + official,
+		h.host + "/slipway/runner:12":          h.host + "/slipway/runner@" + own,
+	} {
+		if got, err := r.Resolve(t.Context(), image); err != nil || got != want {
+			t.Errorf("%s = %s, %v; want %s", image, got, err, want)
+		}
+	}
+}
+
+func TestUnavailableImagesSayWhereAndWhyAndWhatToDo(t *testing.T) {
+	h := newHub(t)
+	h.push(t, "library/postgres:15")
+	down := httptest.NewServer(nil)
+	downHost := strings.TrimPrefix(down.URL, "http://")
+	down.Close()
+	regs := h.asDockerHub()
+	regs["down.test"] = config.Registry{Mirror: downHost, PlainHTTP: true}
+	r, _ := resolver(t, regs)
+	for image, want := range map[string][]string{
+		"postgres:99":           {`"postgres:99"`, h.host + "/library/postgres:99", "the mirror of docker.io", "no such image", "push it there"},
+		"down.test/app:1":       {"down.test/app:1", downHost + "/app:1", "can't be reached", "connection refused", "registries: down.test"},
+		"Not An Image":          {"not an image's name", "repository[:tag]"},
+		"169.254.169.254/app:1": {"link-local"},
+		"":                      {"not an image's name"},
+	} {
+		_, err := r.Resolve(t.Context(), image)
+		if rpcerr.ReasonOf(err) != rpcerr.ImageUnavailable {
+			t.Errorf("%s: %v", image, err)
+			continue
+		}
+		for _, w := range want {
+			if !strings.Contains(err.Error(), w) {
+				t.Errorf("%s: %q is not in %v", image, w, err)
+			}
+		}
+	}
+}
+
+func TestOneQuestionForManyAndAShortMemory(t *testing.T) {
+	h := newHub(t)
+	first := h.push(t, "library/node:20")
+	r, c := resolver(t, h.asDockerHub())
+	h.hold = make(chan struct{})
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			if _, err := r.Resolve(t.Context(), "node:20"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	close(h.hold)
+	wg.Wait()
+	if n := h.heads.Load(); n != 1 {
+		t.Errorf("%d questions, want 1", n)
+	}
+	second := h.push(t, "library/node:20")
+	if got, err := r.Resolve(t.Context(), "node:20"); err != nil || !strings.HasSuffix(got, first) {
+		t.Errorf("within its memory: %s, %v", got, err)
+	}
+	c.Advance(10 * time.Second)
+	if got, err := r.Resolve(t.Context(), "node:20"); err != nil || !strings.HasSuffix(got, second) {
+		t.Errorf("after it: %s, %v; want the tag that was pushed since", got, err)
+	}
+	if _, err := r.Resolve(t.Context(), "node:21"); err == nil {
+		t.Error("node:21 is there")
+	}
+	late := h.push(t, "library/node:21")
+	if got, err := r.Resolve(t.Context(), "node:21"); err != nil || !strings.HasSuffix(got, late) {
+		t.Errorf("a failure was remembered: %v", err)
+	}
+}
+
+func TestCredentialsOfADockerConfig(t *testing.T) {
+	h := newHub(t)
+	h.push(t, "library/private:1")
+	h.user = "ann:secret"
+	r, _ := resolver(t, h.asDockerHub())
+	if _, err := r.Resolve(t.Context(), "private:1"); err == nil || !strings.Contains(err.Error(), "docker_config") {
+		t.Fatalf("without credentials: %v", err)
+	}
+	path := filepath.Join(t.TempDir(), "config.json")
+	conf := fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, h.host, base64.StdEncoding.EncodeToString([]byte(h.user)))
+	if err := os.WriteFile(path, []byte(conf), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	regs := map[string]config.Registry{"docker.io": {Mirror: h.host, PlainHTTP: true, DockerConfig: path}}
+	r, _ = resolver(t, regs)
+	if _, err := r.Resolve(t.Context(), "private:1"); err != nil {
+		t.Fatal(err)
+	}
+	regs["docker.io"] = config.Registry{DockerConfig: filepath.Join(t.TempDir(), "absent")}
+	if _, err := images.New(regs, clock.Real{}); err == nil {
+		t.Fatal("a missing docker_config was accepted")
+	}
+}
+
+const workflow = `on: push
+jobs:
+  plain:
+    runs-on: ubuntu-latest
+    steps: [{run: "true"}]
+  matrix:
+    strategy: {matrix: {node: [18, 20], os: [ubuntu-latest, debian]}}
+    runs-on: ${{ matrix.os }}
+    container: node:${{ matrix.node }}
+    services:
+      db: {image: "postgres:15"}
+    steps: [{run: "true"}]
+`
+
+func plan(t *testing.T, src string) *planv1.Plan {
+	t.Helper()
+	p, found := compile.Compile(".github/workflows/ci.yml", []byte(src), compile.Options{})
+	if p == nil {
+		t.Fatalf("%s", found)
+	}
+	return p
+}
+
+func TestFillPinsWhatAPlanUses(t *testing.T) {
+	h := newHub(t)
+	want := map[string]string{}
+	for key, image := range map[string]string{"node:18": "library/node:18", "node:20": "library/node:20", "postgres:15": "library/postgres:15", "slipway/runner:12": "slipway/runner:12"} {
+		repo, _, _ := strings.Cut(image, ":")
+		want[key] = h.host + "/" + repo + "@" + h.push(t, image)
+	}
+	want["ubuntu-latest"] = want["slipway/runner:12"]
+	r, _ := resolver(t, h.asDockerHub())
+	runners := map[string]config.Runner{"ubuntu-latest": {Image: "slipway/runner:12", Pool: "default"}, "debian": {Image: "absent:1", Pool: "default"}}
+	p := plan(t, workflow)
+	found, err := images.NewPlanner(r, runners).Fill(t.Context(), p, expr.NewObject())
+	if err != nil || len(found) > 0 {
+		t.Fatal(found, err)
+	}
+	if len(p.GetImages()) != len(want) {
+		t.Errorf("images %v", p.GetImages())
+	}
+	for key, pinned := range want {
+		if p.GetImages()[key] != pinned {
+			t.Errorf("%s = %s, want %s", key, p.GetImages()[key], pinned)
+		}
+	}
+}
+
+func TestFillRefusesWithAPlace(t *testing.T) {
+	h := newHub(t)
+	r, _ := resolver(t, h.asDockerHub())
+	planner := images.NewPlanner(r, map[string]config.Runner{"ubuntu-latest": {Image: "slipway/runner:12", Pool: "default"}})
+	job := "on: push\njobs:\n  a: {runs-on: ubuntu-latest, steps: [{run: x}]}\n  b:\n    needs: a\n"
+	_, err := planner.Fill(t.Context(), plan(t, job+"    runs-on: ubuntu-latest\n    container: gone:1\n    steps: [{run: x}]\n"), expr.NewObject())
+	if rpcerr.ReasonOf(err) != rpcerr.ImageUnavailable || !strings.Contains(err.Error(), "ci.yml:3:") {
+		t.Errorf("of two missing images the first in the file: %v", err)
+	}
+	for src, want := range map[string]string{
+		"    runs-on: windows-latest\n":                                                                 "no runner for `runs-on: windows-latest`",
+		"    runs-on: ${{ needs.a.outputs.os }}\n":                                                      "another job's output",
+		"    runs-on: ubuntu-latest\n    container: ${{ fromJSON('x') }}\n":                             "image:",
+		"    runs-on: ${{ matrix.os }}\n    strategy: {matrix: '${{ fromJSON(needs.a.outputs.m) }}'}\n": "a matrix that another job's output makes",
+	} {
+		found, err := planner.Fill(t.Context(), plan(t, job+src+"    steps: [{run: x}]\n"), expr.NewObject())
+		if err != nil || !found.HasErrors() || !strings.Contains(found.String(), want) || found[0].Line < 5 {
+			t.Errorf("%q: %v %v", src, found, err)
+		}
+	}
+}
