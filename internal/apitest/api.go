@@ -15,6 +15,7 @@ import (
 	"github.com/slipway-ci/slipway/internal/rpcerr"
 	apiv1 "github.com/slipway-ci/slipway/proto/gen/slipway/api/v1"
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
+	planv1 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
 )
 
 // api serves every service of api/v1 from a Server's memory.
@@ -44,6 +45,10 @@ func (a *api) SubmitRun(_ context.Context, r *apiv1.SubmitRunRequest) (*apiv1.Su
 		}
 	}
 	return &apiv1.SubmitRunResponse{RunId: run.ID(), RunNumber: run.run.GetNumber()}, nil
+}
+
+func (a *api) PlanRun(_ context.Context, r *apiv1.PlanRunRequest) (*apiv1.PlanRunResponse, error) {
+	return &apiv1.PlanRunResponse{Plan: &planv1.Plan{Path: r.GetPath(), Images: map[string]string{"busybox": "mirror/busybox@sha256:00"}}}, nil
 }
 
 func (a *api) GetRun(_ context.Context, r *apiv1.GetRunRequest) (*apiv1.GetRunResponse, error) {

@@ -69,6 +69,42 @@ func (s *Stack) SignalSupervisor(ctx context.Context, sig syscall.Signal) error 
 	return nil
 }
 
+// Current says whether the process of a name runs as its Process wants it now: the same command line, binary and
+// fingerprint.
+func (s *Stack) Current(name string) bool {
+	for _, p := range s.Processes {
+		if p.Name == name {
+			r, same, err := s.find(p)
+			if r != nil {
+				_ = unix.Close(r.pidfd)
+			}
+			return same && err == nil
+		}
+	}
+	return false
+}
+
+// StartOne starts a process by name unless it runs, without supervising it; for after the supervisor is gone.
+func (s *Stack) StartOne(ctx context.Context, name string) error {
+	for _, p := range s.Processes {
+		if p.Name != name {
+			continue
+		}
+		if err := os.MkdirAll(s.Dir, 0o700); err != nil {
+			return fmt.Errorf("devstack: %w", err)
+		}
+		r, _, err := s.find(p)
+		if err == nil && r == nil {
+			r, err = s.start(ctx, p)
+		}
+		if r != nil {
+			_ = unix.Close(r.pidfd)
+		}
+		return err
+	}
+	return fmt.Errorf("devstack: no process is named %q", name)
+}
+
 // StopOne stops one process by name, if it runs; for after the supervisor is gone.
 func (s *Stack) StopOne(name string) error {
 	for _, p := range s.Processes {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,7 +22,9 @@ const (
 	firstBackoff = 200 * time.Millisecond
 	lastBackoff  = 10 * time.Second
 	steady       = 30 * time.Second
-	readyPause   = 50 * time.Millisecond
+	readyPause   = 20 * time.Millisecond
+	// giveUp is how often a process may end before it was ready for the first time.
+	giveUp = 4
 )
 
 // Stack is a set of processes that belong together.
@@ -134,6 +137,7 @@ type keeper struct {
 	log     *slog.Logger
 	current *running
 	since   time.Time
+	deaths  atomic.Int32
 }
 
 // begin adopts the process, or replaces one that is outdated, or starts it.
@@ -184,6 +188,9 @@ func (k *keeper) ready(ctx context.Context, limit time.Duration) error {
 		if last = k.p.Ready(ctx); last == nil {
 			return nil
 		}
+		if n := k.deaths.Load(); n >= giveUp {
+			return fmt.Errorf("%s ended %d times while starting; its log is %s", k.p.Name, n, k.p.Log)
+		}
 		if sleep(ctx, readyPause) != nil {
 			return fmt.Errorf("%s: %w: %w; its log is %s", k.p.Name, context.Cause(ctx), last, k.p.Log)
 		}
@@ -199,6 +206,7 @@ func (k *keeper) keep(ctx context.Context) {
 				return
 			}
 			k.log.Warn("ended", "pid", k.current.PID, "how", k.current.release(), "after", time.Since(k.since).Round(time.Millisecond))
+			k.deaths.Add(1)
 			if k.current = nil; time.Since(k.since) > steady {
 				pause = firstBackoff
 			}

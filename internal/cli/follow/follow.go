@@ -35,6 +35,8 @@ type Display interface {
 type Options struct {
 	// Interrupts are the user's Ctrl-C: the first cancels, the second leaves.
 	Interrupts <-chan os.Signal
+	// Interrupted: the first one has come already.
+	Interrupted bool
 	// Frame is the time between redraws; 0 draws after every event only.
 	Frame time.Duration
 	// LogPatience is how long logs may take to complete after the last run ended.
@@ -129,6 +131,9 @@ func (f *follower) loop(ctx context.Context) (left bool) {
 		frames = t.C
 	}
 	var patience <-chan time.Time
+	if f.opt.Interrupted {
+		f.interrupt(ctx)
+	}
 	for {
 		if f.watching == 0 {
 			if f.err != nil || f.logging == 0 {

@@ -100,8 +100,10 @@ func (p *Prepared) Source(ctx context.Context, api API) (*apiv1.Source, error) {
 	return s, err
 }
 
-// Interruptible calls submit with a context that the first interrupt ends.
-func Interruptible(ctx context.Context, interrupts <-chan os.Signal, submit func(context.Context) ([]Submitted, error)) ([]Submitted, error) {
+// Interruptible calls submit with a context that the first interrupt ends. interrupted says that one was taken although
+// submit succeeded: the caller owes it an answer.
+func Interruptible(ctx context.Context, interrupts <-chan os.Signal, submit func(context.Context) ([]Submitted, error)) (runs []Submitted, interrupted bool,
+	err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan struct{})
@@ -114,13 +116,13 @@ func Interruptible(ctx context.Context, interrupts <-chan os.Signal, submit func
 		case <-done:
 		}
 	}()
-	runs, err := submit(ctx)
+	runs, err = submit(ctx)
 	close(done)
 	<-watcher
 	if err != nil && ctx.Err() != nil {
-		return runs, &exit.Error{Code: exit.Cancelled, Err: errors.New("interrupted; no run was started, or it is cancelled")}
+		return runs, true, &exit.Error{Code: exit.Cancelled, Err: errors.New("interrupted; no run was started, or it is cancelled")}
 	}
-	return runs, err
+	return runs, ctx.Err() != nil, err
 }
 
 // IDs are the runs' ids.

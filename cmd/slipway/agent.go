@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+	"go.opentelemetry.io/otel"
+
+	"github.com/slipway-ci/slipway/agent"
+	"github.com/slipway-ci/slipway/agent/sandbox/containerd"
+	"github.com/slipway-ci/slipway/agent/sandbox/network"
+	"github.com/slipway-ci/slipway/internal/cli/agentconf"
+	"github.com/slipway-ci/slipway/internal/cli/exit"
+	"github.com/slipway-ci/slipway/internal/version"
+)
+
+func (a *app) agentCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "agent",
+		Short: "Run an agent on this host",
+		Long:  "Run an agent on this host, with containerd and as root. It joins with a token of `slipway agents join-token`.",
+		Args:  cobra.NoArgs,
+	}
+	f := cmd.Flags()
+	file := f.String("config", "", "configuration file (YAML); flags win over it")
+	var c agentconf.Config
+	f.StringVar(&c.Coordinator, "coordinator", "", "coordinator, host:port")
+	f.StringVar(&c.TokenFile, "token-file", "", "file with a join token, for the first start")
+	f.StringVar(&c.CA, "ca", "", "file with the coordinator's CA certificate (default: the token's pin recognises it)")
+	f.StringVar(&c.DataDir, "data", "", "directory of the agent's identity, database and workspaces (default $XDG_DATA_HOME/slipway/agent)")
+	f.StringVar(&c.Metrics, "metrics", "", "loopback address of /metrics, host:port")
+	f.IntVar(&c.Slots, "slots", 0, "how many jobs run at once (default twice the number of processors)")
+	f.StringVar(&c.Sandbox.Socket, "containerd", "", "containerd's socket (default "+agentconf.DefaultSocket+")")
+	f.StringVar(&c.Sandbox.CABundle, "ca-bundle", "", "PEM file of this host that every container is to trust")
+	f.StringSliceVar(&c.Sandbox.PassEnv, "pass-env", nil, "variables of this process that every container gets, e.g. HTTPS_PROXY")
+	logs := addLogFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		conf, err := a.agentConfig(*file, c)
+		if err != nil {
+			return exit.With(exit.Invalid, err)
+		}
+		return a.serve(cmd.Context(), "slipway-agent", logs, func(ctx context.Context, log *slog.Logger) error {
+			return a.runAgent(ctx, conf, log)
+		})
+	}
+	return cmd
+}
+
+// agentConfig lays flags over the file.
+func (a *app) agentConfig(file string, flags agentconf.Config) (agentconf.Config, error) {
+	var c agentconf.Config
+	if file != "" {
+		var err error
+		if c, err = agentconf.Load(file); err != nil {
+			return c, err
+		}
+	}
+	for _, p := range []struct{ to, from *string }{
+		{&c.Coordinator, &flags.Coordinator}, {&c.TokenFile, &flags.TokenFile}, {&c.CA, &flags.CA}, {&c.DataDir, &flags.DataDir}, {&c.Metrics, &flags.Metrics},
+		{&c.Sandbox.Socket, &flags.Sandbox.Socket}, {&c.Sandbox.CABundle, &flags.Sandbox.CABundle},
+	} {
+		if *p.from != "" {
+			*p.to = *p.from
+		}
+	}
+	if flags.Slots != 0 {
+		c.Slots = flags.Slots
+	}
+	c.Sandbox.PassEnv = append(c.Sandbox.PassEnv, flags.Sandbox.PassEnv...)
+	if c.DataDir == "" {
+		c.DataDir = filepath.Join(a.dirs().Data, "agent")
+	}
+	return c, c.Check()
+}
+
+func (a *app) runAgent(ctx context.Context, c agentconf.Config, log *slog.Logger) (err error) {
+	token, err := c.Token()
+	if err != nil {
+		return err
+	}
+	ca, err := c.CABytes()
+	if err != nil {
+		return err
+	}
+	conf, err := a.sandboxConfig(c, log)
+	if err != nil {
+		return err
+	}
+	sb, err := containerd.New(ctx, conf)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, sb.Close()) }()
+	ag, err := agent.New(agent.Config{
+		Address: c.Coordinator, DataDir: c.DataDir, RunDir: c.RunDir, JoinToken: token, CA: ca, Hostname: c.Hostname, Version: version.String(),
+		Slots: c.Slots, MetricsAddr: c.Metrics, Tracer: otel.GetTracerProvider(),
+	}, sb, log)
+	if err != nil {
+		return err
+	}
+	return ag.Run(ctx)
+}
+
+func (a *app) sandboxConfig(c agentconf.Config, log *slog.Logger) (containerd.Config, error) {
+	s := c.Sandbox
+	out := containerd.Config{
+		Socket: s.Socket, Namespace: s.Namespace, Dir: filepath.Join(c.DataDir, "sandbox"), CgroupParent: s.Cgroup,
+		Network: network.Config{Bridge: s.Bridge, Subnet: s.Subnet}, CABundle: s.CABundle, PassEnv: s.Env(a.getenv),
+		Registries: map[string]containerd.Registry{}, Log: log,
+	}
+	if out.Socket == "" {
+		out.Socket = agentconf.DefaultSocket
+	}
+	for host, r := range s.Registries {
+		password, err := r.Password()
+		if err != nil {
+			return out, err
+		}
+		out.Registries[host] = containerd.Registry{PlainHTTP: r.PlainHTTP, Username: r.Username, Password: password}
+	}
+	return out, nil
+}

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-ci/slipway/coordinator/config"
+	"github.com/slipway-ci/slipway/coordinator/server"
+	"github.com/slipway-ci/slipway/internal/cli/exit"
+)
+
+func (a *app) coordinatorCmd() *cobra.Command {
+	cmd := &cobra.Command{Use: "coordinator", Short: "Run a coordinator", Args: cobra.NoArgs}
+	f := cmd.Flags()
+	file := f.String("config", "", "configuration file (YAML); flags win over it")
+	data := f.String("data", "", "directory of the CA, the store, blobs and logs (default $XDG_DATA_HOME/slipway/coordinator)")
+	listen := f.String("listen", "", "address of the gRPC server, host:port (default 127.0.0.1:7420)")
+	metrics := f.String("metrics", "", "loopback address of /metrics, host:port (default 127.0.0.1:7421)")
+	hosts := f.StringSlice("host", nil, "DNS name or IP address by which others reach this coordinator; for its certificate")
+	logs := addLogFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		conf := config.Default()
+		if *file != "" {
+			var err error
+			if conf, err = config.Load(*file); err != nil {
+				return exit.With(exit.Invalid, err)
+			}
+		}
+		if conf.DataDir == "" {
+			conf.DataDir = filepath.Join(a.dirs().Data, "coordinator")
+		}
+		for flag, field := range map[*string]*string{data: &conf.DataDir, listen: &conf.Listen, metrics: &conf.Metrics} {
+			if *flag != "" {
+				*field = *flag
+			}
+		}
+		conf.Hosts = append(conf.Hosts, *hosts...)
+		if err := conf.Check(); err != nil {
+			return exit.With(exit.Invalid, err)
+		}
+		return a.serve(cmd.Context(), "slipway-coordinator", logs, func(ctx context.Context, log *slog.Logger) error {
+			s, err := server.New(conf, log)
+			if err != nil {
+				return err
+			}
+			return s.Run(ctx)
+		})
+	}
+	return cmd
+}

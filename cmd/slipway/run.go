@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-ci/slipway/internal/cli/exit"
+	"github.com/slipway-ci/slipway/internal/cli/follow"
+	"github.com/slipway-ci/slipway/internal/cli/launch"
+	"github.com/slipway-ci/slipway/internal/cli/show"
+	"github.com/slipway-ci/slipway/internal/tui"
+)
+
+func (a *app) runCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "run [FILE]",
+		Short: "Run a workflow, or those that an event would start, and follow to the end",
+		Long: `Run a workflow on the working tree and follow it to the end. Without FILE, every workflow of .slipway/ and
+.github/workflows/ that the event would start; with FILE that one, whatever its "on:" says.
+
+Ctrl-C once cancels the run and waits for its clean-up, twice leaves at once.
+Exit codes: 0 succeeded, 1 failed, 2 invalid (nothing was started), 3 Slipway could not, 4 cancelled.`,
+		Args: cobra.MaximumNArgs(1),
+	}
+	f := cmd.Flags()
+	ref := f.String("ref", "", "run this commit, branch or tag instead of the working tree")
+	event := f.String("event", "push", "event that the run is of")
+	payload := f.String("payload", "", "JSON file that becomes github.event")
+	dir := f.StringP("dir", "C", "", "directory to look for workflows in, instead of the current one")
+	detach := f.BoolP("detach", "d", false, "print the run's id and leave it running")
+	format := output(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		json, err := asJSON(*format)
+		if err != nil {
+			return err
+		}
+		r, err := a.request(first(args), *ref, *event, *payload, *dir)
+		if err != nil {
+			return err
+		}
+		return a.run(cmd.Context(), r, *detach, json)
+	}
+	return cmd
+}
+
+func (a *app) run(ctx context.Context, r launch.Request, detach, json bool) error {
+	p, err := launch.Prepare(ctx, r, compileWorkflow, starts)
+	if err != nil {
+		return err
+	}
+	show.Diagnostics(a.err, p.Warnings)
+	cl, err := a.client()
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	p.Project = a.project
+	interrupts, stop := a.interrupts()
+	defer stop()
+	runs, interrupted, err := launch.Interruptible(ctx, interrupts, func(ctx context.Context) ([]launch.Submitted, error) { return p.Submit(ctx, cl) })
+	if err != nil {
+		return err
+	}
+	ids := launch.IDs(runs)
+	if detach {
+		return show.Submitted(a.out, runs, json)
+	}
+	out, err := follow.Follow(ctx, cl, ids, a.display(ids, json), follow.Options{
+		Interrupts: interrupts, Interrupted: interrupted, Frame: a.frame(json), LogPatience: time.Minute})
+	if err != nil {
+		return fmt.Errorf("%w\nThe run goes on without being watched: `slipway runs show %s` says how it went", err, ids[0])
+	}
+	if out.Left {
+		fmt.Fprintln(a.err, "slipway: left; the cancelled run cleans up by itself")
+		return exit.Silent(out.Code())
+	}
+	if err := show.Outcome(a.out, out.Runs, json, a.now()); err != nil {
+		return err
+	}
+	if code := out.Code(); code != exit.OK {
+		return exit.Silent(code)
+	}
+	return nil
+}
+
+// display is the live tree on a terminal, plain lines elsewhere, nothing where the output is JSON.
+func (a *app) display(ids []string, json bool) follow.Display {
+	style := tui.StyleFrom(a.getenv)
+	if json {
+		return follow.Quiet()
+	}
+	if !a.live() {
+		return follow.Plain(a.out, false, len(ids) > 1)
+	}
+	return tui.NewLive(a.out, style, func() tui.Size { s, _ := a.terminal(); return s }, a.now, ids...)
+}
+
+// live says whether the output is a terminal that can be drawn on.
+func (a *app) live() bool {
+	_, ok := a.terminal()
+	return ok && a.getenv("TERM") != "dumb" && a.getenv("TERM") != ""
+}
+
+func (a *app) frame(json bool) time.Duration {
+	if json || !a.live() {
+		return 0
+	}
+	return 80 * time.Millisecond
+}

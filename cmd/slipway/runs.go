@@ -1,0 +1,7 @@
+package main
+
+import "github.com/spf13/cobra"
+
+func (a *app) runsCmd() *cobra.Command {
+	return group("runs", "List, show and cancel runs", a.runsListCmd(), a.runsShowCmd(), a.runsCancelCmd())
+}

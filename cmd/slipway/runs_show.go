@@ -1,0 +1,40 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-ci/slipway/internal/cli/pick"
+	"github.com/slipway-ci/slipway/internal/cli/show"
+	"github.com/slipway-ci/slipway/sdk/client"
+)
+
+func (a *app) runsShowCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "show [RUN]",
+		Short: "Show a run's jobs, steps, failures, artifacts and tests",
+		Long:  "Show a run, without RUN the newest. RUN is an id, a prefix of one with at least 6 characters, or a number.",
+		Args:  cobra.MaximumNArgs(1),
+	}
+	format := output(cmd)
+	cmd.RunE = a.withClient(func(ctx context.Context, cl *client.Client, args []string) error {
+		json, err := asJSON(*format)
+		if err != nil {
+			return err
+		}
+		id, err := pick.Run(ctx, cl, a.project, args)
+		if err != nil {
+			return err
+		}
+		run, err := cl.Run(ctx, id)
+		if err != nil {
+			return err
+		}
+		if json {
+			return show.Message(a.out, run)
+		}
+		return show.Run(a.out, run, a.style(), a.now())
+	})
+	return cmd
+}

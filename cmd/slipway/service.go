@@ -1,0 +1,46 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-ci/slipway/internal/cli/exit"
+	"github.com/slipway-ci/slipway/internal/telemetry"
+	"github.com/slipway-ci/slipway/internal/version"
+)
+
+// logFlags are the flags of processes that log.
+type logFlags struct{ level, format *string }
+
+func addLogFlags(cmd *cobra.Command) logFlags {
+	return logFlags{cmd.Flags().String("log-level", "info", "debug, info, warn or error"), cmd.Flags().String("log-format", "json", "json or text")}
+}
+
+// serve runs a long-lived part with logging and traces until INT or TERM.
+func (a *app) serve(ctx context.Context, service string, f logFlags, run func(context.Context, *slog.Logger) error) (err error) {
+	log, err := telemetry.Logger(a.err, *f.level, *f.format)
+	if err != nil {
+		return exit.With(exit.Invalid, err)
+	}
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	flush, err := telemetry.Traces(ctx, a.getenv, service, version.String())
+	if err != nil {
+		return exit.With(exit.System, err)
+	}
+	defer func() {
+		// A collector that is away must not make an orderly stop fail.
+		if flushErr := flush(); flushErr != nil {
+			log.Warn("telemetry", "err", flushErr)
+		}
+	}()
+	if err := run(ctx, log); err != nil && !(errors.Is(err, context.Canceled) && ctx.Err() != nil) {
+		return exit.With(exit.System, err)
+	}
+	return nil
+}

@@ -1,0 +1,148 @@
+// Package agentconf reads an agent's configuration: one YAML file, every key known or refused.
+package agentconf
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Config is an agent's configuration.
+type Config struct {
+	// Coordinator is host:port.
+	Coordinator string `yaml:"coordinator"`
+	// DataDir keeps the agent's identity, its database and the jobs' workspaces. Absolute.
+	DataDir string `yaml:"data_dir"`
+	// RunDir is for secrets of running jobs, on a tmpfs; "" chooses one.
+	RunDir string `yaml:"run_dir,omitempty"`
+	// TokenFile holds a join token; needed for the first start only.
+	TokenFile string `yaml:"token_file,omitempty"`
+	// CA is a file with the coordinator's CA certificate; "" if the token's pin suffices.
+	CA string `yaml:"ca,omitempty"`
+	// Hostname for people; "" asks the system.
+	Hostname string `yaml:"hostname,omitempty"`
+	// Slots is how many jobs run at once; 0 is twice the number of processors.
+	Slots int `yaml:"slots,omitempty"`
+	// Metrics is the loopback address of /metrics; "" for none.
+	Metrics string `yaml:"metrics,omitempty"`
+	// Sandbox is where jobs run.
+	Sandbox Sandbox `yaml:"sandbox,omitempty"`
+}
+
+// Sandbox is where jobs run. Two agents on one host differ in namespace, control group, bridge and subnet.
+type Sandbox struct {
+	// Socket is containerd's; "" is /run/containerd/containerd.sock.
+	Socket string `yaml:"socket,omitempty"`
+	// Namespace in containerd, and the absolute path of the control group above the pods.
+	Namespace string `yaml:"namespace,omitempty"`
+	Cgroup    string `yaml:"cgroup,omitempty"`
+	// Bridge and Subnet of the pods' network.
+	Bridge string `yaml:"bridge,omitempty"`
+	Subnet string `yaml:"subnet,omitempty"`
+	// Registries by host:port.
+	Registries map[string]Registry `yaml:"registries,omitempty"`
+	// CABundle is a PEM file of the host that every container is to trust, e.g. of a proxy.
+	CABundle string `yaml:"ca_bundle,omitempty"`
+	// PassEnv names variables of the agent that every container gets, e.g. HTTPS_PROXY.
+	PassEnv []string `yaml:"pass_env,omitempty"`
+}
+
+// Registry says how to speak to one.
+type Registry struct {
+	PlainHTTP bool   `yaml:"plain_http,omitempty"`
+	Username  string `yaml:"username,omitempty"`
+	// PasswordFile holds the password.
+	PasswordFile string `yaml:"password_file,omitempty"`
+}
+
+// DefaultSocket is where distributions' containerd listens.
+const DefaultSocket = "/run/containerd/containerd.sock"
+
+// Load reads a file. Check says whether the result is usable.
+func Load(path string) (Config, error) {
+	src, err := os.ReadFile(path)
+	if err != nil {
+		return Config{}, fmt.Errorf("reading the agent's configuration: %w", err)
+	}
+	var c Config
+	dec := yaml.NewDecoder(bytes.NewReader(src))
+	dec.KnownFields(true)
+	if err := dec.Decode(&c); err != nil && !errors.Is(err, io.EOF) {
+		return Config{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return c, nil
+}
+
+// Check says what is wrong with a configuration.
+func (c Config) Check() error {
+	var errs []error
+	if _, _, err := net.SplitHostPort(c.Coordinator); err != nil {
+		errs = append(errs, fmt.Errorf("coordinator %q: want host:port (flag --coordinator)", c.Coordinator))
+	}
+	if !filepath.IsAbs(c.DataDir) {
+		errs = append(errs, fmt.Errorf("data_dir %q must be absolute (flag --data)", c.DataDir))
+	}
+	if c.Slots < 0 {
+		errs = append(errs, fmt.Errorf("slots is %d, want 0 or more", c.Slots))
+	}
+	if c.Sandbox.Subnet != "" {
+		if _, _, err := net.ParseCIDR(c.Sandbox.Subnet); err != nil {
+			errs = append(errs, fmt.Errorf("sandbox.subnet: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Token reads the join token; "" if there is no file for it.
+func (c Config) Token() (string, error) {
+	if c.TokenFile == "" {
+		return "", nil
+	}
+	return secret("join token", c.TokenFile)
+}
+
+// CABytes reads the coordinator's CA; nil if there is no file for it.
+func (c Config) CABytes() ([]byte, error) {
+	if c.CA == "" {
+		return nil, nil
+	}
+	b, err := os.ReadFile(c.CA)
+	if err != nil {
+		return nil, fmt.Errorf("reading the coordinator's CA: %w", err)
+	}
+	return b, nil
+}
+
+// Password reads a registry's password; "" if it has none.
+func (r Registry) Password() (string, error) {
+	if r.PasswordFile == "" {
+		return "", nil
+	}
+	return secret("password of a registry", r.PasswordFile)
+}
+
+// Env is what PassEnv comes to: KEY=value for those that are set.
+func (s Sandbox) Env(getenv func(string) string) []string {
+	var out []string
+	for _, k := range s.PassEnv {
+		if v := getenv(k); v != "" {
+			out = append(out, k+"="+v)
+		}
+	}
+	return out
+}
+
+func secret(what, path string) (string, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("reading the %s: %w", what, err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}

@@ -1,0 +1,221 @@
+// Package dev is `slipway dev`: a coordinator, an agent and, where no containerd runs, a private one, on this machine,
+// as processes that survive each other and their supervisor. It makes identities by itself; there is no insecure mode.
+//
+//	containerd ─► coordinator ─► agent      starting: each when the one before is ready
+//	     │             ├─ CA, administrator's token ──► the CLI's context file
+//	     │             └─ join token ──► agent
+//	     └─ socket ──► agent
+package dev
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/slipway-ci/slipway/internal/cli/agentconf"
+	"github.com/slipway-ci/slipway/internal/cli/settings"
+	"github.com/slipway-ci/slipway/internal/devstack"
+	"github.com/slipway-ci/slipway/sdk/client"
+)
+
+// ContextName is what `slipway dev` calls its coordinator in the context file.
+const ContextName = "dev"
+
+// Containerd is a private containerd.
+type Containerd interface {
+	// Alive says whether it runs.
+	Alive() bool
+	// Start finds or starts it and returns its pid once it answers.
+	Start(ctx context.Context) (pid int, err error)
+	Socket() string
+	LogFile() string
+	// Available says why this host can't run one.
+	Available() error
+}
+
+// Config of a dev stack.
+type Config struct {
+	Dirs settings.Dirs
+	// Exe is the slipway binary.
+	Exe string
+	// Coordinator is a configuration file to take over; "" keeps the one of before, or the defaults.
+	Coordinator string
+	// Listen, Metrics and AgentMetrics are addresses, host:port.
+	Listen, Metrics, AgentMetrics string
+	Slots                         int
+	// PrivateContainerd never uses the host's.
+	PrivateContainerd bool
+	Private           Containerd
+	// Mirrors returns the registries of a coordinator's configuration that speak plain http, host:port; it checks the file too.
+	Mirrors func(file string) ([]string, error)
+	// Files of the coordinator's data directory.
+	CAFile, AdminTokenFile string
+	// Sweep removes every pod of the agent's sandbox and what they shared.
+	Sweep  func(ctx context.Context, c agentconf.Config) error
+	Getenv func(string) string
+	Log    *slog.Logger
+}
+
+// Dev is one machine's stack.
+type Dev struct {
+	cfg   Config
+	stack *devstack.Stack
+	// socket is containerd's; private says whose.
+	socket  string
+	private bool
+}
+
+// New looks at the machine; it changes nothing.
+func New(cfg Config) (*Dev, error) {
+	d := &Dev{cfg: cfg}
+	d.socket, d.private = cfg.Private.Socket(), true
+	// What runs already is kept, so that pods are found again; else the host's, if it has one.
+	if !cfg.PrivateContainerd && !cfg.Private.Alive() && answers(agentconf.DefaultSocket) {
+		d.socket, d.private = agentconf.DefaultSocket, false
+	}
+	for _, p := range []string{d.coordinatorConfig(), d.agentConfig(), d.joinTokenFile()} {
+		if !filepath.IsAbs(p) {
+			return nil, fmt.Errorf("dev: directory of %s is not absolute", p)
+		}
+	}
+	d.stack = &devstack.Stack{Dir: filepath.Join(cfg.Dirs.Runtime, "dev"), Log: cfg.Log}
+	if err := d.processes(); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+func answers(socket string) bool {
+	c, err := net.DialTimeout("unix", socket, time.Second)
+	if err != nil {
+		return false
+	}
+	_ = c.Close()
+	return true
+}
+
+func (d *Dev) coordinatorData() string { return filepath.Join(d.cfg.Dirs.Data, "coordinator") }
+func (d *Dev) agentData() string       { return filepath.Join(d.cfg.Dirs.Data, "agent") }
+func (d *Dev) coordinatorConfig() string {
+	return filepath.Join(d.cfg.Dirs.Data, "dev", "coordinator.yaml")
+}
+func (d *Dev) agentConfig() string   { return filepath.Join(d.cfg.Dirs.Data, "dev", "agent.yaml") }
+func (d *Dev) joinTokenFile() string { return filepath.Join(d.cfg.Dirs.Runtime, "dev", "join.token") }
+func (d *Dev) caFile() string        { return filepath.Join(d.coordinatorData(), d.cfg.CAFile) }
+func (d *Dev) logFile(name string) string {
+	return filepath.Join(d.cfg.Dirs.State, name+".log")
+}
+
+// LogFile is where a detached supervisor writes.
+func (d *Dev) LogFile() string { return d.logFile("dev") }
+
+// processes fills the stack. The fingerprints make a changed configuration restart what reads it.
+func (d *Dev) processes() error {
+	conf, err := d.wantedConfig()
+	if err != nil {
+		return err
+	}
+	agent, err := d.wantedAgent()
+	if err != nil {
+		return err
+	}
+	var all []devstack.Process
+	if d.private {
+		all = append(all, devstack.Process{
+			Name: "containerd", Log: d.cfg.Private.LogFile(), Launch: d.cfg.Private.Start, Grace: 20 * time.Second,
+		})
+	}
+	d.stack.Processes = append(all,
+		devstack.Process{
+			Name: "coordinator", Log: d.logFile("coordinator"), Fingerprint: fingerprint(conf), Grace: 20 * time.Second,
+			Argv: []string{d.cfg.Exe, "coordinator", "--config", d.coordinatorConfig(), "--data", d.coordinatorData(), "--listen", d.cfg.Listen, "--metrics", d.cfg.Metrics},
+			Ready: func(ctx context.Context) error {
+				_, err := d.agents(ctx)
+				return err
+			},
+		},
+		devstack.Process{
+			Name: "agent", Log: d.logFile("agent"), Fingerprint: fingerprint(agent), Grace: 20 * time.Second,
+			Argv:    []string{d.cfg.Exe, "agent", "--config", d.agentConfig()},
+			Prepare: d.prepareAgent, Ready: d.agentReady,
+		})
+	return nil
+}
+
+func fingerprint(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// Run supervises until ctx ends, then stops everything in reverse order, unless leave says that it stays running.
+// ErrRunning of devstack if it is supervised already.
+func (d *Dev) Run(ctx context.Context, leave func() bool, ready func()) error {
+	if os.Geteuid() != 0 {
+		return errors.New("slipway dev needs root: containers, network namespaces and control groups are made by root")
+	}
+	if d.private {
+		if err := d.cfg.Private.Available(); err != nil {
+			return fmt.Errorf("slipway dev needs containerd, and none runs on this machine: %w", err)
+		}
+	}
+	if err := d.writeFiles(); err != nil {
+		return err
+	}
+	d.stack.OnReady = func() {
+		if err := d.writeContext(); err != nil {
+			d.cfg.Log.Error("the CLI's context file could not be written", "err", err)
+		}
+		ready()
+	}
+	return d.stack.Run(ctx, leave)
+}
+
+// Healthy returns nil if an agent is online, else what is missing.
+func (d *Dev) Healthy(ctx context.Context) error { return d.agentReady(ctx) }
+
+func (d *Dev) client() (*client.Client, error) {
+	ca, err := client.ReadCA(d.caFile())
+	if err != nil {
+		return nil, err
+	}
+	token, err := os.ReadFile(filepath.Join(d.coordinatorData(), d.cfg.AdminTokenFile))
+	if err != nil {
+		return nil, err
+	}
+	return client.New(client.Config{Address: d.cfg.Listen, CA: ca, Token: strings.TrimSpace(string(token)), UserAgent: "slipway-dev",
+		FirstPatience: time.Millisecond, Patience: time.Millisecond})
+}
+
+// agents asks the coordinator; an error says that it is not ready.
+func (d *Dev) agents(ctx context.Context) (online []string, err error) {
+	c, err := d.client()
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	all, err := c.Agents(ctx)
+	for _, a := range all {
+		if a.GetState() == "online" {
+			online = append(online, a.GetId())
+		}
+	}
+	return online, err
+}
+
+func (d *Dev) agentReady(ctx context.Context) error {
+	online, err := d.agents(ctx)
+	if err == nil && len(online) == 0 {
+		err = errors.New("no agent is online yet")
+	}
+	return err
+}
