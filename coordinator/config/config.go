@@ -40,6 +40,9 @@ type Store struct {
 	Kind string `yaml:"kind"`
 }
 
+// DefaultPool is the pool of a runner that names none.
+const DefaultPool = "default"
+
 // The kinds of stores.
 const (
 	StoreEtcd   = "etcd"
@@ -50,7 +53,7 @@ const (
 type Runner struct {
 	// Image in which jobs without a `container` run.
 	Image string `yaml:"image"`
-	// Pool of agents that take such jobs.
+	// Pool of agents that take such jobs; "default" where a file does not say.
 	Pool string `yaml:"pool"`
 }
 

@@ -60,7 +60,7 @@ func TestMistakesAreNamedWithTheirPlace(t *testing.T) {
 		{"runnners: {}", "slipway.yaml:1:1: unknown key `runnners` (did you mean `runners`?)"},
 		{"zzzzzzzzzzzz: 1", "known here: agents, data_dir"},
 		{"listen: x:1\nrunners:\n  u:\n    imag: a\n    pool: b", "slipway.yaml:4:5: unknown key `runners.u.imag` (did you mean `image`?)"},
-		{"runners: {u: {image: a}}", "slipway.yaml:1:11: `runners.u`: no pool"},
+		{"runners: {u: {pool: a}}", "slipway.yaml:1:11: `runners.u`: no image"},
 		{"runners: []", "slipway.yaml:1:10: `runners` must be a mapping"},
 		{"[]", "`the file` must be a mapping"},
 		{"hosts: a", "slipway.yaml:1:8: `hosts` must be a list"},
@@ -87,6 +87,13 @@ func TestMistakesAreNamedWithTheirPlace(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%q:\n got %v\nwant %s", c.src, err, c.want)
 		}
+	}
+}
+
+func TestRunnersAreOfTheDefaultPool(t *testing.T) {
+	c, err := config.Parse("x", []byte("runners: {u: {image: a}, v: {image: b, pool: p}}"))
+	if err != nil || c.Runners["u"].Pool != config.DefaultPool || c.Runners["v"].Pool != "p" {
+		t.Fatalf("%+v, %v", c.Runners, err)
 	}
 }
 

@@ -82,6 +82,12 @@ func Parse(path string, src []byte) (Config, error) {
 	if err := root.Decode(&conf); err != nil {
 		return Config{}, &Problem{Path: path, Message: strings.TrimPrefix(err.Error(), "yaml: ")}
 	}
+	for label, r := range conf.Runners {
+		if r.Pool == "" {
+			r.Pool = DefaultPool
+			conf.Runners[label] = r
+		}
+	}
 	return conf, conf.check(path, root)
 }
 
