@@ -137,7 +137,8 @@ func (a *Attempt) run() {
 			return
 		}
 		failures++
-		a.cfg.Log.Info("log stream broke; it will be opened again", "error", err)
+		// That a session ended is said by the session.
+		a.cfg.Log.Debug("log stream broke; it will be opened again", "error", err)
 		a.sleep(backoff(failures))
 	}
 }
@@ -241,7 +242,7 @@ func (a *Attempt) waitPending() bool {
 func (s *Step) pending() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.complete && (s.length > s.acked || s.ended)
+	return !s.complete && (s.length > s.acked || s.finalLocked())
 }
 
 func (a *Attempt) send(ctx context.Context, stream fleetv1.FleetService_PushLogsClient) error {

@@ -42,7 +42,21 @@ func (m *Masker) Write(out, p []byte) []byte {
 		return append(out, p...)
 	}
 	m.held = append(m.held, p...)
-	return m.decide(out, len(m.held)-m.longest+1)
+	return m.decide(out, m.decidable())
+}
+
+// decidable is how many held bytes no match that is still incomplete can reach back to. Only what may become a match is
+// held back, so that a live log does not lag.
+func (m *Masker) decidable() int {
+	for i := max(0, len(m.held)-m.longest+1); i < len(m.held); i++ {
+		rest := m.held[i:]
+		for _, mask := range m.masks {
+			if len(mask) > len(rest) && bytes.HasPrefix(mask, rest) {
+				return i
+			}
+		}
+	}
+	return len(m.held)
 }
 
 // Flush decides all that is held, as at the end of the stream.
@@ -92,7 +106,7 @@ func (m *Masker) ranges(n int) []span {
 	}
 	for _, mask := range m.masks {
 		for from := 0; ; {
-			i := bytes.Index(m.held[from:min(len(m.held), n-1+len(mask))], mask)
+			i := bytes.Index(m.held[from:max(from, min(len(m.held), n-1+len(mask)))], mask)
 			if i < 0 {
 				break
 			}

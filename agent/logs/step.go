@@ -193,7 +193,7 @@ func (s *Step) chunk(buf []byte) (offset int64, data []byte, end, ok bool, err e
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := min(int64(len(buf)), s.length-s.sent)
-	if s.complete || n < 0 || (n == 0 && (!s.ended || s.endSent)) {
+	if s.complete || n < 0 || (n == 0 && (!s.finalLocked() || s.endSent)) {
 		return 0, nil, false, false, nil
 	}
 	src, at := s.raw, s.sent
@@ -211,7 +211,7 @@ func (s *Step) chunk(buf []byte) (offset int64, data []byte, end, ok bool, err e
 	}
 	offset = s.sent
 	s.sent += n
-	s.endSent = s.ended && s.sent == s.length
+	s.endSent = s.finalLocked() && s.sent == s.length
 	return offset, buf[:n], s.endSent, true, nil
 }
 
@@ -249,13 +249,18 @@ func (s *Step) ack(offset int64) (news, complete bool) {
 }
 
 // Release says that what End returned is recorded. Before, a restarted agent would need the raw file to learn it again;
-// now the file is deleted as soon as the store holds the log.
+// now the file is deleted as soon as the store holds the log, and the store is told that the log ends here.
 func (s *Step) Release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.released = true
 	s.removeLocked()
+	s.changed()
 }
+
+// finalLocked says that no byte will follow, in no process: until the step's end is recorded, a restarted agent might run
+// a native step again, and its lines would come after an end that the store already knows.
+func (s *Step) finalLocked() bool { return s.ended && s.released }
 
 func (s *Step) removeLocked() {
 	if !s.released || !s.complete || s.removed {

@@ -100,10 +100,8 @@ func (t *Attempt) settle(ctx context.Context) error {
 	if err := t.d.DB.Sync(); err != nil {
 		t.log.Error("the result could not be synced to the disk", "error", err)
 	}
-	if t.pod != nil || t.resumed || !t.p.Cleaned {
-		if err := t.removePod(ctx); err != nil {
-			return err
-		}
+	if err := t.removePod(ctx); err != nil {
+		return err
 	}
 	err := t.logs.WaitAcked(ctx)
 	if ctx.Err() != nil {

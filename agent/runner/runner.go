@@ -18,6 +18,7 @@ import (
 	"github.com/slipway-ci/slipway/agent/state"
 	"github.com/slipway-ci/slipway/agent/workspace"
 	"github.com/slipway-ci/slipway/internal/clock"
+	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
 	fleetv1 "github.com/slipway-ci/slipway/proto/gen/slipway/fleet/v1"
 )
 
@@ -143,10 +144,10 @@ func (t *Attempt) ID() string { return t.id }
 func (t *Attempt) Done() <-chan struct{} { return t.done }
 
 // Run drives the attempt to its end: result reported and acknowledged, logs stored, pod removed, everything forgotten.
-// It returns early when ctx ends: the attempt then lives on in its pod, for Resume.
-func (t *Attempt) Run(ctx context.Context) {
+// It returns early when parent ends: the attempt then lives on in its pod, for Resume.
+func (t *Attempt) Run(parent context.Context) {
 	defer close(t.done)
-	ctx, cancel := context.WithCancelCause(ctx)
+	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	go func() {
 		select {
@@ -156,6 +157,9 @@ func (t *Attempt) Run(ctx context.Context) {
 		}
 	}()
 	err := t.run(ctx)
+	if err != nil && !errors.Is(err, errKilled) && !errors.Is(err, errDetached) {
+		err = t.abandon(ctx, err)
+	}
 	if t.logs != nil {
 		t.logs.Close()
 	}
@@ -165,13 +169,27 @@ func (t *Attempt) Run(ctx context.Context) {
 	if t.span != nil {
 		t.span.End()
 	}
-	switch {
-	case errors.Is(err, errKilled):
+	if errors.Is(err, errKilled) {
 		t.log.Warn("the attempt is fenced: ending it", "reason", t.notices.killReason())
-		t.discard()
-	case err != nil && !errors.Is(err, errDetached):
-		t.log.Error("the attempt can't go on here; it is left for the next start of the agent", "error", err)
+		t.discard(parent)
 	}
+}
+
+// abandon ends an attempt that this agent can't go on with (a full disk, a broken sandbox): it fails, and says so.
+func (t *Attempt) abandon(ctx context.Context, why error) error {
+	t.log.Error("the attempt can't go on", "error", why)
+	t.markLost(why)
+	t.fail(codeInternal, system, why.Error())
+	t.p.Result, t.p.Phase = corev1.Result_RESULT_FAILURE, state.PhaseDone
+	t.save()
+	if t.logs == nil {
+		return nil
+	}
+	err := t.settle(ctx)
+	if err != nil && !errors.Is(err, errKilled) && !errors.Is(err, errDetached) {
+		t.log.Error("the attempt could not be settled; the next start of the agent will", "error", err)
+	}
+	return err
 }
 
 func (t *Attempt) run(ctx context.Context) error {
@@ -374,19 +392,20 @@ func (t *Attempt) ending() (soft, hard bool) {
 	return t.p.Cancelled || t.p.TimedOut, t.notices.cleanup
 }
 
-// discard ends and forgets everything, until it succeeds or the agent is gone: a fenced attempt must leave nothing.
-func (t *Attempt) discard() {
+// discard ends and forgets everything: a fenced attempt must leave nothing. If the agent stops meanwhile, the record stays
+// and the next start does it, because no coordinator names the attempt.
+func (t *Attempt) discard(ctx context.Context) {
 	for n := 0; ; n++ {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		err := t.d.Sandbox.Remove(ctx, t.id)
-		cancel()
+		if ctx.Err() != nil {
+			return
+		}
 		if err == nil {
 			break
 		}
-		t.log.Error("a fenced attempt's pod could not be removed", "error", err, "try", n+1)
-		if n == 4 {
-			// The record goes, the pod stays for the next sweep, which removes what no coordinator names.
-			break
+		t.log.Error("a fenced attempt's pod could not be removed; trying again", "error", err, "try", n+1)
+		if t.pause(ctx, min(time.Minute, time.Second<<min(n, 6))) != nil {
+			return
 		}
 	}
 	t.forget()
