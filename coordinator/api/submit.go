@@ -99,7 +99,7 @@ func (s *runs) answered(ctx context.Context, requestID string) (*apiv1.SubmitRun
 		return nil, nil
 	}
 	rec := &statev1.RequestRecord{}
-	if err := proto.Unmarshal(kv.Value, rec); err != nil || rec.GetRunId() == "" {
+	if proto.Unmarshal(kv.Value, rec) != nil || rec.GetRunId() == "" {
 		return nil, nil // not a submission's: the engine judges
 	}
 	return &apiv1.SubmitRunResponse{RunId: rec.GetRunId(), RunNumber: rec.GetRunNumber()}, nil

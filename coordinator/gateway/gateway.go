@@ -130,9 +130,9 @@ func (g *Gateway) attempt(ctx context.Context, attemptID, token string) (engine.
 	return g.Control.Attempt(ctx, identity.FromContext(ctx).Agent.ID, attemptID, token)
 }
 
-// internal logs what the caller can't help and answers without details of this host.
+// internal logs what the caller can't help and answers without details of this host. nil stays nil.
 func (g *Gateway) internal(what string, err error) error {
-	if rpcerr.ReasonOf(err) != "" || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	if err == nil || rpcerr.ReasonOf(err) != "" || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	g.Log.Error("a call failed", "what", what, "error", err)

@@ -60,18 +60,10 @@ func (g *Gateway) PushLogs(stream logStream) error {
 	for _, l := range p.open {
 		l.w.Close()
 	}
-	if err != nil {
-		return g.internal("storing logs", err)
-	}
-	return g.internal0("storing logs", ackErr)
-}
-
-// internal0 is internal for errors that may be nil.
-func (g *Gateway) internal0(what string, err error) error {
 	if err == nil {
-		return nil
+		err = ackErr
 	}
-	return g.internal(what, err)
+	return g.internal("storing logs", err)
 }
 
 func (p *push) receive() error {

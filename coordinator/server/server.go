@@ -95,15 +95,19 @@ func (s *Server) open() (err error) {
 	if s.images, err = images.New(s.conf.Registries, s.clock); err != nil {
 		return err
 	}
-	if s.grpcListener, err = net.Listen("tcp", s.conf.Listen); err != nil {
+	if s.grpcListener, err = listen(s.conf.Listen); err != nil {
 		return fmt.Errorf("listening for gRPC (another coordinator may be running; see `listen:` in the configuration): %w", err)
 	}
 	if s.conf.Metrics != "" {
-		if s.httpListener, err = net.Listen("tcp", s.conf.Metrics); err != nil {
+		if s.httpListener, err = listen(s.conf.Metrics); err != nil {
 			return fmt.Errorf("listening for /metrics (see `metrics:` in the configuration): %w", err)
 		}
 	}
 	return nil
+}
+
+func listen(address string) (net.Listener, error) {
+	return new(net.ListenConfig).Listen(context.Background(), "tcp", address)
 }
 
 func (s *Server) closeListeners() error {

@@ -235,4 +235,3 @@ func (a agentSession) report(r *fleetv1.Report) {
 	a.send(&fleetv1.SessionRequest{Message: &fleetv1.SessionRequest_Report{Report: r}})
 	a.next(func(m *fleetv1.SessionResponse) bool { return m.GetReportAck().GetSeq() == r.GetSeq() })
 }
-
