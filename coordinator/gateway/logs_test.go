@@ -6,11 +6,14 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"google.golang.org/grpc"
 
 	"github.com/slipway-ci/slipway/coordinator/internal/coordtest"
+	"github.com/slipway-ci/slipway/coordinator/logs"
 	"github.com/slipway-ci/slipway/coordinator/store"
 	"github.com/slipway-ci/slipway/internal/rpcerr"
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
@@ -184,5 +187,30 @@ func TestRepeatsAfterTheEndAreAcknowledged(t *testing.T) {
 	}
 	if acked, err := pushAll(t, conn, ms...); err != nil || acked[1] != 9 {
 		t.Fatalf("%v, %v", acked, err)
+	}
+}
+
+func TestAFailingDiskEndsTheStream(t *testing.T) {
+	h := coordtest.New(t, coordtest.Options{})
+	agent, conn := h.Agent()
+	h.Control.PutAttempt(attempt(agent, "att1"))
+	if err := h.Logs.Register(logs.Meta{Run: "run1", Job: "build", Attempt: "att1", Agent: agent}); err != nil {
+		t.Fatal(err)
+	}
+	w, err := h.Logs.Writer("att1", 1) // keeps the attempt in memory
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	if err := os.Remove(filepath.Join(h.LogDir, "attempts", "att1", "meta.json")); err != nil { // can't be made durable any more
+		t.Fatal(err)
+	}
+	s := pushStream(t, conn)
+	if err := s.Send(piece("att1", 1, 0, []byte("x"), false)); err != nil {
+		t.Fatal(err)
+	}
+	// The sender waits for its acknowledgement and sends nothing more.
+	if _, err := s.Recv(); rpcerr.ReasonOf(err) != rpcerr.Internal {
+		t.Fatalf("%v", err)
 	}
 }

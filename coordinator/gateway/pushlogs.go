@@ -29,12 +29,12 @@ type logKey struct {
 type openLog struct {
 	w     *logs.Writer
 	ended bool
-	// writing: the handler is at it, so it must stay open.
+	// writing: a write is under way, so it must stay open.
 	writing bool
 }
 
-// push is one PushLogs stream. The handler's goroutine writes; a second one syncs and acknowledges: while it waits for the disk, all
-// that arrives collects into its next round.
+// push is one PushLogs stream. One goroutine writes, another syncs and acknowledges: while it waits for the disk, all that arrives
+// collects into its next round.
 type push struct {
 	g      *Gateway
 	stream logStream
@@ -52,18 +52,32 @@ type push struct {
 // offset that is wanted.
 func (g *Gateway) PushLogs(stream logStream) error {
 	p := &push{g: g, stream: stream, allowed: map[string]string{}, open: map[logKey]*openLog{}, dirty: map[logKey]bool{}, wake: make(chan struct{}, 1)}
-	acked := make(chan error, 1)
+	received, acked := make(chan error, 1), make(chan error, 1)
+	go func() { received <- p.receive() }()
 	go func() { acked <- p.acknowledge() }()
-	err := p.receive()
-	p.finish()
-	ackErr := <-acked
+	var err error
+	select {
+	case err = <-received:
+		p.finish()
+		if ackErr := <-acked; err == nil {
+			err = ackErr
+		}
+		p.close()
+	case err = <-acked:
+		// The disk or the stream failed, and the sender may be waiting for an answer that will not come: end the stream now. Its Recv
+		// returns once this handler has.
+		go func() {
+			<-received
+			p.close()
+		}()
+	}
+	return g.internal("storing logs", err)
+}
+
+func (p *push) close() {
 	for _, l := range p.open {
 		l.w.Close()
 	}
-	if err == nil {
-		err = ackErr
-	}
-	return g.internal("storing logs", err)
 }
 
 func (p *push) receive() error {

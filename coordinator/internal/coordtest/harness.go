@@ -35,6 +35,7 @@ type Harness struct {
 	Tokens  *identity.Tokens
 	Blobs   *disk.Store
 	Logs    *logs.Store
+	LogDir  string
 	Store   *memstore.Store
 	// Clock is the one of deadlines; certificates and tokens live by it too. It starts at the real time, because TLS checks by that.
 	Clock *clock.Fake
@@ -109,7 +110,8 @@ func New(t *testing.T, o Options) *Harness {
 	must(err)
 	h.Blobs, err = disk.Open(t.TempDir())
 	must(err)
-	h.Logs, err = logs.Open(t.TempDir(), log)
+	h.LogDir = t.TempDir()
+	h.Logs, err = logs.Open(h.LogDir, log)
 	must(err)
 	resolver, err := images.New(h.Conf.Registries, h.Clock)
 	must(err)
