@@ -75,6 +75,7 @@ type Agent struct {
 	session  *session.Client
 	deps     runner.Deps
 	diskFree atomic.Int64
+	metrics  atomic.Pointer[net.TCPAddr]
 
 	// ctx is Run's, for actors that begin later.
 	ctx    context.Context
@@ -244,6 +245,15 @@ func (a *Agent) watchDisk(ctx context.Context) (stop func()) {
 	}
 }
 
+// MetricsAddr is where /metrics is served, with the port that the system chose if the configuration said 0; "" before Run
+// has begun to serve.
+func (a *Agent) MetricsAddr() string {
+	if addr := a.metrics.Load(); addr != nil {
+		return addr.String()
+	}
+	return ""
+}
+
 func (a *Agent) serveMetrics() (stop func(), err error) {
 	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if a.cfg.MetricsAddr == "" {
@@ -253,6 +263,8 @@ func (a *Agent) serveMetrics() (stop func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("agent: serve metrics: %w", err)
 	}
+	addr, _ := l.Addr().(*net.TCPAddr)
+	a.metrics.Store(addr)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })

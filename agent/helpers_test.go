@@ -90,9 +90,10 @@ type host struct {
 	dir   string
 	cfg   agent.Config
 
-	mu   sync.Mutex
-	stop func()
-	logs bytes.Buffer
+	agent *agent.Agent
+	mu    sync.Mutex
+	stop  func()
+	logs  bytes.Buffer
 }
 
 func newHost(t *testing.T, o fake.Options) *host {
@@ -119,6 +120,7 @@ func (h *host) up() {
 	if err != nil {
 		h.t.Fatal(err)
 	}
+	h.agent = a
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()

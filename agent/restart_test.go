@@ -227,11 +227,11 @@ func TestFinalReportIsKeptUntilAcknowledged(t *testing.T) {
 
 func TestMetricsAreServed(t *testing.T) {
 	h := newHost(t, fake.Options{})
-	h.cfg.MetricsAddr = "127.0.0.1:17422"
+	h.cfg.MetricsAddr = "127.0.0.1:0"
 	h.up()
 	run(t, h, "a1", sh("echo hi"))
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Get("http://127.0.0.1:17422/metrics")
+	resp, err := client.Get("http://" + h.agent.MetricsAddr() + "/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}
