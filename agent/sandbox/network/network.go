@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/containernetworking/cni/libcni"
+	"github.com/containernetworking/cni/pkg/invoke"
+	"github.com/containernetworking/cni/pkg/version"
 	"github.com/vishvananda/netlink"
 )
 
@@ -89,7 +91,9 @@ func Open(ctx context.Context, cfg Config, inUse []string, log *slog.Logger) (*N
 	if err := os.MkdirAll(n.pins(), 0o700); err != nil {
 		return nil, fmt.Errorf("network state: %w", err)
 	}
-	n.cni = libcni.NewCNIConfigWithCacheDir(cfg.PluginDirs, filepath.Join(cfg.Dir, "cni"), nil)
+	// Given here because libcni makes its own one on first use, without a lock.
+	run := &invoke.DefaultExec{RawExec: &invoke.RawExec{Stderr: os.Stderr}, PluginDecoder: version.PluginDecoder{}}
+	n.cni = libcni.NewCNIConfigWithCacheDir(cfg.PluginDirs, filepath.Join(cfg.Dir, "cni"), run)
 	list, err := libcni.ConfListFromBytes([]byte(n.plugins()))
 	if err != nil {
 		return nil, fmt.Errorf("network configuration: %w", err)
