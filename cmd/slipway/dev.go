@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"sync/atomic"
 	"syscall"
 
@@ -55,7 +56,11 @@ INT or TERM stops the processes in order; jobs that run live on and are taken up
 		case *stop:
 			return exit.With(exit.System, d.Stop(cmd.Context()))
 		case *detach:
-			return a.devDetach(cmd.Context(), d, devArgs(cmd))
+			args, err := devArgs(cmd)
+			if err != nil {
+				return err
+			}
+			return a.devDetach(cmd.Context(), d, args)
 		}
 		return a.devRun(cmd.Context(), d)
 	}
@@ -64,14 +69,24 @@ INT or TERM stops the processes in order; jobs that run live on and are taken up
 }
 
 // devArgs are the flags to give to a supervisor in the background.
-func devArgs(cmd *cobra.Command) []string {
+func devArgs(cmd *cobra.Command) ([]string, error) {
 	args := []string{"dev"}
 	for _, name := range []string{"config", "listen", "metrics", "agent-metrics", "slots", "private-containerd"} {
-		if f := cmd.Flags().Lookup(name); f.Changed {
-			args = append(args, "--"+name+"="+f.Value.String())
+		f := cmd.Flags().Lookup(name)
+		if !f.Changed {
+			continue
 		}
+		value := f.Value.String()
+		if name == "config" {
+			// The supervisor works in /.
+			var err error
+			if value, err = filepath.Abs(value); err != nil {
+				return nil, exit.With(exit.System, err)
+			}
+		}
+		args = append(args, "--"+name+"="+value)
 	}
-	return args
+	return args, nil
 }
 
 func (a *app) devDetach(ctx context.Context, d *dev.Dev, args []string) error {

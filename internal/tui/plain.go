@@ -31,9 +31,10 @@ type plainJob struct {
 	name    string
 	state   corev1.JobState
 	attempt uint32
-	// logAttempt and step are where the last printed output came from; partial is its unfinished line.
+	// printed is set by the first output; logAttempt and step are where the last printed output came from; partial is its unfinished line.
 	logAttempt string
 	step       uint32
+	printed    bool
 	partial    []byte
 	stepNames  map[uint32]string
 }
@@ -124,9 +125,9 @@ func (p *Plain) Log(runID string, l *apiv1.StreamLogsResponse) {
 	pr := p.run(runID)
 	pj := pr.job(l.GetJobId())
 	prefix := p.prefix(pr, pj)
-	if l.GetStep() != pj.step || l.GetAttemptId() != pj.logAttempt {
+	if !pj.printed || l.GetStep() != pj.step || l.GetAttemptId() != pj.logAttempt {
 		p.flush(prefix, pj)
-		pj.step, pj.logAttempt = l.GetStep(), l.GetAttemptId()
+		pj.printed, pj.step, pj.logAttempt = true, l.GetStep(), l.GetAttemptId()
 		if name := pj.stepNames[pj.step]; name != "" {
 			p.line("%s > %s", prefix, name)
 		}
@@ -197,7 +198,8 @@ func (p *Plain) run(id string) *plainRun {
 func (pr *plainRun) job(id string) *plainJob {
 	pj := pr.jobs[id]
 	if pj == nil {
-		pj = &plainJob{name: id, stepNames: map[uint32]string{}}
+		// The first step's name is the same everywhere, and its output often comes before the first state that names it.
+		pj = &plainJob{name: id, stepNames: map[uint32]string{0: "Set up job"}}
 		pr.jobs[id] = pj
 	}
 	return pj

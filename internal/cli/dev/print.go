@@ -12,6 +12,13 @@ func Print(w io.Writer, s Status) error {
 	if !s.Healthy {
 		health = "not healthy: " + s.Problem
 	}
+	running := 0
+	for _, p := range s.Processes {
+		running += p.PID
+	}
+	if running == 0 {
+		health = "not running"
+	}
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(tw, "%s at %s\n", health, s.Address)
 	fmt.Fprintln(tw, "PROCESS\tPID\tLOG")

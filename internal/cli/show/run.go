@@ -96,7 +96,8 @@ func (p *printer) step(j *apiv1.Job, s *corev1.StepStatus, style tui.Style, now 
 }
 
 func (p *printer) failure(indent string, f *corev1.Failure) {
-	for i, l := range strings.Split(strings.TrimSpace(f.GetMessage()), "\n") {
+	message := strings.TrimPrefix(strings.TrimSpace(f.GetMessage()), f.GetCode()+": ")
+	for i, l := range strings.Split(message, "\n") {
 		if i == 0 {
 			p.f("%s%s: %s", indent, f.GetCode(), safe(l))
 			continue
@@ -154,13 +155,16 @@ func (p *printer) tests(all []*corev1.Artifact) {
 func Ended(w io.Writer, r *apiv1.Run, now time.Time) error {
 	p := &printer{w: w}
 	p.f("%s #%d %s in %s", safe(r.GetName()), r.GetNumber(), tui.RunWord(r.GetState()), took(r.GetCreatedMs(), r.GetEndedMs(), now))
-	if r.GetFailure() != nil {
-		p.failure("  ", r.GetFailure())
-	}
+	said := false
 	for _, j := range r.GetJobs() {
-		if f := j.GetFailure(); f != nil {
+		if f := j.GetFailure(); f != nil && (j.GetState() == corev1.JobState_JOB_STATE_FAILED || j.GetState() == corev1.JobState_JOB_STATE_TIMED_OUT) {
 			p.failure("  "+tui.JobName(j)+": ", f)
+			said = true
 		}
+	}
+	// The run's own failure mostly repeats its jobs'.
+	if f := r.GetFailure(); f != nil && !said {
+		p.failure("  ", f)
 	}
 	p.tests(r.GetArtifacts())
 	return p.err
