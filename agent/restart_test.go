@@ -46,9 +46,9 @@ func TestAgentRestartInMidStepLosesNothing(t *testing.T) {
 	if logOf(a, 2) != "begun ***\nended ***\n" || logOf(a, 3) != "12y\n" || a.Last().GetResult() != corev1.Result_RESULT_SUCCESS {
 		t.Errorf("logs %q, %q, result %s", logOf(a, 2), logOf(a, 3), a.Last().GetResult())
 	}
-	if hellos := h.c.Hellos(); fmt.Sprint(hellos[len(hellos)-1].GetAttempts()) != "[a1]" {
-		t.Errorf("the second Hello names %v", hellos[len(hellos)-1].GetAttempts())
-	}
+	h.c.Wait("the second Hello named the attempt", func() bool {
+		return len(h.c.Hellos()) == 2 && fmt.Sprint(h.c.Hellos()[1].GetAttempts()) == "[a1]"
+	})
 }
 
 // TestRestartsAnywhereRunEachStepOnce stops the agent at random moments of a chain of steps, again and again.

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -256,7 +257,18 @@ func (c *Coordinator) HoldAcks(hold bool) {
 // Attempt returns an attempt; use it inside Wait, or when nothing changes it any more.
 func (c *Coordinator) Attempt(id string) *Attempt { return c.attempts[id] }
 
-// WaitDone waits for the final report and for every log that it names, and returns the attempt.
+// WaitReports returns a copy of the reports of an attempt, once there is one.
+func (c *Coordinator) WaitReports(id string) []*fleetv1.Report {
+	c.t.Helper()
+	var out []*fleetv1.Report
+	c.Wait("a report of "+id, func() bool {
+		out = slices.Clone(c.attempts[id].Reports)
+		return len(out) > 0
+	})
+	return out
+}
+
+// WaitDone waits for the final report and for every log that it names, and returns a copy of the attempt.
 func (c *Coordinator) WaitDone(id string) *Attempt {
 	c.t.Helper()
 	var a *Attempt
@@ -274,12 +286,24 @@ func (c *Coordinator) WaitDone(id string) *Attempt {
 				return false
 			}
 		}
+		a = a.clone()
 		return true
 	})
 	return a
 }
 
-// Sessions is how many sessions began; Hellos what they said; Beats how many heartbeats came; Renewed how many renewals.
+func (a *Attempt) clone() *Attempt {
+	c := *a
+	c.Reports = slices.Clone(a.Reports)
+	c.Logs = map[uint32]*Log{}
+	for n, l := range a.Logs {
+		c.Logs[n] = &Log{Bytes: slices.Clone(l.Bytes), Ended: l.Ended}
+	}
+	return &c
+}
+
+// Sessions is how many sessions began; Hellos what they said; Beats how many heartbeats came; Renewed how many renewals. For
+// use inside Wait.
 func (c *Coordinator) Sessions() int            { return c.sessions }
 func (c *Coordinator) Hellos() []*fleetv1.Hello { return c.hellos }
 func (c *Coordinator) Beats() int               { return c.beats }
