@@ -38,7 +38,9 @@ type Result struct {
 type Samples []float64
 
 // Milliseconds appends d.
-func (s *Samples) Milliseconds(d time.Duration) { *s = append(*s, float64(d)/float64(time.Millisecond)) }
+func (s *Samples) Milliseconds(d time.Duration) {
+	*s = append(*s, float64(d)/float64(time.Millisecond))
+}
 
 // Quantile returns the nearest-rank quantile, q in [0, 1]; NaN when there are no samples.
 func (s Samples) Quantile(q float64) float64 {
