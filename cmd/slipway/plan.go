@@ -57,6 +57,6 @@ func (a *app) resolve(ctx context.Context, p *launch.Prepared) ([]*planv1.Plan, 
 	if err != nil {
 		return nil, err
 	}
-	defer cl.Close()
+	defer cl.Release()
 	return p.Resolve(ctx, cl)
 }

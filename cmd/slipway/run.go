@@ -56,7 +56,7 @@ func (a *app) run(ctx context.Context, r launch.Request, detach, json bool) erro
 	if err != nil {
 		return err
 	}
-	defer cl.Close()
+	defer cl.Release()
 	p.Project = a.project
 	interrupts, stop := a.interrupts()
 	defer stop()

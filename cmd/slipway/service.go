@@ -39,8 +39,9 @@ func (a *app) serve(ctx context.Context, service string, f logFlags, run func(co
 			log.Warn("telemetry", "err", flushErr)
 		}
 	}()
-	if err := run(ctx, log); err != nil && !(errors.Is(err, context.Canceled) && ctx.Err() != nil) {
-		return exit.With(exit.System, err)
+	err = run(ctx, log)
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return nil // An orderly stop.
 	}
-	return nil
+	return exit.With(exit.System, err)
 }

@@ -59,7 +59,7 @@ func (s *Stack) SignalSupervisor(ctx context.Context, sig syscall.Signal) error 
 	if err != nil || r == nil {
 		return err
 	}
-	defer unix.Close(r.pidfd)
+	defer func() { _ = unix.Close(r.pidfd) }()
 	if err := r.signal(sig); err != nil {
 		return fmt.Errorf("devstack: signalling the supervisor (pid %d): %w", r.PID, err)
 	}

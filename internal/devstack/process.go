@@ -108,7 +108,8 @@ func (s *Stack) exec(p Process) (*running, error) {
 		return nil, fmt.Errorf("%s: opening its log: %w", p.Name, err)
 	}
 	defer log.Close()
-	cmd := exec.Command(p.Argv[0], p.Argv[1:]...)
+	// It outlives the supervisor: no context may end it.
+	cmd := exec.CommandContext(context.Background(), p.Argv[0], p.Argv[1:]...)
 	cmd.Env = append(append(os.Environ(), p.Env...), marker+"="+s.Dir+":"+p.Name)
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = log, log

@@ -152,12 +152,11 @@ func TestFrameFitsAnyTerminal(t *testing.T) {
 
 // screen is a terminal that understands what Painter writes.
 type screen struct {
-	rows     []string
-	row      int
-	hidden   bool
-	wipes    int
-	written  int
-	newlines int
+	rows    []string
+	row     int
+	hidden  bool
+	wipes   int
+	written int
 }
 
 func (s *screen) Write(b []byte) (int, error) {

@@ -8,7 +8,6 @@ package client
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -22,6 +21,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/slipway-ci/slipway/internal/id"
+	"github.com/slipway-ci/slipway/internal/tlsutil"
 	apiv1 "github.com/slipway-ci/slipway/proto/gen/slipway/api/v1"
 )
 
@@ -40,7 +40,8 @@ const (
 type Config struct {
 	// Address is host:port of a coordinator.
 	Address string
-	// CA is the PEM bundle that signs the coordinator's certificate. Empty means the system's roots.
+	// CA is the PEM bundle that signs the coordinator's certificate. Empty means the CA that the token pins, or the
+	// system's roots if it pins none.
 	CA []byte
 	// ServerName overrides the name that the certificate must carry; empty means Address's host.
 	ServerName string
@@ -126,6 +127,9 @@ func New(c Config) (*Client, error) {
 // Close ends all calls and the connection.
 func (c *Client) Close() error { return c.conn.Close() }
 
+// Release is Close for a defer: an error of closing a connection that is no longer needed says nothing.
+func (c *Client) Release() { _ = c.conn.Close() }
+
 // Address is where the client calls.
 func (c *Client) Address() string { return c.address }
 
@@ -138,13 +142,19 @@ func ReadCA(path string) ([]byte, error) {
 	return pem, nil
 }
 
+// transport trusts the CA that is configured; without one, the CA that the token names by its pin; else the system's.
 func transport(c Config) (credentials.TransportCredentials, error) {
-	conf := &tls.Config{MinVersion: tls.VersionTLS13, ServerName: c.ServerName}
+	conf := &tls.Config{MinVersion: tls.VersionTLS13}
 	if len(c.CA) > 0 {
-		conf.RootCAs = x509.NewCertPool()
-		if !conf.RootCAs.AppendCertsFromPEM(c.CA) {
-			return nil, errors.New("client: the CA bundle holds no PEM certificate")
+		var err error
+		if conf, err = tlsutil.ClientTLS(c.CA, nil); err != nil {
+			return nil, fmt.Errorf("client: the CA bundle is not usable: %w", err)
 		}
+	} else if pin, ok := tlsutil.TokenPin(c.Token); ok && pin != "" {
+		conf = tlsutil.PinnedTLS(c.Address, pin, nil)
+	}
+	if c.ServerName != "" {
+		conf.ServerName = c.ServerName
 	}
 	return credentials.NewTLS(conf), nil
 }

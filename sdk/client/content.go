@@ -15,31 +15,23 @@ const chunk = 256 << 10
 // Upload stores content and returns its digest. r is read from its beginning, again after an outage.
 func (c *Client) Upload(ctx context.Context, r io.ReadSeeker) (digest string, size int64, err error) {
 	var out *apiv1.UploadBlobResponse
-	var local error
-	err = c.retry(ctx, "uploading the working tree", func(ctx context.Context) error {
-		var rpc error
-		out, rpc, local = c.uploadOnce(ctx, r)
-		if local != nil {
-			return nil
-		}
-		return rpc
+	err = c.retry(ctx, "uploading the working tree", func(ctx context.Context) (err error) {
+		out, err = c.uploadOnce(ctx, r)
+		return err
 	})
-	if local != nil {
-		return "", 0, local
-	}
 	return out.GetDigest(), out.GetSize(), err
 }
 
-// uploadOnce tells an error of reading r from one of the call: the first is never worth another try.
-func (c *Client) uploadOnce(ctx context.Context, r io.ReadSeeker) (out *apiv1.UploadBlobResponse, rpc, local error) {
+// uploadOnce sends r from its beginning. An error of reading r is no gRPC status, so it is not tried again.
+func (c *Client) uploadOnce(ctx context.Context, r io.ReadSeeker) (*apiv1.UploadBlobResponse, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if _, err := r.Seek(0, io.SeekStart); err != nil {
-		return nil, nil, fmt.Errorf("uploading: rewinding: %w", err)
+		return nil, fmt.Errorf("rewinding: %w", err)
 	}
 	stream, err := c.blobs.UploadBlob(ctx)
 	if err != nil {
-		return nil, err, nil
+		return nil, err
 	}
 	buf := make([]byte, chunk)
 	for {
@@ -53,11 +45,10 @@ func (c *Client) uploadOnce(ctx context.Context, r io.ReadSeeker) (out *apiv1.Up
 			break
 		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("uploading: reading: %w", err)
+			return nil, fmt.Errorf("reading: %w", err)
 		}
 	}
-	out, err = stream.CloseAndRecv()
-	return out, err, nil
+	return stream.CloseAndRecv()
 }
 
 // Artifacts lists a run's artifacts.

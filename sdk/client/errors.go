@@ -81,8 +81,7 @@ func contextError(err error) error {
 }
 
 func kindOf(reason rpcerr.Reason, code codes.Code) error {
-	switch reason {
-	case rpcerr.ImageUnavailable, rpcerr.InvalidPipeline, rpcerr.InvalidRequest, rpcerr.AlreadyExists:
+	if reason == rpcerr.ImageUnavailable || reason == rpcerr.InvalidPipeline || reason == rpcerr.InvalidRequest || reason == rpcerr.AlreadyExists {
 		return ErrInvalid
 	}
 	switch code {
@@ -98,6 +97,8 @@ func kindOf(reason rpcerr.Reason, code codes.Code) error {
 		if reason == "" {
 			return ErrUnreachable
 		}
+		return ErrSystem
+	default:
+		return ErrSystem
 	}
-	return ErrSystem
 }

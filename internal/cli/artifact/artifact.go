@@ -77,7 +77,7 @@ func extract(r *zip.Reader, dir string) (files int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }() // nothing was written through it that is not closed by itself
 	left := int64(maxBytes)
 	for _, f := range r.File {
 		name := filepath.FromSlash(path.Clean(f.Name))

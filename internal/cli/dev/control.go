@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"syscall"
@@ -65,7 +66,8 @@ func (d *Dev) spawn(args []string) (<-chan error, error) {
 		return nil, fmt.Errorf("dev: %w", err)
 	}
 	defer log.Close()
-	cmd := exec.Command(d.cfg.Exe, args...)
+	// It outlives this command: no context may end it.
+	cmd := exec.CommandContext(context.Background(), d.cfg.Exe, args...)
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -132,10 +134,10 @@ func (d *Dev) Stop(ctx context.Context) error {
 
 // sweep removes the pods. A private containerd that is down is started for it: only it knows its containers.
 func (d *Dev) sweep(ctx context.Context) error {
-	if _, err := os.Stat(d.agentConfig()); err != nil {
+	c, err := agentconf.Load(d.agentConfig())
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil // There never was an agent.
 	}
-	c, err := agentconf.Load(d.agentConfig())
 	if err != nil {
 		return err
 	}

@@ -94,7 +94,9 @@ func New(cfg Config) (*Dev, error) {
 }
 
 func answers(socket string) bool {
-	c, err := net.DialTimeout("unix", socket, time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	c, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
 	if err != nil {
 		return false
 	}
@@ -200,7 +202,7 @@ func (d *Dev) agents(ctx context.Context) (online []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer c.Close()
+	defer c.Release()
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	all, err := c.Agents(ctx)

@@ -107,7 +107,7 @@ func (d *Dev) prepareAgent(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer c.Release()
 	token, err := c.CreateJoinToken(ctx, client.JoinToken{Pool: "default"})
 	if err != nil {
 		return err
