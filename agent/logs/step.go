@@ -22,6 +22,11 @@ const readSize = 256 << 10
 // maxAnnotations of one kind are kept of a step; GitHub shows ten.
 const maxAnnotations = 10
 
+// buffers of a scan; the scans of an attempt share them, because most steps say little.
+type buffers struct{ in, out []byte }
+
+func newBuffers() any { return &buffers{in: make([]byte, readSize), out: make([]byte, 0, readSize)} }
+
 // Result is what a step's output came to.
 type Result struct {
 	// Length in bytes of the log, after masking.
@@ -94,11 +99,13 @@ func (s *Step) onCommand(c commands.Command) {
 }
 
 // scan filters the raw file until its writer is done and its end is reached.
-func (s *Step) scan(w *Watcher) {
+func (s *Step) scan(w *Watcher, pool *sync.Pool) {
 	defer close(s.drained)
 	grown, stop := w.Watch(s.path)
 	defer stop()
-	in, out := make([]byte, readSize), make([]byte, 0, readSize)
+	buf := pool.Get().(*buffers)
+	defer pool.Put(buf)
+	in, out := buf.in, buf.out
 	for {
 		// Asked before the read: only an end of file seen after the writer was done is the end.
 		done, aborted := s.flags()
