@@ -132,23 +132,43 @@ func (p *printer) artifacts(all []*corev1.Artifact) {
 	}
 }
 
-// tests sums up what the JUnit files of all artifacts say. An artifact that a later job uploaded again under another
-// name counts again: the run's author chose to publish it twice.
+// tests says what the JUnit files of each artifact hold, and their sum. Tests that are in two artifacts count twice: the
+// run's author published them twice.
 func (p *printer) tests(all []*corev1.Artifact) {
+	sum := &corev1.TestSummary{}
+	var with []*corev1.Artifact
 	for _, a := range all {
 		t := a.GetTests()
 		if t == nil {
 			continue
 		}
-		p.f("\nTests in %s: %d run, %d failed, %d errors, %d skipped, %s", safe(a.GetName()), t.GetTests(), t.GetFailures(), t.GetErrors(),
-			t.GetSkipped(), tui.Duration(time.Duration(t.GetDurationMs())*time.Millisecond))
-		for _, c := range t.GetFailed() {
+		with = append(with, a)
+		sum.Tests += t.GetTests()
+		sum.Failures += t.GetFailures()
+		sum.Errors += t.GetErrors()
+		sum.Skipped += t.GetSkipped()
+		sum.DurationMs += t.GetDurationMs()
+	}
+	if len(with) == 0 {
+		return
+	}
+	p.f("\nTests: %s", counts(sum))
+	for _, a := range with {
+		if len(with) > 1 {
+			p.f("  %s: %s", safe(a.GetName()), counts(a.GetTests()))
+		}
+		for _, c := range a.GetTests().GetFailed() {
 			p.f("  failed: %s › %s", safe(c.GetSuite()), safe(c.GetName()))
 			if first, _, _ := strings.Cut(strings.TrimSpace(c.GetMessage()), "\n"); first != "" {
 				p.f("          %s", safe(first))
 			}
 		}
 	}
+}
+
+func counts(t *corev1.TestSummary) string {
+	return fmt.Sprintf("%d run, %d failed, %d errors, %d skipped, %s", t.GetTests(), t.GetFailures(), t.GetErrors(), t.GetSkipped(),
+		tui.Duration(time.Duration(t.GetDurationMs())*time.Millisecond))
 }
 
 // Ended is the last line of `slipway run`.
