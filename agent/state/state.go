@@ -11,12 +11,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 	"google.golang.org/protobuf/proto"
 
 	fleetv1 "github.com/slipway-ci/slipway/proto/gen/slipway/fleet/v1"
@@ -39,33 +41,34 @@ var (
 // DB is the database. Safe for concurrent use.
 type DB struct {
 	bolt *bolt.DB
-	path string
+	// boot is a file that is there while the database is open.
+	boot string
 }
 
-// Open opens or makes the database in dir. boot names this boot of the host (Boot); a database that another boot left
-// without Close is checked first, and put aside if it is damaged.
+// Open opens or makes the database in dir. boot names this boot of the host (Boot). A database that can't be read is put
+// aside, and so is one that an earlier boot left without Close: it may be torn, and its pods are gone with that boot.
 func Open(dir, boot string) (*DB, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("state: %w", err)
 	}
 	path := filepath.Join(dir, "state.db")
-	db, err := open(path)
-	if err == nil && bootOf(dir) != boot {
-		if cerr := db.check(); cerr != nil {
-			_ = db.bolt.Close()
-			err = cerr
+	if left := bootOf(dir); left != "" && left != boot {
+		if err := os.Rename(path, path+".torn"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("state: %w", err)
 		}
 	}
-	if err != nil && !errors.Is(err, ErrSchema) && !errors.Is(err, bolt.ErrTimeout) {
+	db, err := openAndRead(path)
+	if err != nil && !errors.Is(err, ErrSchema) && !errors.Is(err, bolterrors.ErrTimeout) {
 		if rerr := os.Rename(path, path+".damaged"); rerr != nil {
 			return nil, fmt.Errorf("state: %s is damaged (%w) and can't be put aside: %w", path, err, rerr)
 		}
-		db, err = open(path)
+		db, err = openAndRead(path)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(filepath.Join(dir, "boot"), []byte(boot), 0o600); err != nil {
+	db.boot = filepath.Join(dir, "boot")
+	if err := os.WriteFile(db.boot, []byte(boot), 0o600); err != nil {
 		_ = db.bolt.Close()
 		return nil, fmt.Errorf("state: %w", err)
 	}
@@ -81,6 +84,7 @@ func Boot() string {
 	return strings.TrimSpace(string(b))
 }
 
+// bootOf is the boot that left the database open; "" if it was closed.
 func bootOf(dir string) string {
 	b, err := os.ReadFile(filepath.Join(dir, "boot"))
 	if err != nil {
@@ -89,15 +93,27 @@ func bootOf(dir string) string {
 	return string(b)
 }
 
-// open can't be allowed to take the process down: a torn database makes bbolt panic.
-func open(path string) (db *DB, err error) {
+// openAndRead reads everything once. A damaged database makes bbolt panic; that must not take the process down.
+func openAndRead(path string) (db *DB, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("state: %s: %v", path, r)
 		}
+		if err != nil && db != nil {
+			_ = db.bolt.Close()
+			db = nil
+		}
 	}()
-	b, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: 2 * time.Second, NoSync: true, NoFreelistSync: true, FreelistType: bolt.FreelistMapType})
-	if errors.Is(err, bolt.ErrTimeout) {
+	if db, err = open(path); err != nil {
+		return nil, err
+	}
+	_, err = db.Load()
+	return db, err
+}
+
+func open(path string) (*DB, error) {
+	b, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: 2 * time.Second, NoSync: true, FreelistType: bolt.FreelistMapType})
+	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("state: %s is in use: is another agent running on it? %w", path, err)
 	}
 	if err != nil {
@@ -119,29 +135,16 @@ func open(path string) (db *DB, err error) {
 		_ = b.Close()
 		return nil, err
 	}
-	return &DB{bolt: b, path: path}, nil
-}
-
-func (db *DB) check() (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("state: %s: %v", db.path, r)
-		}
-	}()
-	return db.bolt.View(func(tx *bolt.Tx) error {
-		var first error
-		for err := range tx.Check() {
-			if first == nil {
-				first = err
-			}
-		}
-		return first
-	})
+	return &DB{bolt: b}, nil
 }
 
 // Close writes everything to the disk and closes.
 func (db *DB) Close() error {
-	return errors.Join(db.bolt.Sync(), db.bolt.Close())
+	err := errors.Join(db.bolt.Sync(), db.bolt.Close())
+	if err == nil {
+		err = os.Remove(db.boot)
+	}
+	return err
 }
 
 // Sync makes all writes so far survive a power loss.

@@ -1,0 +1,82 @@
+package podspec
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/slipway-ci/slipway/agent/sandbox"
+	"github.com/slipway-ci/slipway/agent/workspace"
+	"github.com/slipway-ci/slipway/pipeline/expr"
+	fleetv1 "github.com/slipway-ci/slipway/proto/gen/slipway/fleet/v1"
+	planv1 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
+)
+
+func lit(s string) *planv1.Value { return &planv1.Value{Kind: &planv1.Value_Literal{Literal: s}} }
+
+func assignment(services ...*planv1.Service) *fleetv1.Assignment {
+	return &fleetv1.Assignment{
+		AttemptId: "a", RunId: "r", JobId: "j", Image: "i@sha256:1", Images: map[string]string{"postgres:15-alpine": "pg@sha256:2"},
+		Job: &planv1.Job{Id: "j", Services: services, Resources: &planv1.Resources{CpuMilli: 500}},
+	}
+}
+
+func postgres(c *planv1.Container) *planv1.Service {
+	if c.Image == nil {
+		c.Image = lit("postgres:15-alpine")
+	}
+	return &planv1.Service{Name: "db", Container: c}
+}
+
+func TestBuild(t *testing.T) {
+	a := assignment(postgres(&planv1.Container{
+		Env:     []*planv1.Entry{{Name: "POSTGRES_PASSWORD", Value: lit("test")}},
+		Ports:   []*planv1.Value{lit("5432:5432"), lit("9000")},
+		Options: lit(`--health-cmd "pg_isready -U postgres" --health-interval 10s --health-timeout 5s --health-retries 5`),
+	}))
+	a.Job.Container = &planv1.Container{Options: lit("--user 1000 --memory 1g"), Env: []*planv1.Entry{{Name: "A", Value: lit("b")}}}
+	got, err := Build(a, workspace.Dirs{Workspace: "/w"}, &expr.Env{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []sandbox.Service{{
+		Name: "db", Image: "pg@sha256:2", Env: []string{"POSTGRES_PASSWORD=test"}, Ports: []sandbox.Port{{Host: 5432, Container: 5432}, {Container: 9000}},
+		Health: &sandbox.Health{Command: []string{"pg_isready -U postgres"}, Interval: 10 * time.Second, Timeout: 5 * time.Second, Retries: 5},
+	}}
+	if !reflect.DeepEqual(got.Services, want) {
+		t.Errorf("services %+v", got.Services)
+	}
+	if got.Image != "i@sha256:1" || !got.Egress || got.User != "1000" || got.Resources != (sandbox.Resources{CPUMilli: 500, Memory: 1 << 30}) || got.Env[0] != "A=b" || got.Labels["job"] != "j" {
+		t.Errorf("pod %+v", got)
+	}
+	if v := expr.ToJSON(Context(got)); !strings.Contains(v, `"5432":"5432"`) || !strings.Contains(v, `"9000":"9000"`) {
+		t.Errorf("context %s", v)
+	}
+	if lines := Describe(got); len(lines) != 2 || !strings.Contains(lines[1], "port 5432, 9000") {
+		t.Errorf("description %q", lines)
+	}
+}
+
+func TestBuildRefusesClearly(t *testing.T) {
+	cases := map[string]struct {
+		service *planv1.Container
+		want    string
+	}{
+		"volume":      {&planv1.Container{Volumes: []*planv1.Value{lit("/a:/b")}}, "volumes: /a:/b"},
+		"credentials": {&planv1.Container{Username: lit("u")}, "registries:"},
+		"privileged":  {&planv1.Container{Options: lit("--privileged")}, "--privileged"},
+		"udp":         {&planv1.Container{Ports: []*planv1.Value{lit("53:53/udp")}}, "UDP"},
+		"image":       {&planv1.Container{Image: lit("redis:7")}, "redis:7 was not resolved"},
+		"entrypoint":  {&planv1.Container{Options: lit("--entrypoint sh")}, "--entrypoint"},
+		"health off":  {&planv1.Container{Options: lit("--no-healthcheck")}, "--no-healthcheck"},
+	}
+	for name, c := range cases {
+		if _, err := Build(assignment(postgres(c.service)), workspace.Dirs{}, &expr.Env{}); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "services.db") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := Build(assignment(postgres(&planv1.Container{Image: lit("")})), workspace.Dirs{}, &expr.Env{}); err != nil {
+		t.Errorf("a service without an image is skipped: %v", err)
+	}
+}
