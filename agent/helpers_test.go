@@ -172,12 +172,8 @@ func uses(name string, with ...*planv1.Entry) *planv1.Step {
 	return &planv1.Step{Condition: "success()", Kind: &planv1.Step_Native{Native: &planv1.Native{Name: name, Uses: "actions/" + name + "@v4", With: with}}}
 }
 
-func id(s string) func(*planv1.Step)    { return func(x *planv1.Step) { x.Id = s } }
-func cond(s string) func(*planv1.Step)  { return func(x *planv1.Step) { x.Condition = s } }
-func named(s string) func(*planv1.Step) { return func(x *planv1.Step) { x.Name = lit(s) } }
-func with(f func(*planv1.Step)) func(*planv1.Step) {
-	return f
-}
+func id(s string) func(*planv1.Step)   { return func(x *planv1.Step) { x.Id = s } }
+func cond(s string) func(*planv1.Step) { return func(x *planv1.Step) { x.Condition = s } }
 
 func job(attempt string, steps ...*planv1.Step) *fleetv1.Assignment {
 	return &fleetv1.Assignment{

@@ -149,7 +149,7 @@ func (c *Coordinator) Up() {
 	if addr == "" {
 		addr = "127.0.0.1:0"
 	}
-	l, err := net.Listen("tcp", addr)
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", addr)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -302,12 +302,17 @@ func (a *Attempt) clone() *Attempt {
 	return &c
 }
 
-// Sessions is how many sessions began; Hellos what they said; Beats how many heartbeats came; Renewed how many renewals. For
-// use inside Wait.
-func (c *Coordinator) Sessions() int            { return c.sessions }
+// Sessions is how many sessions began. For use inside Wait, like Hellos, Beats and Renewed.
+func (c *Coordinator) Sessions() int { return c.sessions }
+
+// Hellos are what the sessions began with.
 func (c *Coordinator) Hellos() []*fleetv1.Hello { return c.hellos }
-func (c *Coordinator) Beats() int               { return c.beats }
-func (c *Coordinator) Renewed() int             { return c.renewed }
+
+// Beats is how many heartbeats came.
+func (c *Coordinator) Beats() int { return c.beats }
+
+// Renewed is how many certificates were renewed.
+func (c *Coordinator) Renewed() int { return c.renewed }
 
 // AddBlob stores content under its digest, and returns that.
 func (c *Coordinator) AddBlob(data []byte) string {

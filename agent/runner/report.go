@@ -97,11 +97,11 @@ func (t *Attempt) report() *fleetv1.Report {
 	r.Result = t.p.Result
 	for _, s := range t.p.Steps {
 		if s.Log != nil {
-			r.Logs = append(r.Logs, &fleetv1.LogSum{Step: s.Number, Length: s.Log.Length, Sha256: s.Log.SHA256})
+			r.Logs = append(r.Logs, &corev1.LogSum{Step: s.Number, Length: s.Log.Length, Sha256: s.Log.SHA256})
 		}
 	}
 	for _, o := range t.values.outputs {
-		r.Outputs = append(r.Outputs, &fleetv1.Output{Name: o.Name, Value: o.Value})
+		r.Outputs = append(r.Outputs, &corev1.Output{Name: o.Name, Value: o.Value})
 	}
 	return r
 }

@@ -89,25 +89,23 @@ const (
 // errRotated ends a session on purpose: the next one shows the new certificate.
 var errRotated = errors.New("session: the certificate was renewed")
 
-// Run keeps a session until ctx ends.
+// Run keeps a session until ctx ends; that is no error.
 func (c *Client) Run(ctx context.Context) error {
-	failures := 0
-	for ctx.Err() == nil {
+	for failures := 0; ctx.Err() == nil; {
 		welcomed, err := c.once(ctx)
-		if ctx.Err() != nil {
-			break
-		}
-		if errors.Is(err, errRotated) {
-			c.cfg.Log.Info("certificate renewed; reconnecting with it")
-			continue
-		}
 		if welcomed {
 			failures = 0
 		}
-		d := delay(failures)
-		failures++
-		c.cfg.Log.Warn("session ended", "error", rpcerr.Message(err), "reconnect_in", d)
-		c.sleep(ctx, d)
+		switch {
+		case ctx.Err() != nil:
+		case errors.Is(err, errRotated):
+			c.cfg.Log.Info("certificate renewed; reconnecting with it")
+		default:
+			d := delay(failures)
+			failures++
+			c.cfg.Log.Warn("session ended", "error", rpcerr.Message(err), "reconnect_in", d)
+			c.sleep(ctx, d)
+		}
 	}
 	return nil
 }
@@ -133,7 +131,7 @@ func (c *Client) once(ctx context.Context) (welcomed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	client := fleetv1.NewFleetServiceClient(conn)

@@ -41,7 +41,7 @@ var (
 type submission struct {
 	project, path, event, payload string
 	workflow                      []byte
-	source                        *apiv1.Source
+	source                        *corev1.Source
 }
 
 func (s *runs) SubmitRun(ctx context.Context, req *apiv1.SubmitRunRequest) (*apiv1.SubmitRunResponse, error) {
@@ -121,7 +121,7 @@ func (s *runs) check(ctx context.Context, sub submission) (submission, error) {
 		sub.event = defaultEvent
 	}
 	if sub.source == nil {
-		sub.source = &apiv1.Source{}
+		sub.source = &corev1.Source{}
 	}
 	var err error
 	switch {

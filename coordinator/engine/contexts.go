@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"github.com/slipway-ci/slipway/pipeline/expr"
-	apiv1 "github.com/slipway-ci/slipway/proto/gen/slipway/api/v1"
+	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
 	planv1 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
 	statev1 "github.com/slipway-ci/slipway/proto/gen/slipway/state/v1"
 )
@@ -73,7 +73,7 @@ func github(def *statev1.RunDefinition, plan *planv1.Plan, event expr.Value) exp
 	).Value()
 }
 
-func splitRef(src *apiv1.Source) (name, kind string) {
+func splitRef(src *corev1.Source) (name, kind string) {
 	ref := src.GetRef()
 	switch {
 	case strings.HasPrefix(ref, "refs/tags/"):

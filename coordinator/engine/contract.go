@@ -51,7 +51,7 @@ type Submission struct {
 	Plan      *planv1.Plan
 	// PlanDigest: the plan is already in the blob store.
 	PlanDigest   string
-	Source       *apiv1.Source
+	Source       *corev1.Source
 	Event        string
 	EventPayload string
 	Actor        string

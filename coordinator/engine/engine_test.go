@@ -54,7 +54,7 @@ func TestAWholeRun(t *testing.T) {
 	a.accept(as.GetAttemptId())
 	a.running(as.GetAttemptId())
 	r.want(runID, "running build:running test:blocked")
-	a.finish(as.GetAttemptId(), success, func(rep *fleetv1.Report) { rep.Outputs = []*fleetv1.Output{{Name: "version", Value: "1.2"}} })
+	a.finish(as.GetAttemptId(), success, func(rep *fleetv1.Report) { rep.Outputs = []*corev1.Output{{Name: "version", Value: "1.2"}} })
 	as = a.offer()
 	needs := contextOf(t, as)["needs"].(map[string]any)
 	if as.GetJobName() != "test of 1.2" || fmt.Sprint(needs) != "map[build:map[outputs:map[version:1.2] result:success]]" {
@@ -180,7 +180,7 @@ func TestDynamicMatrix(t *testing.T) {
 	runID := r.submit(plan(job("plan"), m, job("last", "test")))
 	r.want(runID, "running plan:assigned test:blocked last:blocked")
 	a.finish(a.offer().GetAttemptId(), success, func(rep *fleetv1.Report) {
-		rep.Outputs = []*fleetv1.Output{{Name: "matrix", Value: `{"os":["a","b"],"n":[1,2]}`}}
+		rep.Outputs = []*corev1.Output{{Name: "matrix", Value: `{"os":["a","b"],"n":[1,2]}`}}
 	})
 	r.want(runID, "running plan:succeeded test.0:assigned test.1:assigned test.2:assigned test.3:assigned last:blocked")
 	if n := a.offer().GetJobName(); n != "test (a, 1)" {
@@ -192,7 +192,7 @@ func TestDynamicMatrix(t *testing.T) {
 	for as.GetRunId() != runID {
 		as = a.offer()
 	}
-	a.finish(as.GetAttemptId(), success, func(rep *fleetv1.Report) { rep.Outputs = []*fleetv1.Output{{Name: "matrix", Value: `nope`}} })
+	a.finish(as.GetAttemptId(), success, func(rep *fleetv1.Report) { rep.Outputs = []*corev1.Output{{Name: "matrix", Value: `nope`}} })
 	r.want(runID, "failed plan:succeeded test:failed")
 }
 

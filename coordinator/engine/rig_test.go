@@ -155,7 +155,7 @@ func (r *rig) submission(p *planv1.Plan) Submission {
 	digest := fmt.Sprintf("sha256:%d", len(r.plans))
 	r.plans[digest] = p
 	return Submission{RequestID: r.ids.New(), Project: "team/app", Plan: p, PlanDigest: digest, Event: "push", Actor: "ada",
-		Source: &apiv1.Source{Repository: "team/app", Sha: "abc", Ref: "refs/heads/main", Tree: "sha256:tree"}}
+		Source: &corev1.Source{Repository: "team/app", Sha: "abc", Ref: "refs/heads/main", Tree: "sha256:tree"}}
 }
 
 func (r *rig) run(runID string) *apiv1.Run {

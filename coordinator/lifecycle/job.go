@@ -4,7 +4,6 @@ import (
 	"errors"
 
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
-	fleetv1 "github.com/slipway-ci/slipway/proto/gen/slipway/fleet/v1"
 	statev1 "github.com/slipway-ci/slipway/proto/gen/slipway/state/v1"
 )
 
@@ -40,7 +39,7 @@ type JobArgs struct {
 	Failure *corev1.Failure
 	// Attempt is the new one, for JobAssign.
 	Attempt *statev1.Attempt
-	Outputs []*fleetv1.Output
+	Outputs []*corev1.Output
 }
 
 const (

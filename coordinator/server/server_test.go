@@ -63,7 +63,7 @@ func oneRun(t *testing.T, s *system, disturb func()) {
 	sum := sha256.Sum256([]byte("hello\n"))
 	session.report(&fleetv1.Report{AttemptId: att, Seq: 2, State: corev1.AttemptState_ATTEMPT_STATE_DONE, Result: corev1.Result_RESULT_SUCCESS,
 		Steps: []*corev1.StepStatus{{Number: 1, Name: "Run echo hello", State: corev1.StepState_STEP_STATE_SUCCEEDED, Outcome: corev1.Result_RESULT_SUCCESS, Conclusion: corev1.Result_RESULT_SUCCESS}},
-		Logs:  []*fleetv1.LogSum{{Step: 1, Length: 6, Sha256: hex.EncodeToString(sum[:])}}})
+		Logs:  []*corev1.LogSum{{Step: 1, Length: 6, Sha256: hex.EncodeToString(sum[:])}}})
 	watch, err := apiv1.NewRunServiceClient(s.admin()).WatchRun(t.Context(), &apiv1.WatchRunRequest{RunId: resp.GetRunId()})
 	if err != nil {
 		t.Fatal(err)

@@ -23,6 +23,7 @@ import (
 	"github.com/slipway-ci/slipway/internal/id"
 	"github.com/slipway-ci/slipway/internal/tlsutil"
 	apiv1 "github.com/slipway-ci/slipway/proto/gen/slipway/api/v1"
+	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
 	fleetv1 "github.com/slipway-ci/slipway/proto/gen/slipway/fleet/v1"
 )
 
@@ -189,7 +190,7 @@ jobs:
 
 func submit(conn *grpc.ClientConn, ctx context.Context, requestID, src string) (*apiv1.SubmitRunResponse, error) {
 	return apiv1.NewRunServiceClient(conn).SubmitRun(ctx, &apiv1.SubmitRunRequest{RequestId: requestID, Path: ".github/workflows/ci.yml", Workflow: []byte(src),
-		Source: &apiv1.Source{Sha: strings.Repeat("0", 40), Ref: "refs/heads/main", Repository: "o/r"}})
+		Source: &corev1.Source{Sha: strings.Repeat("0", 40), Ref: "refs/heads/main", Repository: "o/r"}})
 }
 
 // agentSession is a hand-driven agent.

@@ -31,7 +31,7 @@ func example() *apiv1.Run {
 	}
 	return &apiv1.Run{
 		Id: "r1", Number: 12, Name: "CI", Event: "push", State: corev1.RunState_RUN_STATE_RUNNING, CreatedMs: start,
-		Source: &apiv1.Source{Ref: "refs/heads/main", Sha: sha, Dirty: true},
+		Source: &corev1.Source{Ref: "refs/heads/main", Sha: sha, Dirty: true},
 		Jobs: []*apiv1.Job{
 			{Id: "lint", Name: "Lint and unit tests", State: corev1.JobState_JOB_STATE_SUCCEEDED, StartedMs: start + 500, EndedMs: start + 12_800},
 			{Id: "test.0", Name: "test (20)", State: corev1.JobState_JOB_STATE_RUNNING, Attempt: 2, AttemptId: "a", StartedMs: start + 2000,

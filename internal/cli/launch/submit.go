@@ -9,6 +9,7 @@ import (
 	"github.com/slipway-ci/slipway/internal/cli/exit"
 	"github.com/slipway-ci/slipway/internal/worktree"
 	apiv1 "github.com/slipway-ci/slipway/proto/gen/slipway/api/v1"
+	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
 )
 
 // API is what Submit needs of sdk/client.
@@ -70,16 +71,16 @@ func cancelAll(ctx context.Context, api API, runs []Submitted) []error {
 }
 
 // PlanRequest asks what a workflow would become.
-func (p *Prepared) PlanRequest(w Workflow, source *apiv1.Source) *apiv1.PlanRunRequest {
+func (p *Prepared) PlanRequest(w Workflow, source *corev1.Source) *apiv1.PlanRunRequest {
 	return &apiv1.PlanRunRequest{Project: p.Project, Path: w.Path, Workflow: w.Source, Source: source, Event: p.Event.Name, EventPayload: p.Event.Payload}
 }
 
-func (p *Prepared) describe() *apiv1.Source {
-	return &apiv1.Source{Repository: p.Tree.Repository, Sha: p.Tree.SHA, Ref: p.Tree.Ref, Dirty: p.Tree.Dirty}
+func (p *Prepared) describe() *corev1.Source {
+	return &corev1.Source{Repository: p.Tree.Repository, Sha: p.Tree.SHA, Ref: p.Tree.Ref, Dirty: p.Tree.Dirty}
 }
 
 // Source describes the tree, and uploads it if a step needs it.
-func (p *Prepared) Source(ctx context.Context, api API) (*apiv1.Source, error) {
+func (p *Prepared) Source(ctx context.Context, api API) (*corev1.Source, error) {
 	s := p.describe()
 	if !p.NeedsTree {
 		return s, nil

@@ -10,8 +10,8 @@
 package apiv1
 
 import (
-	v11 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
-	v1 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
+	v1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
+	v11 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -26,97 +26,15 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Source is what the run's checkout yields and what `github.*` says of it.
-type Source struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Digest of an uploaded zstd-compressed tar of the tree; "" for none.
-	Tree string `protobuf:"bytes,1,opt,name=tree,proto3" json:"tree,omitempty"`
-	// Repository as owner/name.
-	Repository string `protobuf:"bytes,2,opt,name=repository,proto3" json:"repository,omitempty"`
-	// HEAD's commit, 40 hex digits; zeros outside a repository.
-	Sha string `protobuf:"bytes,3,opt,name=sha,proto3" json:"sha,omitempty"`
-	// refs/heads/…, refs/tags/…
-	Ref string `protobuf:"bytes,4,opt,name=ref,proto3" json:"ref,omitempty"`
-	// The tree differs from the commit.
-	Dirty         bool `protobuf:"varint,5,opt,name=dirty,proto3" json:"dirty,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Source) Reset() {
-	*x = Source{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[0]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Source) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Source) ProtoMessage() {}
-
-func (x *Source) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[0]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Source.ProtoReflect.Descriptor instead.
-func (*Source) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{0}
-}
-
-func (x *Source) GetTree() string {
-	if x != nil {
-		return x.Tree
-	}
-	return ""
-}
-
-func (x *Source) GetRepository() string {
-	if x != nil {
-		return x.Repository
-	}
-	return ""
-}
-
-func (x *Source) GetSha() string {
-	if x != nil {
-		return x.Sha
-	}
-	return ""
-}
-
-func (x *Source) GetRef() string {
-	if x != nil {
-		return x.Ref
-	}
-	return ""
-}
-
-func (x *Source) GetDirty() bool {
-	if x != nil {
-		return x.Dirty
-	}
-	return false
-}
-
 type SubmitRunRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// ULID made by the client.
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	Project   string `protobuf:"bytes,2,opt,name=project,proto3" json:"project,omitempty"`
 	// Path of the workflow file inside its repository, and its bytes.
-	Path     string  `protobuf:"bytes,3,opt,name=path,proto3" json:"path,omitempty"`
-	Workflow []byte  `protobuf:"bytes,4,opt,name=workflow,proto3" json:"workflow,omitempty"`
-	Source   *Source `protobuf:"bytes,5,opt,name=source,proto3" json:"source,omitempty"`
+	Path     string     `protobuf:"bytes,3,opt,name=path,proto3" json:"path,omitempty"`
+	Workflow []byte     `protobuf:"bytes,4,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	Source   *v1.Source `protobuf:"bytes,5,opt,name=source,proto3" json:"source,omitempty"`
 	// Event name, e.g. push.
 	Event string `protobuf:"bytes,6,opt,name=event,proto3" json:"event,omitempty"`
 	// The event's payload, JSON; "" is {}.
@@ -127,7 +45,7 @@ type SubmitRunRequest struct {
 
 func (x *SubmitRunRequest) Reset() {
 	*x = SubmitRunRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[1]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[0]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -139,7 +57,7 @@ func (x *SubmitRunRequest) String() string {
 func (*SubmitRunRequest) ProtoMessage() {}
 
 func (x *SubmitRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[1]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[0]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -152,7 +70,7 @@ func (x *SubmitRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitRunRequest.ProtoReflect.Descriptor instead.
 func (*SubmitRunRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{1}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{0}
 }
 
 func (x *SubmitRunRequest) GetRequestId() string {
@@ -183,7 +101,7 @@ func (x *SubmitRunRequest) GetWorkflow() []byte {
 	return nil
 }
 
-func (x *SubmitRunRequest) GetSource() *Source {
+func (x *SubmitRunRequest) GetSource() *v1.Source {
 	if x != nil {
 		return x.Source
 	}
@@ -216,7 +134,7 @@ type SubmitRunResponse struct {
 
 func (x *SubmitRunResponse) Reset() {
 	*x = SubmitRunResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[2]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -228,7 +146,7 @@ func (x *SubmitRunResponse) String() string {
 func (*SubmitRunResponse) ProtoMessage() {}
 
 func (x *SubmitRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[2]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -241,7 +159,7 @@ func (x *SubmitRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitRunResponse.ProtoReflect.Descriptor instead.
 func (*SubmitRunResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{2}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *SubmitRunResponse) GetRunId() string {
@@ -269,7 +187,7 @@ func (x *SubmitRunResponse) GetDiagnostics() []*Diagnostic {
 type Diagnostic struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Path     string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
-	Position *v1.Position           `protobuf:"bytes,2,opt,name=position,proto3" json:"position,omitempty"`
+	Position *v11.Position          `protobuf:"bytes,2,opt,name=position,proto3" json:"position,omitempty"`
 	// error or warning.
 	Severity string `protobuf:"bytes,3,opt,name=severity,proto3" json:"severity,omitempty"`
 	// Stable, kebab-case.
@@ -282,7 +200,7 @@ type Diagnostic struct {
 
 func (x *Diagnostic) Reset() {
 	*x = Diagnostic{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[3]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -294,7 +212,7 @@ func (x *Diagnostic) String() string {
 func (*Diagnostic) ProtoMessage() {}
 
 func (x *Diagnostic) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[3]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -307,7 +225,7 @@ func (x *Diagnostic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Diagnostic.ProtoReflect.Descriptor instead.
 func (*Diagnostic) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{3}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Diagnostic) GetPath() string {
@@ -317,7 +235,7 @@ func (x *Diagnostic) GetPath() string {
 	return ""
 }
 
-func (x *Diagnostic) GetPosition() *v1.Position {
+func (x *Diagnostic) GetPosition() *v11.Position {
 	if x != nil {
 		return x.Position
 	}
@@ -362,7 +280,7 @@ type Diagnostics struct {
 
 func (x *Diagnostics) Reset() {
 	*x = Diagnostics{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[4]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -374,7 +292,7 @@ func (x *Diagnostics) String() string {
 func (*Diagnostics) ProtoMessage() {}
 
 func (x *Diagnostics) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[4]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -387,7 +305,7 @@ func (x *Diagnostics) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Diagnostics.ProtoReflect.Descriptor instead.
 func (*Diagnostics) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{4}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Diagnostics) GetDiagnostics() []*Diagnostic {
@@ -402,7 +320,7 @@ type PlanRunRequest struct {
 	Project       string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
 	Path          string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
 	Workflow      []byte                 `protobuf:"bytes,3,opt,name=workflow,proto3" json:"workflow,omitempty"`
-	Source        *Source                `protobuf:"bytes,4,opt,name=source,proto3" json:"source,omitempty"`
+	Source        *v1.Source             `protobuf:"bytes,4,opt,name=source,proto3" json:"source,omitempty"`
 	Event         string                 `protobuf:"bytes,5,opt,name=event,proto3" json:"event,omitempty"`
 	EventPayload  string                 `protobuf:"bytes,6,opt,name=event_payload,json=eventPayload,proto3" json:"event_payload,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -411,7 +329,7 @@ type PlanRunRequest struct {
 
 func (x *PlanRunRequest) Reset() {
 	*x = PlanRunRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[5]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -423,7 +341,7 @@ func (x *PlanRunRequest) String() string {
 func (*PlanRunRequest) ProtoMessage() {}
 
 func (x *PlanRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[5]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -436,7 +354,7 @@ func (x *PlanRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanRunRequest.ProtoReflect.Descriptor instead.
 func (*PlanRunRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{5}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *PlanRunRequest) GetProject() string {
@@ -460,7 +378,7 @@ func (x *PlanRunRequest) GetWorkflow() []byte {
 	return nil
 }
 
-func (x *PlanRunRequest) GetSource() *Source {
+func (x *PlanRunRequest) GetSource() *v1.Source {
 	if x != nil {
 		return x.Source
 	}
@@ -483,7 +401,7 @@ func (x *PlanRunRequest) GetEventPayload() string {
 
 type PlanRunResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Plan          *v1.Plan               `protobuf:"bytes,1,opt,name=plan,proto3" json:"plan,omitempty"`
+	Plan          *v11.Plan              `protobuf:"bytes,1,opt,name=plan,proto3" json:"plan,omitempty"`
 	Diagnostics   []*Diagnostic          `protobuf:"bytes,2,rep,name=diagnostics,proto3" json:"diagnostics,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -491,7 +409,7 @@ type PlanRunResponse struct {
 
 func (x *PlanRunResponse) Reset() {
 	*x = PlanRunResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[6]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -503,7 +421,7 @@ func (x *PlanRunResponse) String() string {
 func (*PlanRunResponse) ProtoMessage() {}
 
 func (x *PlanRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[6]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -516,10 +434,10 @@ func (x *PlanRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanRunResponse.ProtoReflect.Descriptor instead.
 func (*PlanRunResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{6}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{5}
 }
 
-func (x *PlanRunResponse) GetPlan() *v1.Plan {
+func (x *PlanRunResponse) GetPlan() *v11.Plan {
 	if x != nil {
 		return x.Plan
 	}
@@ -542,22 +460,22 @@ type Run struct {
 	Name          string                 `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
 	Path          string                 `protobuf:"bytes,5,opt,name=path,proto3" json:"path,omitempty"`
 	Event         string                 `protobuf:"bytes,6,opt,name=event,proto3" json:"event,omitempty"`
-	Source        *Source                `protobuf:"bytes,7,opt,name=source,proto3" json:"source,omitempty"`
-	State         v11.RunState           `protobuf:"varint,8,opt,name=state,proto3,enum=slipway.core.v1.RunState" json:"state,omitempty"`
+	Source        *v1.Source             `protobuf:"bytes,7,opt,name=source,proto3" json:"source,omitempty"`
+	State         v1.RunState            `protobuf:"varint,8,opt,name=state,proto3,enum=slipway.core.v1.RunState" json:"state,omitempty"`
 	CreatedMs     int64                  `protobuf:"varint,9,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
 	StartedMs     int64                  `protobuf:"varint,10,opt,name=started_ms,json=startedMs,proto3" json:"started_ms,omitempty"`
 	EndedMs       int64                  `protobuf:"varint,11,opt,name=ended_ms,json=endedMs,proto3" json:"ended_ms,omitempty"`
 	Jobs          []*Job                 `protobuf:"bytes,12,rep,name=jobs,proto3" json:"jobs,omitempty"`
 	Actor         string                 `protobuf:"bytes,13,opt,name=actor,proto3" json:"actor,omitempty"`
-	Failure       *v11.Failure           `protobuf:"bytes,14,opt,name=failure,proto3" json:"failure,omitempty"`
-	Artifacts     []*v11.Artifact        `protobuf:"bytes,15,rep,name=artifacts,proto3" json:"artifacts,omitempty"`
+	Failure       *v1.Failure            `protobuf:"bytes,14,opt,name=failure,proto3" json:"failure,omitempty"`
+	Artifacts     []*v1.Artifact         `protobuf:"bytes,15,rep,name=artifacts,proto3" json:"artifacts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[7]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -569,7 +487,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[7]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -582,7 +500,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{7}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Run) GetId() string {
@@ -627,18 +545,18 @@ func (x *Run) GetEvent() string {
 	return ""
 }
 
-func (x *Run) GetSource() *Source {
+func (x *Run) GetSource() *v1.Source {
 	if x != nil {
 		return x.Source
 	}
 	return nil
 }
 
-func (x *Run) GetState() v11.RunState {
+func (x *Run) GetState() v1.RunState {
 	if x != nil {
 		return x.State
 	}
-	return v11.RunState(0)
+	return v1.RunState(0)
 }
 
 func (x *Run) GetCreatedMs() int64 {
@@ -676,14 +594,14 @@ func (x *Run) GetActor() string {
 	return ""
 }
 
-func (x *Run) GetFailure() *v11.Failure {
+func (x *Run) GetFailure() *v1.Failure {
 	if x != nil {
 		return x.Failure
 	}
 	return nil
 }
 
-func (x *Run) GetArtifacts() []*v11.Artifact {
+func (x *Run) GetArtifacts() []*v1.Artifact {
 	if x != nil {
 		return x.Artifacts
 	}
@@ -695,10 +613,10 @@ type Job struct {
 	// Instance id: key or key.LEG.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// Key under `jobs:`.
-	Key   string       `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
-	Name  string       `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
-	State v11.JobState `protobuf:"varint,4,opt,name=state,proto3,enum=slipway.core.v1.JobState" json:"state,omitempty"`
-	Needs []string     `protobuf:"bytes,5,rep,name=needs,proto3" json:"needs,omitempty"`
+	Key   string      `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	Name  string      `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	State v1.JobState `protobuf:"varint,4,opt,name=state,proto3,enum=slipway.core.v1.JobState" json:"state,omitempty"`
+	Needs []string    `protobuf:"bytes,5,rep,name=needs,proto3" json:"needs,omitempty"`
 	// Current attempt, from 1; 0 before the first.
 	Attempt   uint32            `protobuf:"varint,6,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	AttemptId string            `protobuf:"bytes,7,opt,name=attempt_id,json=attemptId,proto3" json:"attempt_id,omitempty"`
@@ -706,19 +624,19 @@ type Job struct {
 	QueuedMs  int64             `protobuf:"varint,9,opt,name=queued_ms,json=queuedMs,proto3" json:"queued_ms,omitempty"`
 	StartedMs int64             `protobuf:"varint,10,opt,name=started_ms,json=startedMs,proto3" json:"started_ms,omitempty"`
 	EndedMs   int64             `protobuf:"varint,11,opt,name=ended_ms,json=endedMs,proto3" json:"ended_ms,omitempty"`
-	Steps     []*v11.StepStatus `protobuf:"bytes,12,rep,name=steps,proto3" json:"steps,omitempty"`
-	Failure   *v11.Failure      `protobuf:"bytes,13,opt,name=failure,proto3" json:"failure,omitempty"`
+	Steps     []*v1.StepStatus  `protobuf:"bytes,12,rep,name=steps,proto3" json:"steps,omitempty"`
+	Failure   *v1.Failure       `protobuf:"bytes,13,opt,name=failure,proto3" json:"failure,omitempty"`
 	Outputs   map[string]string `protobuf:"bytes,14,rep,name=outputs,proto3" json:"outputs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Why it waits, or why it was skipped.
-	Reason        string            `protobuf:"bytes,15,opt,name=reason,proto3" json:"reason,omitempty"`
-	Annotations   []*v11.Annotation `protobuf:"bytes,16,rep,name=annotations,proto3" json:"annotations,omitempty"`
+	Reason        string           `protobuf:"bytes,15,opt,name=reason,proto3" json:"reason,omitempty"`
+	Annotations   []*v1.Annotation `protobuf:"bytes,16,rep,name=annotations,proto3" json:"annotations,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Job) Reset() {
 	*x = Job{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[8]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -730,7 +648,7 @@ func (x *Job) String() string {
 func (*Job) ProtoMessage() {}
 
 func (x *Job) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[8]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -743,7 +661,7 @@ func (x *Job) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Job.ProtoReflect.Descriptor instead.
 func (*Job) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{8}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Job) GetId() string {
@@ -767,11 +685,11 @@ func (x *Job) GetName() string {
 	return ""
 }
 
-func (x *Job) GetState() v11.JobState {
+func (x *Job) GetState() v1.JobState {
 	if x != nil {
 		return x.State
 	}
-	return v11.JobState(0)
+	return v1.JobState(0)
 }
 
 func (x *Job) GetNeeds() []string {
@@ -823,14 +741,14 @@ func (x *Job) GetEndedMs() int64 {
 	return 0
 }
 
-func (x *Job) GetSteps() []*v11.StepStatus {
+func (x *Job) GetSteps() []*v1.StepStatus {
 	if x != nil {
 		return x.Steps
 	}
 	return nil
 }
 
-func (x *Job) GetFailure() *v11.Failure {
+func (x *Job) GetFailure() *v1.Failure {
 	if x != nil {
 		return x.Failure
 	}
@@ -851,7 +769,7 @@ func (x *Job) GetReason() string {
 	return ""
 }
 
-func (x *Job) GetAnnotations() []*v11.Annotation {
+func (x *Job) GetAnnotations() []*v1.Annotation {
 	if x != nil {
 		return x.Annotations
 	}
@@ -868,7 +786,7 @@ type GetRunRequest struct {
 
 func (x *GetRunRequest) Reset() {
 	*x = GetRunRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[9]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -880,7 +798,7 @@ func (x *GetRunRequest) String() string {
 func (*GetRunRequest) ProtoMessage() {}
 
 func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[9]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -893,7 +811,7 @@ func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunRequest.ProtoReflect.Descriptor instead.
 func (*GetRunRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{9}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetRunRequest) GetRunId() string {
@@ -912,7 +830,7 @@ type GetRunResponse struct {
 
 func (x *GetRunResponse) Reset() {
 	*x = GetRunResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[10]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -924,7 +842,7 @@ func (x *GetRunResponse) String() string {
 func (*GetRunResponse) ProtoMessage() {}
 
 func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[10]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -937,7 +855,7 @@ func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunResponse.ProtoReflect.Descriptor instead.
 func (*GetRunResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{10}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetRunResponse) GetRun() *Run {
@@ -958,7 +876,7 @@ type ListRunsRequest struct {
 
 func (x *ListRunsRequest) Reset() {
 	*x = ListRunsRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[11]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -970,7 +888,7 @@ func (x *ListRunsRequest) String() string {
 func (*ListRunsRequest) ProtoMessage() {}
 
 func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[11]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -983,7 +901,7 @@ func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsRequest.ProtoReflect.Descriptor instead.
 func (*ListRunsRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{11}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListRunsRequest) GetLimit() uint32 {
@@ -1010,7 +928,7 @@ type ListRunsResponse struct {
 
 func (x *ListRunsResponse) Reset() {
 	*x = ListRunsResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[12]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1022,7 +940,7 @@ func (x *ListRunsResponse) String() string {
 func (*ListRunsResponse) ProtoMessage() {}
 
 func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[12]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1035,7 +953,7 @@ func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsResponse.ProtoReflect.Descriptor instead.
 func (*ListRunsResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{12}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListRunsResponse) GetRuns() []*Run {
@@ -1056,7 +974,7 @@ type CancelRunRequest struct {
 
 func (x *CancelRunRequest) Reset() {
 	*x = CancelRunRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[13]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1068,7 +986,7 @@ func (x *CancelRunRequest) String() string {
 func (*CancelRunRequest) ProtoMessage() {}
 
 func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[13]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1081,7 +999,7 @@ func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunRequest.ProtoReflect.Descriptor instead.
 func (*CancelRunRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{13}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CancelRunRequest) GetRequestId() string {
@@ -1113,7 +1031,7 @@ type CancelRunResponse struct {
 
 func (x *CancelRunResponse) Reset() {
 	*x = CancelRunResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[14]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1125,7 +1043,7 @@ func (x *CancelRunResponse) String() string {
 func (*CancelRunResponse) ProtoMessage() {}
 
 func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[14]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1138,7 +1056,7 @@ func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunResponse.ProtoReflect.Descriptor instead.
 func (*CancelRunResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{14}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{13}
 }
 
 type WatchRunRequest struct {
@@ -1150,7 +1068,7 @@ type WatchRunRequest struct {
 
 func (x *WatchRunRequest) Reset() {
 	*x = WatchRunRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[15]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1162,7 +1080,7 @@ func (x *WatchRunRequest) String() string {
 func (*WatchRunRequest) ProtoMessage() {}
 
 func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[15]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1175,7 +1093,7 @@ func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunRequest.ProtoReflect.Descriptor instead.
 func (*WatchRunRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{15}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *WatchRunRequest) GetRunId() string {
@@ -1194,7 +1112,7 @@ type WatchRunResponse struct {
 
 func (x *WatchRunResponse) Reset() {
 	*x = WatchRunResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[16]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1206,7 +1124,7 @@ func (x *WatchRunResponse) String() string {
 func (*WatchRunResponse) ProtoMessage() {}
 
 func (x *WatchRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[16]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1219,7 +1137,7 @@ func (x *WatchRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunResponse.ProtoReflect.Descriptor instead.
 func (*WatchRunResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{16}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *WatchRunResponse) GetRun() *Run {
@@ -1241,7 +1159,7 @@ type StreamLogsRequest struct {
 
 func (x *StreamLogsRequest) Reset() {
 	*x = StreamLogsRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[17]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1253,7 +1171,7 @@ func (x *StreamLogsRequest) String() string {
 func (*StreamLogsRequest) ProtoMessage() {}
 
 func (x *StreamLogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[17]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1266,7 +1184,7 @@ func (x *StreamLogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamLogsRequest.ProtoReflect.Descriptor instead.
 func (*StreamLogsRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{17}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *StreamLogsRequest) GetRunId() string {
@@ -1303,7 +1221,7 @@ type StreamLogsResponse struct {
 
 func (x *StreamLogsResponse) Reset() {
 	*x = StreamLogsResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[18]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1315,7 +1233,7 @@ func (x *StreamLogsResponse) String() string {
 func (*StreamLogsResponse) ProtoMessage() {}
 
 func (x *StreamLogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[18]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1328,7 +1246,7 @@ func (x *StreamLogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamLogsResponse.ProtoReflect.Descriptor instead.
 func (*StreamLogsResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{18}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *StreamLogsResponse) GetJobId() string {
@@ -1375,7 +1293,7 @@ type UploadBlobRequest struct {
 
 func (x *UploadBlobRequest) Reset() {
 	*x = UploadBlobRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[19]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1387,7 +1305,7 @@ func (x *UploadBlobRequest) String() string {
 func (*UploadBlobRequest) ProtoMessage() {}
 
 func (x *UploadBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[19]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1400,7 +1318,7 @@ func (x *UploadBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadBlobRequest.ProtoReflect.Descriptor instead.
 func (*UploadBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{19}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *UploadBlobRequest) GetData() []byte {
@@ -1420,7 +1338,7 @@ type UploadBlobResponse struct {
 
 func (x *UploadBlobResponse) Reset() {
 	*x = UploadBlobResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[20]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1432,7 +1350,7 @@ func (x *UploadBlobResponse) String() string {
 func (*UploadBlobResponse) ProtoMessage() {}
 
 func (x *UploadBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[20]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1445,7 +1363,7 @@ func (x *UploadBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadBlobResponse.ProtoReflect.Descriptor instead.
 func (*UploadBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{20}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *UploadBlobResponse) GetDigest() string {
@@ -1471,7 +1389,7 @@ type ListArtifactsRequest struct {
 
 func (x *ListArtifactsRequest) Reset() {
 	*x = ListArtifactsRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[21]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1483,7 +1401,7 @@ func (x *ListArtifactsRequest) String() string {
 func (*ListArtifactsRequest) ProtoMessage() {}
 
 func (x *ListArtifactsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[21]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1496,7 +1414,7 @@ func (x *ListArtifactsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListArtifactsRequest.ProtoReflect.Descriptor instead.
 func (*ListArtifactsRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{21}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListArtifactsRequest) GetRunId() string {
@@ -1508,14 +1426,14 @@ func (x *ListArtifactsRequest) GetRunId() string {
 
 type ListArtifactsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Artifacts     []*v11.Artifact        `protobuf:"bytes,1,rep,name=artifacts,proto3" json:"artifacts,omitempty"`
+	Artifacts     []*v1.Artifact         `protobuf:"bytes,1,rep,name=artifacts,proto3" json:"artifacts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListArtifactsResponse) Reset() {
 	*x = ListArtifactsResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[22]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1527,7 +1445,7 @@ func (x *ListArtifactsResponse) String() string {
 func (*ListArtifactsResponse) ProtoMessage() {}
 
 func (x *ListArtifactsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[22]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1540,10 +1458,10 @@ func (x *ListArtifactsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListArtifactsResponse.ProtoReflect.Descriptor instead.
 func (*ListArtifactsResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{22}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{21}
 }
 
-func (x *ListArtifactsResponse) GetArtifacts() []*v11.Artifact {
+func (x *ListArtifactsResponse) GetArtifacts() []*v1.Artifact {
 	if x != nil {
 		return x.Artifacts
 	}
@@ -1560,7 +1478,7 @@ type DownloadArtifactRequest struct {
 
 func (x *DownloadArtifactRequest) Reset() {
 	*x = DownloadArtifactRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[23]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1572,7 +1490,7 @@ func (x *DownloadArtifactRequest) String() string {
 func (*DownloadArtifactRequest) ProtoMessage() {}
 
 func (x *DownloadArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[23]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1585,7 +1503,7 @@ func (x *DownloadArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadArtifactRequest.ProtoReflect.Descriptor instead.
 func (*DownloadArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{23}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DownloadArtifactRequest) GetRunId() string {
@@ -1611,7 +1529,7 @@ type DownloadArtifactResponse struct {
 
 func (x *DownloadArtifactResponse) Reset() {
 	*x = DownloadArtifactResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[24]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1623,7 +1541,7 @@ func (x *DownloadArtifactResponse) String() string {
 func (*DownloadArtifactResponse) ProtoMessage() {}
 
 func (x *DownloadArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[24]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1636,7 +1554,7 @@ func (x *DownloadArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadArtifactResponse.ProtoReflect.Descriptor instead.
 func (*DownloadArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{24}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *DownloadArtifactResponse) GetData() []byte {
@@ -1666,7 +1584,7 @@ type Agent struct {
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[25]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1678,7 +1596,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[25]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1691,7 +1609,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{25}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Agent) GetId() string {
@@ -1779,7 +1697,7 @@ type ListAgentsRequest struct {
 
 func (x *ListAgentsRequest) Reset() {
 	*x = ListAgentsRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[26]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1791,7 +1709,7 @@ func (x *ListAgentsRequest) String() string {
 func (*ListAgentsRequest) ProtoMessage() {}
 
 func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[26]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1804,7 +1722,7 @@ func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsRequest.ProtoReflect.Descriptor instead.
 func (*ListAgentsRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{26}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{25}
 }
 
 type ListAgentsResponse struct {
@@ -1816,7 +1734,7 @@ type ListAgentsResponse struct {
 
 func (x *ListAgentsResponse) Reset() {
 	*x = ListAgentsResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[27]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1828,7 +1746,7 @@ func (x *ListAgentsResponse) String() string {
 func (*ListAgentsResponse) ProtoMessage() {}
 
 func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[27]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1841,7 +1759,7 @@ func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsResponse.ProtoReflect.Descriptor instead.
 func (*ListAgentsResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{27}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListAgentsResponse) GetAgents() []*Agent {
@@ -1866,7 +1784,7 @@ type CreateJoinTokenRequest struct {
 
 func (x *CreateJoinTokenRequest) Reset() {
 	*x = CreateJoinTokenRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[28]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1878,7 +1796,7 @@ func (x *CreateJoinTokenRequest) String() string {
 func (*CreateJoinTokenRequest) ProtoMessage() {}
 
 func (x *CreateJoinTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[28]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1891,7 +1809,7 @@ func (x *CreateJoinTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateJoinTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateJoinTokenRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{28}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CreateJoinTokenRequest) GetRequestId() string {
@@ -1939,7 +1857,7 @@ type CreateJoinTokenResponse struct {
 
 func (x *CreateJoinTokenResponse) Reset() {
 	*x = CreateJoinTokenResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[29]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1951,7 +1869,7 @@ func (x *CreateJoinTokenResponse) String() string {
 func (*CreateJoinTokenResponse) ProtoMessage() {}
 
 func (x *CreateJoinTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[29]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1964,7 +1882,7 @@ func (x *CreateJoinTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateJoinTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateJoinTokenResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{29}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CreateJoinTokenResponse) GetToken() string {
@@ -1994,7 +1912,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[30]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2006,7 +1924,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[30]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2019,7 +1937,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{30}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CreateTokenRequest) GetRequestId() string {
@@ -2060,7 +1978,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[31]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2072,7 +1990,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[31]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2085,7 +2003,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{31}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CreateTokenResponse) GetToken() string {
@@ -2106,22 +2024,14 @@ var File_slipway_api_v1_api_proto protoreflect.FileDescriptor
 
 const file_slipway_api_v1_api_proto_rawDesc = "" +
 	"\n" +
-	"\x18slipway/api/v1/api.proto\x12\x0eslipway.api.v1\x1a\x1aslipway/core/v1/core.proto\x1a\x1aslipway/plan/v1/plan.proto\"v\n" +
-	"\x06Source\x12\x12\n" +
-	"\x04tree\x18\x01 \x01(\tR\x04tree\x12\x1e\n" +
-	"\n" +
-	"repository\x18\x02 \x01(\tR\n" +
-	"repository\x12\x10\n" +
-	"\x03sha\x18\x03 \x01(\tR\x03sha\x12\x10\n" +
-	"\x03ref\x18\x04 \x01(\tR\x03ref\x12\x14\n" +
-	"\x05dirty\x18\x05 \x01(\bR\x05dirty\"\xe6\x01\n" +
+	"\x18slipway/api/v1/api.proto\x12\x0eslipway.api.v1\x1a\x1aslipway/core/v1/core.proto\x1a\x1aslipway/plan/v1/plan.proto\"\xe7\x01\n" +
 	"\x10SubmitRunRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x18\n" +
 	"\aproject\x18\x02 \x01(\tR\aproject\x12\x12\n" +
 	"\x04path\x18\x03 \x01(\tR\x04path\x12\x1a\n" +
-	"\bworkflow\x18\x04 \x01(\fR\bworkflow\x12.\n" +
-	"\x06source\x18\x05 \x01(\v2\x16.slipway.api.v1.SourceR\x06source\x12\x14\n" +
+	"\bworkflow\x18\x04 \x01(\fR\bworkflow\x12/\n" +
+	"\x06source\x18\x05 \x01(\v2\x17.slipway.core.v1.SourceR\x06source\x12\x14\n" +
 	"\x05event\x18\x06 \x01(\tR\x05event\x12#\n" +
 	"\revent_payload\x18\a \x01(\tR\feventPayload\"\x87\x01\n" +
 	"\x11SubmitRunResponse\x12\x15\n" +
@@ -2138,25 +2048,25 @@ const file_slipway_api_v1_api_proto_rawDesc = "" +
 	"\amessage\x18\x05 \x01(\tR\amessage\x12\x12\n" +
 	"\x04hint\x18\x06 \x01(\tR\x04hint\"K\n" +
 	"\vDiagnostics\x12<\n" +
-	"\vdiagnostics\x18\x01 \x03(\v2\x1a.slipway.api.v1.DiagnosticR\vdiagnostics\"\xc5\x01\n" +
+	"\vdiagnostics\x18\x01 \x03(\v2\x1a.slipway.api.v1.DiagnosticR\vdiagnostics\"\xc6\x01\n" +
 	"\x0ePlanRunRequest\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x1a\n" +
-	"\bworkflow\x18\x03 \x01(\fR\bworkflow\x12.\n" +
-	"\x06source\x18\x04 \x01(\v2\x16.slipway.api.v1.SourceR\x06source\x12\x14\n" +
+	"\bworkflow\x18\x03 \x01(\fR\bworkflow\x12/\n" +
+	"\x06source\x18\x04 \x01(\v2\x17.slipway.core.v1.SourceR\x06source\x12\x14\n" +
 	"\x05event\x18\x05 \x01(\tR\x05event\x12#\n" +
 	"\revent_payload\x18\x06 \x01(\tR\feventPayload\"z\n" +
 	"\x0fPlanRunResponse\x12)\n" +
 	"\x04plan\x18\x01 \x01(\v2\x15.slipway.plan.v1.PlanR\x04plan\x12<\n" +
-	"\vdiagnostics\x18\x02 \x03(\v2\x1a.slipway.api.v1.DiagnosticR\vdiagnostics\"\xeb\x03\n" +
+	"\vdiagnostics\x18\x02 \x03(\v2\x1a.slipway.api.v1.DiagnosticR\vdiagnostics\"\xec\x03\n" +
 	"\x03Run\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x18\n" +
 	"\aproject\x18\x03 \x01(\tR\aproject\x12\x12\n" +
 	"\x04name\x18\x04 \x01(\tR\x04name\x12\x12\n" +
 	"\x04path\x18\x05 \x01(\tR\x04path\x12\x14\n" +
-	"\x05event\x18\x06 \x01(\tR\x05event\x12.\n" +
-	"\x06source\x18\a \x01(\v2\x16.slipway.api.v1.SourceR\x06source\x12/\n" +
+	"\x05event\x18\x06 \x01(\tR\x05event\x12/\n" +
+	"\x06source\x18\a \x01(\v2\x17.slipway.core.v1.SourceR\x06source\x12/\n" +
 	"\x05state\x18\b \x01(\x0e2\x19.slipway.core.v1.RunStateR\x05state\x12\x1d\n" +
 	"\n" +
 	"created_ms\x18\t \x01(\x03R\tcreatedMs\x12\x1d\n" +
@@ -2312,99 +2222,99 @@ func file_slipway_api_v1_api_proto_rawDescGZIP() []byte {
 	return file_slipway_api_v1_api_proto_rawDescData
 }
 
-var file_slipway_api_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_slipway_api_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_slipway_api_v1_api_proto_goTypes = []any{
-	(*Source)(nil),                   // 0: slipway.api.v1.Source
-	(*SubmitRunRequest)(nil),         // 1: slipway.api.v1.SubmitRunRequest
-	(*SubmitRunResponse)(nil),        // 2: slipway.api.v1.SubmitRunResponse
-	(*Diagnostic)(nil),               // 3: slipway.api.v1.Diagnostic
-	(*Diagnostics)(nil),              // 4: slipway.api.v1.Diagnostics
-	(*PlanRunRequest)(nil),           // 5: slipway.api.v1.PlanRunRequest
-	(*PlanRunResponse)(nil),          // 6: slipway.api.v1.PlanRunResponse
-	(*Run)(nil),                      // 7: slipway.api.v1.Run
-	(*Job)(nil),                      // 8: slipway.api.v1.Job
-	(*GetRunRequest)(nil),            // 9: slipway.api.v1.GetRunRequest
-	(*GetRunResponse)(nil),           // 10: slipway.api.v1.GetRunResponse
-	(*ListRunsRequest)(nil),          // 11: slipway.api.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),         // 12: slipway.api.v1.ListRunsResponse
-	(*CancelRunRequest)(nil),         // 13: slipway.api.v1.CancelRunRequest
-	(*CancelRunResponse)(nil),        // 14: slipway.api.v1.CancelRunResponse
-	(*WatchRunRequest)(nil),          // 15: slipway.api.v1.WatchRunRequest
-	(*WatchRunResponse)(nil),         // 16: slipway.api.v1.WatchRunResponse
-	(*StreamLogsRequest)(nil),        // 17: slipway.api.v1.StreamLogsRequest
-	(*StreamLogsResponse)(nil),       // 18: slipway.api.v1.StreamLogsResponse
-	(*UploadBlobRequest)(nil),        // 19: slipway.api.v1.UploadBlobRequest
-	(*UploadBlobResponse)(nil),       // 20: slipway.api.v1.UploadBlobResponse
-	(*ListArtifactsRequest)(nil),     // 21: slipway.api.v1.ListArtifactsRequest
-	(*ListArtifactsResponse)(nil),    // 22: slipway.api.v1.ListArtifactsResponse
-	(*DownloadArtifactRequest)(nil),  // 23: slipway.api.v1.DownloadArtifactRequest
-	(*DownloadArtifactResponse)(nil), // 24: slipway.api.v1.DownloadArtifactResponse
-	(*Agent)(nil),                    // 25: slipway.api.v1.Agent
-	(*ListAgentsRequest)(nil),        // 26: slipway.api.v1.ListAgentsRequest
-	(*ListAgentsResponse)(nil),       // 27: slipway.api.v1.ListAgentsResponse
-	(*CreateJoinTokenRequest)(nil),   // 28: slipway.api.v1.CreateJoinTokenRequest
-	(*CreateJoinTokenResponse)(nil),  // 29: slipway.api.v1.CreateJoinTokenResponse
-	(*CreateTokenRequest)(nil),       // 30: slipway.api.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),      // 31: slipway.api.v1.CreateTokenResponse
-	nil,                              // 32: slipway.api.v1.Job.OutputsEntry
-	(*v1.Position)(nil),              // 33: slipway.plan.v1.Position
-	(*v1.Plan)(nil),                  // 34: slipway.plan.v1.Plan
-	(v11.RunState)(0),                // 35: slipway.core.v1.RunState
-	(*v11.Failure)(nil),              // 36: slipway.core.v1.Failure
-	(*v11.Artifact)(nil),             // 37: slipway.core.v1.Artifact
-	(v11.JobState)(0),                // 38: slipway.core.v1.JobState
-	(*v11.StepStatus)(nil),           // 39: slipway.core.v1.StepStatus
-	(*v11.Annotation)(nil),           // 40: slipway.core.v1.Annotation
+	(*SubmitRunRequest)(nil),         // 0: slipway.api.v1.SubmitRunRequest
+	(*SubmitRunResponse)(nil),        // 1: slipway.api.v1.SubmitRunResponse
+	(*Diagnostic)(nil),               // 2: slipway.api.v1.Diagnostic
+	(*Diagnostics)(nil),              // 3: slipway.api.v1.Diagnostics
+	(*PlanRunRequest)(nil),           // 4: slipway.api.v1.PlanRunRequest
+	(*PlanRunResponse)(nil),          // 5: slipway.api.v1.PlanRunResponse
+	(*Run)(nil),                      // 6: slipway.api.v1.Run
+	(*Job)(nil),                      // 7: slipway.api.v1.Job
+	(*GetRunRequest)(nil),            // 8: slipway.api.v1.GetRunRequest
+	(*GetRunResponse)(nil),           // 9: slipway.api.v1.GetRunResponse
+	(*ListRunsRequest)(nil),          // 10: slipway.api.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),         // 11: slipway.api.v1.ListRunsResponse
+	(*CancelRunRequest)(nil),         // 12: slipway.api.v1.CancelRunRequest
+	(*CancelRunResponse)(nil),        // 13: slipway.api.v1.CancelRunResponse
+	(*WatchRunRequest)(nil),          // 14: slipway.api.v1.WatchRunRequest
+	(*WatchRunResponse)(nil),         // 15: slipway.api.v1.WatchRunResponse
+	(*StreamLogsRequest)(nil),        // 16: slipway.api.v1.StreamLogsRequest
+	(*StreamLogsResponse)(nil),       // 17: slipway.api.v1.StreamLogsResponse
+	(*UploadBlobRequest)(nil),        // 18: slipway.api.v1.UploadBlobRequest
+	(*UploadBlobResponse)(nil),       // 19: slipway.api.v1.UploadBlobResponse
+	(*ListArtifactsRequest)(nil),     // 20: slipway.api.v1.ListArtifactsRequest
+	(*ListArtifactsResponse)(nil),    // 21: slipway.api.v1.ListArtifactsResponse
+	(*DownloadArtifactRequest)(nil),  // 22: slipway.api.v1.DownloadArtifactRequest
+	(*DownloadArtifactResponse)(nil), // 23: slipway.api.v1.DownloadArtifactResponse
+	(*Agent)(nil),                    // 24: slipway.api.v1.Agent
+	(*ListAgentsRequest)(nil),        // 25: slipway.api.v1.ListAgentsRequest
+	(*ListAgentsResponse)(nil),       // 26: slipway.api.v1.ListAgentsResponse
+	(*CreateJoinTokenRequest)(nil),   // 27: slipway.api.v1.CreateJoinTokenRequest
+	(*CreateJoinTokenResponse)(nil),  // 28: slipway.api.v1.CreateJoinTokenResponse
+	(*CreateTokenRequest)(nil),       // 29: slipway.api.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),      // 30: slipway.api.v1.CreateTokenResponse
+	nil,                              // 31: slipway.api.v1.Job.OutputsEntry
+	(*v1.Source)(nil),                // 32: slipway.core.v1.Source
+	(*v11.Position)(nil),             // 33: slipway.plan.v1.Position
+	(*v11.Plan)(nil),                 // 34: slipway.plan.v1.Plan
+	(v1.RunState)(0),                 // 35: slipway.core.v1.RunState
+	(*v1.Failure)(nil),               // 36: slipway.core.v1.Failure
+	(*v1.Artifact)(nil),              // 37: slipway.core.v1.Artifact
+	(v1.JobState)(0),                 // 38: slipway.core.v1.JobState
+	(*v1.StepStatus)(nil),            // 39: slipway.core.v1.StepStatus
+	(*v1.Annotation)(nil),            // 40: slipway.core.v1.Annotation
 }
 var file_slipway_api_v1_api_proto_depIdxs = []int32{
-	0,  // 0: slipway.api.v1.SubmitRunRequest.source:type_name -> slipway.api.v1.Source
-	3,  // 1: slipway.api.v1.SubmitRunResponse.diagnostics:type_name -> slipway.api.v1.Diagnostic
+	32, // 0: slipway.api.v1.SubmitRunRequest.source:type_name -> slipway.core.v1.Source
+	2,  // 1: slipway.api.v1.SubmitRunResponse.diagnostics:type_name -> slipway.api.v1.Diagnostic
 	33, // 2: slipway.api.v1.Diagnostic.position:type_name -> slipway.plan.v1.Position
-	3,  // 3: slipway.api.v1.Diagnostics.diagnostics:type_name -> slipway.api.v1.Diagnostic
-	0,  // 4: slipway.api.v1.PlanRunRequest.source:type_name -> slipway.api.v1.Source
+	2,  // 3: slipway.api.v1.Diagnostics.diagnostics:type_name -> slipway.api.v1.Diagnostic
+	32, // 4: slipway.api.v1.PlanRunRequest.source:type_name -> slipway.core.v1.Source
 	34, // 5: slipway.api.v1.PlanRunResponse.plan:type_name -> slipway.plan.v1.Plan
-	3,  // 6: slipway.api.v1.PlanRunResponse.diagnostics:type_name -> slipway.api.v1.Diagnostic
-	0,  // 7: slipway.api.v1.Run.source:type_name -> slipway.api.v1.Source
+	2,  // 6: slipway.api.v1.PlanRunResponse.diagnostics:type_name -> slipway.api.v1.Diagnostic
+	32, // 7: slipway.api.v1.Run.source:type_name -> slipway.core.v1.Source
 	35, // 8: slipway.api.v1.Run.state:type_name -> slipway.core.v1.RunState
-	8,  // 9: slipway.api.v1.Run.jobs:type_name -> slipway.api.v1.Job
+	7,  // 9: slipway.api.v1.Run.jobs:type_name -> slipway.api.v1.Job
 	36, // 10: slipway.api.v1.Run.failure:type_name -> slipway.core.v1.Failure
 	37, // 11: slipway.api.v1.Run.artifacts:type_name -> slipway.core.v1.Artifact
 	38, // 12: slipway.api.v1.Job.state:type_name -> slipway.core.v1.JobState
 	39, // 13: slipway.api.v1.Job.steps:type_name -> slipway.core.v1.StepStatus
 	36, // 14: slipway.api.v1.Job.failure:type_name -> slipway.core.v1.Failure
-	32, // 15: slipway.api.v1.Job.outputs:type_name -> slipway.api.v1.Job.OutputsEntry
+	31, // 15: slipway.api.v1.Job.outputs:type_name -> slipway.api.v1.Job.OutputsEntry
 	40, // 16: slipway.api.v1.Job.annotations:type_name -> slipway.core.v1.Annotation
-	7,  // 17: slipway.api.v1.GetRunResponse.run:type_name -> slipway.api.v1.Run
-	7,  // 18: slipway.api.v1.ListRunsResponse.runs:type_name -> slipway.api.v1.Run
-	7,  // 19: slipway.api.v1.WatchRunResponse.run:type_name -> slipway.api.v1.Run
+	6,  // 17: slipway.api.v1.GetRunResponse.run:type_name -> slipway.api.v1.Run
+	6,  // 18: slipway.api.v1.ListRunsResponse.runs:type_name -> slipway.api.v1.Run
+	6,  // 19: slipway.api.v1.WatchRunResponse.run:type_name -> slipway.api.v1.Run
 	37, // 20: slipway.api.v1.ListArtifactsResponse.artifacts:type_name -> slipway.core.v1.Artifact
-	25, // 21: slipway.api.v1.ListAgentsResponse.agents:type_name -> slipway.api.v1.Agent
-	1,  // 22: slipway.api.v1.RunService.SubmitRun:input_type -> slipway.api.v1.SubmitRunRequest
-	5,  // 23: slipway.api.v1.RunService.PlanRun:input_type -> slipway.api.v1.PlanRunRequest
-	9,  // 24: slipway.api.v1.RunService.GetRun:input_type -> slipway.api.v1.GetRunRequest
-	11, // 25: slipway.api.v1.RunService.ListRuns:input_type -> slipway.api.v1.ListRunsRequest
-	13, // 26: slipway.api.v1.RunService.CancelRun:input_type -> slipway.api.v1.CancelRunRequest
-	15, // 27: slipway.api.v1.RunService.WatchRun:input_type -> slipway.api.v1.WatchRunRequest
-	17, // 28: slipway.api.v1.LogService.StreamLogs:input_type -> slipway.api.v1.StreamLogsRequest
-	19, // 29: slipway.api.v1.BlobService.UploadBlob:input_type -> slipway.api.v1.UploadBlobRequest
-	21, // 30: slipway.api.v1.ArtifactService.ListArtifacts:input_type -> slipway.api.v1.ListArtifactsRequest
-	23, // 31: slipway.api.v1.ArtifactService.DownloadArtifact:input_type -> slipway.api.v1.DownloadArtifactRequest
-	26, // 32: slipway.api.v1.AgentService.ListAgents:input_type -> slipway.api.v1.ListAgentsRequest
-	28, // 33: slipway.api.v1.AgentService.CreateJoinToken:input_type -> slipway.api.v1.CreateJoinTokenRequest
-	30, // 34: slipway.api.v1.TokenService.CreateToken:input_type -> slipway.api.v1.CreateTokenRequest
-	2,  // 35: slipway.api.v1.RunService.SubmitRun:output_type -> slipway.api.v1.SubmitRunResponse
-	6,  // 36: slipway.api.v1.RunService.PlanRun:output_type -> slipway.api.v1.PlanRunResponse
-	10, // 37: slipway.api.v1.RunService.GetRun:output_type -> slipway.api.v1.GetRunResponse
-	12, // 38: slipway.api.v1.RunService.ListRuns:output_type -> slipway.api.v1.ListRunsResponse
-	14, // 39: slipway.api.v1.RunService.CancelRun:output_type -> slipway.api.v1.CancelRunResponse
-	16, // 40: slipway.api.v1.RunService.WatchRun:output_type -> slipway.api.v1.WatchRunResponse
-	18, // 41: slipway.api.v1.LogService.StreamLogs:output_type -> slipway.api.v1.StreamLogsResponse
-	20, // 42: slipway.api.v1.BlobService.UploadBlob:output_type -> slipway.api.v1.UploadBlobResponse
-	22, // 43: slipway.api.v1.ArtifactService.ListArtifacts:output_type -> slipway.api.v1.ListArtifactsResponse
-	24, // 44: slipway.api.v1.ArtifactService.DownloadArtifact:output_type -> slipway.api.v1.DownloadArtifactResponse
-	27, // 45: slipway.api.v1.AgentService.ListAgents:output_type -> slipway.api.v1.ListAgentsResponse
-	29, // 46: slipway.api.v1.AgentService.CreateJoinToken:output_type -> slipway.api.v1.CreateJoinTokenResponse
-	31, // 47: slipway.api.v1.TokenService.CreateToken:output_type -> slipway.api.v1.CreateTokenResponse
+	24, // 21: slipway.api.v1.ListAgentsResponse.agents:type_name -> slipway.api.v1.Agent
+	0,  // 22: slipway.api.v1.RunService.SubmitRun:input_type -> slipway.api.v1.SubmitRunRequest
+	4,  // 23: slipway.api.v1.RunService.PlanRun:input_type -> slipway.api.v1.PlanRunRequest
+	8,  // 24: slipway.api.v1.RunService.GetRun:input_type -> slipway.api.v1.GetRunRequest
+	10, // 25: slipway.api.v1.RunService.ListRuns:input_type -> slipway.api.v1.ListRunsRequest
+	12, // 26: slipway.api.v1.RunService.CancelRun:input_type -> slipway.api.v1.CancelRunRequest
+	14, // 27: slipway.api.v1.RunService.WatchRun:input_type -> slipway.api.v1.WatchRunRequest
+	16, // 28: slipway.api.v1.LogService.StreamLogs:input_type -> slipway.api.v1.StreamLogsRequest
+	18, // 29: slipway.api.v1.BlobService.UploadBlob:input_type -> slipway.api.v1.UploadBlobRequest
+	20, // 30: slipway.api.v1.ArtifactService.ListArtifacts:input_type -> slipway.api.v1.ListArtifactsRequest
+	22, // 31: slipway.api.v1.ArtifactService.DownloadArtifact:input_type -> slipway.api.v1.DownloadArtifactRequest
+	25, // 32: slipway.api.v1.AgentService.ListAgents:input_type -> slipway.api.v1.ListAgentsRequest
+	27, // 33: slipway.api.v1.AgentService.CreateJoinToken:input_type -> slipway.api.v1.CreateJoinTokenRequest
+	29, // 34: slipway.api.v1.TokenService.CreateToken:input_type -> slipway.api.v1.CreateTokenRequest
+	1,  // 35: slipway.api.v1.RunService.SubmitRun:output_type -> slipway.api.v1.SubmitRunResponse
+	5,  // 36: slipway.api.v1.RunService.PlanRun:output_type -> slipway.api.v1.PlanRunResponse
+	9,  // 37: slipway.api.v1.RunService.GetRun:output_type -> slipway.api.v1.GetRunResponse
+	11, // 38: slipway.api.v1.RunService.ListRuns:output_type -> slipway.api.v1.ListRunsResponse
+	13, // 39: slipway.api.v1.RunService.CancelRun:output_type -> slipway.api.v1.CancelRunResponse
+	15, // 40: slipway.api.v1.RunService.WatchRun:output_type -> slipway.api.v1.WatchRunResponse
+	17, // 41: slipway.api.v1.LogService.StreamLogs:output_type -> slipway.api.v1.StreamLogsResponse
+	19, // 42: slipway.api.v1.BlobService.UploadBlob:output_type -> slipway.api.v1.UploadBlobResponse
+	21, // 43: slipway.api.v1.ArtifactService.ListArtifacts:output_type -> slipway.api.v1.ListArtifactsResponse
+	23, // 44: slipway.api.v1.ArtifactService.DownloadArtifact:output_type -> slipway.api.v1.DownloadArtifactResponse
+	26, // 45: slipway.api.v1.AgentService.ListAgents:output_type -> slipway.api.v1.ListAgentsResponse
+	28, // 46: slipway.api.v1.AgentService.CreateJoinToken:output_type -> slipway.api.v1.CreateJoinTokenResponse
+	30, // 47: slipway.api.v1.TokenService.CreateToken:output_type -> slipway.api.v1.CreateTokenResponse
 	35, // [35:48] is the sub-list for method output_type
 	22, // [22:35] is the sub-list for method input_type
 	22, // [22:22] is the sub-list for extension type_name
@@ -2423,7 +2333,7 @@ func file_slipway_api_v1_api_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_api_v1_api_proto_rawDesc), len(file_slipway_api_v1_api_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   33,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   6,
 		},

@@ -915,6 +915,203 @@ func (x *Artifact) GetJobId() string {
 	return ""
 }
 
+// Source is what the run's checkout yields and what `github.*` says of it.
+type Source struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Digest of an uploaded zstd-compressed tar of the tree; "" for none.
+	Tree string `protobuf:"bytes,1,opt,name=tree,proto3" json:"tree,omitempty"`
+	// Repository as owner/name.
+	Repository string `protobuf:"bytes,2,opt,name=repository,proto3" json:"repository,omitempty"`
+	// HEAD's commit, 40 hex digits; zeros outside a repository.
+	Sha string `protobuf:"bytes,3,opt,name=sha,proto3" json:"sha,omitempty"`
+	// refs/heads/…, refs/tags/…
+	Ref string `protobuf:"bytes,4,opt,name=ref,proto3" json:"ref,omitempty"`
+	// The tree differs from the commit.
+	Dirty         bool `protobuf:"varint,5,opt,name=dirty,proto3" json:"dirty,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Source) Reset() {
+	*x = Source{}
+	mi := &file_slipway_core_v1_core_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Source) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Source) ProtoMessage() {}
+
+func (x *Source) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_core_v1_core_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Source.ProtoReflect.Descriptor instead.
+func (*Source) Descriptor() ([]byte, []int) {
+	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Source) GetTree() string {
+	if x != nil {
+		return x.Tree
+	}
+	return ""
+}
+
+func (x *Source) GetRepository() string {
+	if x != nil {
+		return x.Repository
+	}
+	return ""
+}
+
+func (x *Source) GetSha() string {
+	if x != nil {
+		return x.Sha
+	}
+	return ""
+}
+
+func (x *Source) GetRef() string {
+	if x != nil {
+		return x.Ref
+	}
+	return ""
+}
+
+func (x *Source) GetDirty() bool {
+	if x != nil {
+		return x.Dirty
+	}
+	return false
+}
+
+// Output is one output of a job.
+type Output struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Value         string                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Output) Reset() {
+	*x = Output{}
+	mi := &file_slipway_core_v1_core_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Output) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Output) ProtoMessage() {}
+
+func (x *Output) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_core_v1_core_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Output.ProtoReflect.Descriptor instead.
+func (*Output) Descriptor() ([]byte, []int) {
+	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Output) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Output) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+// LogSum is the length and digest of one complete step log.
+type LogSum struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Step   uint32                 `protobuf:"varint,1,opt,name=step,proto3" json:"step,omitempty"`
+	Length int64                  `protobuf:"varint,2,opt,name=length,proto3" json:"length,omitempty"`
+	// Lower-case hex.
+	Sha256        string `protobuf:"bytes,3,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogSum) Reset() {
+	*x = LogSum{}
+	mi := &file_slipway_core_v1_core_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogSum) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogSum) ProtoMessage() {}
+
+func (x *LogSum) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_core_v1_core_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogSum.ProtoReflect.Descriptor instead.
+func (*LogSum) Descriptor() ([]byte, []int) {
+	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *LogSum) GetStep() uint32 {
+	if x != nil {
+		return x.Step
+	}
+	return 0
+}
+
+func (x *LogSum) GetLength() int64 {
+	if x != nil {
+		return x.Length
+	}
+	return 0
+}
+
+func (x *LogSum) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
 var File_slipway_core_v1_core_proto protoreflect.FileDescriptor
 
 const file_slipway_core_v1_core_proto_rawDesc = "" +
@@ -965,7 +1162,22 @@ const file_slipway_core_v1_core_proto_rawDesc = "" +
 	"\x04size\x18\x03 \x01(\x03R\x04size\x12\x14\n" +
 	"\x05files\x18\x04 \x01(\rR\x05files\x122\n" +
 	"\x05tests\x18\x05 \x01(\v2\x1c.slipway.core.v1.TestSummaryR\x05tests\x12\x15\n" +
-	"\x06job_id\x18\x06 \x01(\tR\x05jobId*\xfc\x01\n" +
+	"\x06job_id\x18\x06 \x01(\tR\x05jobId\"v\n" +
+	"\x06Source\x12\x12\n" +
+	"\x04tree\x18\x01 \x01(\tR\x04tree\x12\x1e\n" +
+	"\n" +
+	"repository\x18\x02 \x01(\tR\n" +
+	"repository\x12\x10\n" +
+	"\x03sha\x18\x03 \x01(\tR\x03sha\x12\x10\n" +
+	"\x03ref\x18\x04 \x01(\tR\x03ref\x12\x14\n" +
+	"\x05dirty\x18\x05 \x01(\bR\x05dirty\"2\n" +
+	"\x06Output\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"L\n" +
+	"\x06LogSum\x12\x12\n" +
+	"\x04step\x18\x01 \x01(\rR\x04step\x12\x16\n" +
+	"\x06length\x18\x02 \x01(\x03R\x06length\x12\x16\n" +
+	"\x06sha256\x18\x03 \x01(\tR\x06sha256*\xfc\x01\n" +
 	"\bRunState\x12\x19\n" +
 	"\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12RUN_STATE_CREATING\x10\n" +
@@ -1041,7 +1253,7 @@ func file_slipway_core_v1_core_proto_rawDescGZIP() []byte {
 }
 
 var file_slipway_core_v1_core_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_slipway_core_v1_core_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_slipway_core_v1_core_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_slipway_core_v1_core_proto_goTypes = []any{
 	(RunState)(0),       // 0: slipway.core.v1.RunState
 	(JobState)(0),       // 1: slipway.core.v1.JobState
@@ -1055,6 +1267,9 @@ var file_slipway_core_v1_core_proto_goTypes = []any{
 	(*TestSummary)(nil), // 9: slipway.core.v1.TestSummary
 	(*TestCase)(nil),    // 10: slipway.core.v1.TestCase
 	(*Artifact)(nil),    // 11: slipway.core.v1.Artifact
+	(*Source)(nil),      // 12: slipway.core.v1.Source
+	(*Output)(nil),      // 13: slipway.core.v1.Output
+	(*LogSum)(nil),      // 14: slipway.core.v1.LogSum
 }
 var file_slipway_core_v1_core_proto_depIdxs = []int32{
 	5,  // 0: slipway.core.v1.Failure.fault:type_name -> slipway.core.v1.Fault
@@ -1082,7 +1297,7 @@ func file_slipway_core_v1_core_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_core_v1_core_proto_rawDesc), len(file_slipway_core_v1_core_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   6,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1000,12 +1000,12 @@ type Report struct {
 	State v11.AttemptState  `protobuf:"varint,3,opt,name=state,proto3,enum=slipway.core.v1.AttemptState" json:"state,omitempty"`
 	Steps []*v11.StepStatus `protobuf:"bytes,4,rep,name=steps,proto3" json:"steps,omitempty"`
 	// In state DONE only.
-	Result   v11.Result   `protobuf:"varint,5,opt,name=result,proto3,enum=slipway.core.v1.Result" json:"result,omitempty"`
-	TimedOut bool         `protobuf:"varint,6,opt,name=timed_out,json=timedOut,proto3" json:"timed_out,omitempty"`
-	Failure  *v11.Failure `protobuf:"bytes,7,opt,name=failure,proto3" json:"failure,omitempty"`
-	Outputs  []*Output    `protobuf:"bytes,8,rep,name=outputs,proto3" json:"outputs,omitempty"`
+	Result   v11.Result    `protobuf:"varint,5,opt,name=result,proto3,enum=slipway.core.v1.Result" json:"result,omitempty"`
+	TimedOut bool          `protobuf:"varint,6,opt,name=timed_out,json=timedOut,proto3" json:"timed_out,omitempty"`
+	Failure  *v11.Failure  `protobuf:"bytes,7,opt,name=failure,proto3" json:"failure,omitempty"`
+	Outputs  []*v11.Output `protobuf:"bytes,8,rep,name=outputs,proto3" json:"outputs,omitempty"`
 	// Length and digest of each step's log, in state DONE.
-	Logs          []*LogSum         `protobuf:"bytes,9,rep,name=logs,proto3" json:"logs,omitempty"`
+	Logs          []*v11.LogSum     `protobuf:"bytes,9,rep,name=logs,proto3" json:"logs,omitempty"`
 	Annotations   []*v11.Annotation `protobuf:"bytes,10,rep,name=annotations,proto3" json:"annotations,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1090,14 +1090,14 @@ func (x *Report) GetFailure() *v11.Failure {
 	return nil
 }
 
-func (x *Report) GetOutputs() []*Output {
+func (x *Report) GetOutputs() []*v11.Output {
 	if x != nil {
 		return x.Outputs
 	}
 	return nil
 }
 
-func (x *Report) GetLogs() []*LogSum {
+func (x *Report) GetLogs() []*v11.LogSum {
 	if x != nil {
 		return x.Logs
 	}
@@ -1111,119 +1111,6 @@ func (x *Report) GetAnnotations() []*v11.Annotation {
 	return nil
 }
 
-type Output struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Value         string                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Output) Reset() {
-	*x = Output{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[14]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Output) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Output) ProtoMessage() {}
-
-func (x *Output) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[14]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Output.ProtoReflect.Descriptor instead.
-func (*Output) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{14}
-}
-
-func (x *Output) GetName() string {
-	if x != nil {
-		return x.Name
-	}
-	return ""
-}
-
-func (x *Output) GetValue() string {
-	if x != nil {
-		return x.Value
-	}
-	return ""
-}
-
-type LogSum struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Step   uint32                 `protobuf:"varint,1,opt,name=step,proto3" json:"step,omitempty"`
-	Length int64                  `protobuf:"varint,2,opt,name=length,proto3" json:"length,omitempty"`
-	// Lower-case hex.
-	Sha256        string `protobuf:"bytes,3,opt,name=sha256,proto3" json:"sha256,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *LogSum) Reset() {
-	*x = LogSum{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[15]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *LogSum) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*LogSum) ProtoMessage() {}
-
-func (x *LogSum) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[15]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use LogSum.ProtoReflect.Descriptor instead.
-func (*LogSum) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{15}
-}
-
-func (x *LogSum) GetStep() uint32 {
-	if x != nil {
-		return x.Step
-	}
-	return 0
-}
-
-func (x *LogSum) GetLength() int64 {
-	if x != nil {
-		return x.Length
-	}
-	return 0
-}
-
-func (x *LogSum) GetSha256() string {
-	if x != nil {
-		return x.Sha256
-	}
-	return ""
-}
-
 type ReportAck struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	AttemptId     string                 `protobuf:"bytes,1,opt,name=attempt_id,json=attemptId,proto3" json:"attempt_id,omitempty"`
@@ -1234,7 +1121,7 @@ type ReportAck struct {
 
 func (x *ReportAck) Reset() {
 	*x = ReportAck{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[16]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1246,7 +1133,7 @@ func (x *ReportAck) String() string {
 func (*ReportAck) ProtoMessage() {}
 
 func (x *ReportAck) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[16]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1259,7 +1146,7 @@ func (x *ReportAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportAck.ProtoReflect.Descriptor instead.
 func (*ReportAck) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{16}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ReportAck) GetAttemptId() string {
@@ -1287,7 +1174,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[17]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1299,7 +1186,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[17]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1312,7 +1199,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{17}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Cancel) GetAttemptId() string {
@@ -1340,7 +1227,7 @@ type Kill struct {
 
 func (x *Kill) Reset() {
 	*x = Kill{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[18]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1352,7 +1239,7 @@ func (x *Kill) String() string {
 func (*Kill) ProtoMessage() {}
 
 func (x *Kill) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[18]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1365,7 +1252,7 @@ func (x *Kill) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kill.ProtoReflect.Descriptor instead.
 func (*Kill) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{18}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Kill) GetAttemptId() string {
@@ -1398,7 +1285,7 @@ type PushLogsRequest struct {
 
 func (x *PushLogsRequest) Reset() {
 	*x = PushLogsRequest{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[19]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1410,7 +1297,7 @@ func (x *PushLogsRequest) String() string {
 func (*PushLogsRequest) ProtoMessage() {}
 
 func (x *PushLogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[19]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1423,7 +1310,7 @@ func (x *PushLogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushLogsRequest.ProtoReflect.Descriptor instead.
 func (*PushLogsRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{19}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PushLogsRequest) GetAttemptId() string {
@@ -1480,7 +1367,7 @@ type PushLogsResponse struct {
 
 func (x *PushLogsResponse) Reset() {
 	*x = PushLogsResponse{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[20]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1492,7 +1379,7 @@ func (x *PushLogsResponse) String() string {
 func (*PushLogsResponse) ProtoMessage() {}
 
 func (x *PushLogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[20]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1505,7 +1392,7 @@ func (x *PushLogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushLogsResponse.ProtoReflect.Descriptor instead.
 func (*PushLogsResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{20}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PushLogsResponse) GetAttemptId() string {
@@ -1540,7 +1427,7 @@ type GetBlobRequest struct {
 
 func (x *GetBlobRequest) Reset() {
 	*x = GetBlobRequest{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[21]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1552,7 +1439,7 @@ func (x *GetBlobRequest) String() string {
 func (*GetBlobRequest) ProtoMessage() {}
 
 func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[21]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1565,7 +1452,7 @@ func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobRequest.ProtoReflect.Descriptor instead.
 func (*GetBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{21}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetBlobRequest) GetAttemptId() string {
@@ -1598,7 +1485,7 @@ type GetBlobResponse struct {
 
 func (x *GetBlobResponse) Reset() {
 	*x = GetBlobResponse{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[22]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1610,7 +1497,7 @@ func (x *GetBlobResponse) String() string {
 func (*GetBlobResponse) ProtoMessage() {}
 
 func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[22]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1623,7 +1510,7 @@ func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobResponse.ProtoReflect.Descriptor instead.
 func (*GetBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{22}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetBlobResponse) GetData() []byte {
@@ -1645,7 +1532,7 @@ type PutBlobRequest struct {
 
 func (x *PutBlobRequest) Reset() {
 	*x = PutBlobRequest{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[23]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1657,7 +1544,7 @@ func (x *PutBlobRequest) String() string {
 func (*PutBlobRequest) ProtoMessage() {}
 
 func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[23]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1670,7 +1557,7 @@ func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobRequest.ProtoReflect.Descriptor instead.
 func (*PutBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{23}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PutBlobRequest) GetAttemptId() string {
@@ -1704,7 +1591,7 @@ type PutBlobResponse struct {
 
 func (x *PutBlobResponse) Reset() {
 	*x = PutBlobResponse{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[24]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1716,7 +1603,7 @@ func (x *PutBlobResponse) String() string {
 func (*PutBlobResponse) ProtoMessage() {}
 
 func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[24]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1729,7 +1616,7 @@ func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobResponse.ProtoReflect.Descriptor instead.
 func (*PutBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{24}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PutBlobResponse) GetDigest() string {
@@ -1758,7 +1645,7 @@ type CreateArtifactRequest struct {
 
 func (x *CreateArtifactRequest) Reset() {
 	*x = CreateArtifactRequest{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[25]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1770,7 +1657,7 @@ func (x *CreateArtifactRequest) String() string {
 func (*CreateArtifactRequest) ProtoMessage() {}
 
 func (x *CreateArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[25]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1783,7 +1670,7 @@ func (x *CreateArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateArtifactRequest.ProtoReflect.Descriptor instead.
 func (*CreateArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{25}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CreateArtifactRequest) GetAttemptId() string {
@@ -1822,7 +1709,7 @@ type CreateArtifactResponse struct {
 
 func (x *CreateArtifactResponse) Reset() {
 	*x = CreateArtifactResponse{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[26]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1834,7 +1721,7 @@ func (x *CreateArtifactResponse) String() string {
 func (*CreateArtifactResponse) ProtoMessage() {}
 
 func (x *CreateArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[26]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1847,7 +1734,7 @@ func (x *CreateArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateArtifactResponse.ProtoReflect.Descriptor instead.
 func (*CreateArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{26}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{24}
 }
 
 type ListArtifactsRequest struct {
@@ -1860,7 +1747,7 @@ type ListArtifactsRequest struct {
 
 func (x *ListArtifactsRequest) Reset() {
 	*x = ListArtifactsRequest{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[27]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1872,7 +1759,7 @@ func (x *ListArtifactsRequest) String() string {
 func (*ListArtifactsRequest) ProtoMessage() {}
 
 func (x *ListArtifactsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[27]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1885,7 +1772,7 @@ func (x *ListArtifactsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListArtifactsRequest.ProtoReflect.Descriptor instead.
 func (*ListArtifactsRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{27}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListArtifactsRequest) GetAttemptId() string {
@@ -1911,7 +1798,7 @@ type ListArtifactsResponse struct {
 
 func (x *ListArtifactsResponse) Reset() {
 	*x = ListArtifactsResponse{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[28]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1923,7 +1810,7 @@ func (x *ListArtifactsResponse) String() string {
 func (*ListArtifactsResponse) ProtoMessage() {}
 
 func (x *ListArtifactsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[28]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1936,7 +1823,7 @@ func (x *ListArtifactsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListArtifactsResponse.ProtoReflect.Descriptor instead.
 func (*ListArtifactsResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{28}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListArtifactsResponse) GetArtifacts() []*v11.Artifact {
@@ -2025,7 +1912,7 @@ const file_slipway_fleet_v1_fleet_proto_rawDesc = "" +
 	"\n" +
 	"attempt_id\x18\x01 \x01(\tR\tattemptId\x12\x1a\n" +
 	"\baccepted\x18\x02 \x01(\bR\baccepted\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xc4\x03\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xc2\x03\n" +
 	"\x06Report\x12\x1d\n" +
 	"\n" +
 	"attempt_id\x18\x01 \x01(\tR\tattemptId\x12\x10\n" +
@@ -2034,18 +1921,11 @@ const file_slipway_fleet_v1_fleet_proto_rawDesc = "" +
 	"\x05steps\x18\x04 \x03(\v2\x1b.slipway.core.v1.StepStatusR\x05steps\x12/\n" +
 	"\x06result\x18\x05 \x01(\x0e2\x17.slipway.core.v1.ResultR\x06result\x12\x1b\n" +
 	"\ttimed_out\x18\x06 \x01(\bR\btimedOut\x122\n" +
-	"\afailure\x18\a \x01(\v2\x18.slipway.core.v1.FailureR\afailure\x122\n" +
-	"\aoutputs\x18\b \x03(\v2\x18.slipway.fleet.v1.OutputR\aoutputs\x12,\n" +
-	"\x04logs\x18\t \x03(\v2\x18.slipway.fleet.v1.LogSumR\x04logs\x12=\n" +
+	"\afailure\x18\a \x01(\v2\x18.slipway.core.v1.FailureR\afailure\x121\n" +
+	"\aoutputs\x18\b \x03(\v2\x17.slipway.core.v1.OutputR\aoutputs\x12+\n" +
+	"\x04logs\x18\t \x03(\v2\x17.slipway.core.v1.LogSumR\x04logs\x12=\n" +
 	"\vannotations\x18\n" +
-	" \x03(\v2\x1b.slipway.core.v1.AnnotationR\vannotations\"2\n" +
-	"\x06Output\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"L\n" +
-	"\x06LogSum\x12\x12\n" +
-	"\x04step\x18\x01 \x01(\rR\x04step\x12\x16\n" +
-	"\x06length\x18\x02 \x01(\x03R\x06length\x12\x16\n" +
-	"\x06sha256\x18\x03 \x01(\tR\x06sha256\"<\n" +
+	" \x03(\v2\x1b.slipway.core.v1.AnnotationR\vannotations\"<\n" +
 	"\tReportAck\x12\x1d\n" +
 	"\n" +
 	"attempt_id\x18\x01 \x01(\tR\tattemptId\x12\x10\n" +
@@ -2124,7 +2004,7 @@ func file_slipway_fleet_v1_fleet_proto_rawDescGZIP() []byte {
 	return file_slipway_fleet_v1_fleet_proto_rawDescData
 }
 
-var file_slipway_fleet_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_slipway_fleet_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_slipway_fleet_v1_fleet_proto_goTypes = []any{
 	(*JoinRequest)(nil),            // 0: slipway.fleet.v1.JoinRequest
 	(*JoinResponse)(nil),           // 1: slipway.fleet.v1.JoinResponse
@@ -2140,29 +2020,29 @@ var file_slipway_fleet_v1_fleet_proto_goTypes = []any{
 	(*Assignment)(nil),             // 11: slipway.fleet.v1.Assignment
 	(*OfferReply)(nil),             // 12: slipway.fleet.v1.OfferReply
 	(*Report)(nil),                 // 13: slipway.fleet.v1.Report
-	(*Output)(nil),                 // 14: slipway.fleet.v1.Output
-	(*LogSum)(nil),                 // 15: slipway.fleet.v1.LogSum
-	(*ReportAck)(nil),              // 16: slipway.fleet.v1.ReportAck
-	(*Cancel)(nil),                 // 17: slipway.fleet.v1.Cancel
-	(*Kill)(nil),                   // 18: slipway.fleet.v1.Kill
-	(*PushLogsRequest)(nil),        // 19: slipway.fleet.v1.PushLogsRequest
-	(*PushLogsResponse)(nil),       // 20: slipway.fleet.v1.PushLogsResponse
-	(*GetBlobRequest)(nil),         // 21: slipway.fleet.v1.GetBlobRequest
-	(*GetBlobResponse)(nil),        // 22: slipway.fleet.v1.GetBlobResponse
-	(*PutBlobRequest)(nil),         // 23: slipway.fleet.v1.PutBlobRequest
-	(*PutBlobResponse)(nil),        // 24: slipway.fleet.v1.PutBlobResponse
-	(*CreateArtifactRequest)(nil),  // 25: slipway.fleet.v1.CreateArtifactRequest
-	(*CreateArtifactResponse)(nil), // 26: slipway.fleet.v1.CreateArtifactResponse
-	(*ListArtifactsRequest)(nil),   // 27: slipway.fleet.v1.ListArtifactsRequest
-	(*ListArtifactsResponse)(nil),  // 28: slipway.fleet.v1.ListArtifactsResponse
-	nil,                            // 29: slipway.fleet.v1.Assignment.ImagesEntry
-	(*v1.Job)(nil),                 // 30: slipway.plan.v1.Job
-	(*v1.Entry)(nil),               // 31: slipway.plan.v1.Entry
-	(*v1.Defaults)(nil),            // 32: slipway.plan.v1.Defaults
-	(v11.AttemptState)(0),          // 33: slipway.core.v1.AttemptState
-	(*v11.StepStatus)(nil),         // 34: slipway.core.v1.StepStatus
-	(v11.Result)(0),                // 35: slipway.core.v1.Result
-	(*v11.Failure)(nil),            // 36: slipway.core.v1.Failure
+	(*ReportAck)(nil),              // 14: slipway.fleet.v1.ReportAck
+	(*Cancel)(nil),                 // 15: slipway.fleet.v1.Cancel
+	(*Kill)(nil),                   // 16: slipway.fleet.v1.Kill
+	(*PushLogsRequest)(nil),        // 17: slipway.fleet.v1.PushLogsRequest
+	(*PushLogsResponse)(nil),       // 18: slipway.fleet.v1.PushLogsResponse
+	(*GetBlobRequest)(nil),         // 19: slipway.fleet.v1.GetBlobRequest
+	(*GetBlobResponse)(nil),        // 20: slipway.fleet.v1.GetBlobResponse
+	(*PutBlobRequest)(nil),         // 21: slipway.fleet.v1.PutBlobRequest
+	(*PutBlobResponse)(nil),        // 22: slipway.fleet.v1.PutBlobResponse
+	(*CreateArtifactRequest)(nil),  // 23: slipway.fleet.v1.CreateArtifactRequest
+	(*CreateArtifactResponse)(nil), // 24: slipway.fleet.v1.CreateArtifactResponse
+	(*ListArtifactsRequest)(nil),   // 25: slipway.fleet.v1.ListArtifactsRequest
+	(*ListArtifactsResponse)(nil),  // 26: slipway.fleet.v1.ListArtifactsResponse
+	nil,                            // 27: slipway.fleet.v1.Assignment.ImagesEntry
+	(*v1.Job)(nil),                 // 28: slipway.plan.v1.Job
+	(*v1.Entry)(nil),               // 29: slipway.plan.v1.Entry
+	(*v1.Defaults)(nil),            // 30: slipway.plan.v1.Defaults
+	(v11.AttemptState)(0),          // 31: slipway.core.v1.AttemptState
+	(*v11.StepStatus)(nil),         // 32: slipway.core.v1.StepStatus
+	(v11.Result)(0),                // 33: slipway.core.v1.Result
+	(*v11.Failure)(nil),            // 34: slipway.core.v1.Failure
+	(*v11.Output)(nil),             // 35: slipway.core.v1.Output
+	(*v11.LogSum)(nil),             // 36: slipway.core.v1.LogSum
 	(*v11.Annotation)(nil),         // 37: slipway.core.v1.Annotation
 	(*v11.Artifact)(nil),           // 38: slipway.core.v1.Artifact
 }
@@ -2173,40 +2053,40 @@ var file_slipway_fleet_v1_fleet_proto_depIdxs = []int32{
 	13, // 3: slipway.fleet.v1.SessionRequest.report:type_name -> slipway.fleet.v1.Report
 	8,  // 4: slipway.fleet.v1.SessionResponse.welcome:type_name -> slipway.fleet.v1.Welcome
 	10, // 5: slipway.fleet.v1.SessionResponse.offer:type_name -> slipway.fleet.v1.Offer
-	17, // 6: slipway.fleet.v1.SessionResponse.cancel:type_name -> slipway.fleet.v1.Cancel
-	18, // 7: slipway.fleet.v1.SessionResponse.kill:type_name -> slipway.fleet.v1.Kill
-	16, // 8: slipway.fleet.v1.SessionResponse.report_ack:type_name -> slipway.fleet.v1.ReportAck
+	15, // 6: slipway.fleet.v1.SessionResponse.cancel:type_name -> slipway.fleet.v1.Cancel
+	16, // 7: slipway.fleet.v1.SessionResponse.kill:type_name -> slipway.fleet.v1.Kill
+	14, // 8: slipway.fleet.v1.SessionResponse.report_ack:type_name -> slipway.fleet.v1.ReportAck
 	7,  // 9: slipway.fleet.v1.Hello.capacity:type_name -> slipway.fleet.v1.Capacity
 	11, // 10: slipway.fleet.v1.Offer.assignment:type_name -> slipway.fleet.v1.Assignment
-	30, // 11: slipway.fleet.v1.Assignment.job:type_name -> slipway.plan.v1.Job
-	31, // 12: slipway.fleet.v1.Assignment.workflow_env:type_name -> slipway.plan.v1.Entry
-	32, // 13: slipway.fleet.v1.Assignment.workflow_defaults:type_name -> slipway.plan.v1.Defaults
-	29, // 14: slipway.fleet.v1.Assignment.images:type_name -> slipway.fleet.v1.Assignment.ImagesEntry
-	33, // 15: slipway.fleet.v1.Report.state:type_name -> slipway.core.v1.AttemptState
-	34, // 16: slipway.fleet.v1.Report.steps:type_name -> slipway.core.v1.StepStatus
-	35, // 17: slipway.fleet.v1.Report.result:type_name -> slipway.core.v1.Result
-	36, // 18: slipway.fleet.v1.Report.failure:type_name -> slipway.core.v1.Failure
-	14, // 19: slipway.fleet.v1.Report.outputs:type_name -> slipway.fleet.v1.Output
-	15, // 20: slipway.fleet.v1.Report.logs:type_name -> slipway.fleet.v1.LogSum
+	28, // 11: slipway.fleet.v1.Assignment.job:type_name -> slipway.plan.v1.Job
+	29, // 12: slipway.fleet.v1.Assignment.workflow_env:type_name -> slipway.plan.v1.Entry
+	30, // 13: slipway.fleet.v1.Assignment.workflow_defaults:type_name -> slipway.plan.v1.Defaults
+	27, // 14: slipway.fleet.v1.Assignment.images:type_name -> slipway.fleet.v1.Assignment.ImagesEntry
+	31, // 15: slipway.fleet.v1.Report.state:type_name -> slipway.core.v1.AttemptState
+	32, // 16: slipway.fleet.v1.Report.steps:type_name -> slipway.core.v1.StepStatus
+	33, // 17: slipway.fleet.v1.Report.result:type_name -> slipway.core.v1.Result
+	34, // 18: slipway.fleet.v1.Report.failure:type_name -> slipway.core.v1.Failure
+	35, // 19: slipway.fleet.v1.Report.outputs:type_name -> slipway.core.v1.Output
+	36, // 20: slipway.fleet.v1.Report.logs:type_name -> slipway.core.v1.LogSum
 	37, // 21: slipway.fleet.v1.Report.annotations:type_name -> slipway.core.v1.Annotation
 	38, // 22: slipway.fleet.v1.CreateArtifactRequest.artifact:type_name -> slipway.core.v1.Artifact
 	38, // 23: slipway.fleet.v1.ListArtifactsResponse.artifacts:type_name -> slipway.core.v1.Artifact
 	0,  // 24: slipway.fleet.v1.JoinService.Join:input_type -> slipway.fleet.v1.JoinRequest
 	2,  // 25: slipway.fleet.v1.FleetService.Renew:input_type -> slipway.fleet.v1.RenewRequest
 	4,  // 26: slipway.fleet.v1.FleetService.Session:input_type -> slipway.fleet.v1.SessionRequest
-	19, // 27: slipway.fleet.v1.FleetService.PushLogs:input_type -> slipway.fleet.v1.PushLogsRequest
-	21, // 28: slipway.fleet.v1.FleetService.GetBlob:input_type -> slipway.fleet.v1.GetBlobRequest
-	23, // 29: slipway.fleet.v1.FleetService.PutBlob:input_type -> slipway.fleet.v1.PutBlobRequest
-	25, // 30: slipway.fleet.v1.FleetService.CreateArtifact:input_type -> slipway.fleet.v1.CreateArtifactRequest
-	27, // 31: slipway.fleet.v1.FleetService.ListArtifacts:input_type -> slipway.fleet.v1.ListArtifactsRequest
+	17, // 27: slipway.fleet.v1.FleetService.PushLogs:input_type -> slipway.fleet.v1.PushLogsRequest
+	19, // 28: slipway.fleet.v1.FleetService.GetBlob:input_type -> slipway.fleet.v1.GetBlobRequest
+	21, // 29: slipway.fleet.v1.FleetService.PutBlob:input_type -> slipway.fleet.v1.PutBlobRequest
+	23, // 30: slipway.fleet.v1.FleetService.CreateArtifact:input_type -> slipway.fleet.v1.CreateArtifactRequest
+	25, // 31: slipway.fleet.v1.FleetService.ListArtifacts:input_type -> slipway.fleet.v1.ListArtifactsRequest
 	1,  // 32: slipway.fleet.v1.JoinService.Join:output_type -> slipway.fleet.v1.JoinResponse
 	3,  // 33: slipway.fleet.v1.FleetService.Renew:output_type -> slipway.fleet.v1.RenewResponse
 	5,  // 34: slipway.fleet.v1.FleetService.Session:output_type -> slipway.fleet.v1.SessionResponse
-	20, // 35: slipway.fleet.v1.FleetService.PushLogs:output_type -> slipway.fleet.v1.PushLogsResponse
-	22, // 36: slipway.fleet.v1.FleetService.GetBlob:output_type -> slipway.fleet.v1.GetBlobResponse
-	24, // 37: slipway.fleet.v1.FleetService.PutBlob:output_type -> slipway.fleet.v1.PutBlobResponse
-	26, // 38: slipway.fleet.v1.FleetService.CreateArtifact:output_type -> slipway.fleet.v1.CreateArtifactResponse
-	28, // 39: slipway.fleet.v1.FleetService.ListArtifacts:output_type -> slipway.fleet.v1.ListArtifactsResponse
+	18, // 35: slipway.fleet.v1.FleetService.PushLogs:output_type -> slipway.fleet.v1.PushLogsResponse
+	20, // 36: slipway.fleet.v1.FleetService.GetBlob:output_type -> slipway.fleet.v1.GetBlobResponse
+	22, // 37: slipway.fleet.v1.FleetService.PutBlob:output_type -> slipway.fleet.v1.PutBlobResponse
+	24, // 38: slipway.fleet.v1.FleetService.CreateArtifact:output_type -> slipway.fleet.v1.CreateArtifactResponse
+	26, // 39: slipway.fleet.v1.FleetService.ListArtifacts:output_type -> slipway.fleet.v1.ListArtifactsResponse
 	32, // [32:40] is the sub-list for method output_type
 	24, // [24:32] is the sub-list for method input_type
 	24, // [24:24] is the sub-list for extension type_name
@@ -2238,7 +2118,7 @@ func file_slipway_fleet_v1_fleet_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_fleet_v1_fleet_proto_rawDesc), len(file_slipway_fleet_v1_fleet_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   30,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -9,9 +9,7 @@
 package statev1
 
 import (
-	v11 "github.com/slipway-ci/slipway/proto/gen/slipway/api/v1"
 	v1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
-	v12 "github.com/slipway-ci/slipway/proto/gen/slipway/fleet/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -163,7 +161,7 @@ type RunDefinition struct {
 	Path         string                 `protobuf:"bytes,5,opt,name=path,proto3" json:"path,omitempty"`
 	Event        string                 `protobuf:"bytes,6,opt,name=event,proto3" json:"event,omitempty"`
 	EventPayload string                 `protobuf:"bytes,7,opt,name=event_payload,json=eventPayload,proto3" json:"event_payload,omitempty"`
-	Source       *v11.Source            `protobuf:"bytes,8,opt,name=source,proto3" json:"source,omitempty"`
+	Source       *v1.Source             `protobuf:"bytes,8,opt,name=source,proto3" json:"source,omitempty"`
 	// Digest of the plan in the blob store.
 	PlanDigest    string `protobuf:"bytes,9,opt,name=plan_digest,json=planDigest,proto3" json:"plan_digest,omitempty"`
 	Actor         string `protobuf:"bytes,10,opt,name=actor,proto3" json:"actor,omitempty"`
@@ -251,7 +249,7 @@ func (x *RunDefinition) GetEventPayload() string {
 	return ""
 }
 
-func (x *RunDefinition) GetSource() *v11.Source {
+func (x *RunDefinition) GetSource() *v1.Source {
 	if x != nil {
 		return x.Source
 	}
@@ -295,7 +293,7 @@ type JobRecord struct {
 	StartedMs       int64            `protobuf:"varint,10,opt,name=started_ms,json=startedMs,proto3" json:"started_ms,omitempty"`
 	EndedMs         int64            `protobuf:"varint,11,opt,name=ended_ms,json=endedMs,proto3" json:"ended_ms,omitempty"`
 	Failure         *v1.Failure      `protobuf:"bytes,12,opt,name=failure,proto3" json:"failure,omitempty"`
-	Outputs         []*v12.Output    `protobuf:"bytes,13,rep,name=outputs,proto3" json:"outputs,omitempty"`
+	Outputs         []*v1.Output     `protobuf:"bytes,13,rep,name=outputs,proto3" json:"outputs,omitempty"`
 	Reason          string           `protobuf:"bytes,14,opt,name=reason,proto3" json:"reason,omitempty"`
 	Attempt         *Attempt         `protobuf:"bytes,15,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	TransitionId    string           `protobuf:"bytes,16,opt,name=transition_id,json=transitionId,proto3" json:"transition_id,omitempty"`
@@ -419,7 +417,7 @@ func (x *JobRecord) GetFailure() *v1.Failure {
 	return nil
 }
 
-func (x *JobRecord) GetOutputs() []*v12.Output {
+func (x *JobRecord) GetOutputs() []*v1.Output {
 	if x != nil {
 		return x.Outputs
 	}
@@ -472,7 +470,7 @@ type Attempt struct {
 	// Last report applied.
 	Seq   uint64           `protobuf:"varint,6,opt,name=seq,proto3" json:"seq,omitempty"`
 	Steps []*v1.StepStatus `protobuf:"bytes,7,rep,name=steps,proto3" json:"steps,omitempty"`
-	Logs  []*v12.LogSum    `protobuf:"bytes,8,rep,name=logs,proto3" json:"logs,omitempty"`
+	Logs  []*v1.LogSum     `protobuf:"bytes,8,rep,name=logs,proto3" json:"logs,omitempty"`
 	// SHA-256 of the attempt's token.
 	TokenHash       []byte `protobuf:"bytes,9,opt,name=token_hash,json=tokenHash,proto3" json:"token_hash,omitempty"`
 	CancelRequested bool   `protobuf:"varint,10,opt,name=cancel_requested,json=cancelRequested,proto3" json:"cancel_requested,omitempty"`
@@ -559,7 +557,7 @@ func (x *Attempt) GetSteps() []*v1.StepStatus {
 	return nil
 }
 
-func (x *Attempt) GetLogs() []*v12.LogSum {
+func (x *Attempt) GetLogs() []*v1.LogSum {
 	if x != nil {
 		return x.Logs
 	}
@@ -824,7 +822,7 @@ var File_slipway_state_v1_state_proto protoreflect.FileDescriptor
 
 const file_slipway_state_v1_state_proto_rawDesc = "" +
 	"\n" +
-	"\x1cslipway/state/v1/state.proto\x12\x10slipway.state.v1\x1a\x18slipway/api/v1/api.proto\x1a\x1aslipway/core/v1/core.proto\x1a\x1cslipway/fleet/v1/fleet.proto\"\x9f\x03\n" +
+	"\x1cslipway/state/v1/state.proto\x12\x10slipway.state.v1\x1a\x1aslipway/core/v1/core.proto\"\x9f\x03\n" +
 	"\tRunHeader\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12/\n" +
@@ -839,7 +837,7 @@ const file_slipway_state_v1_state_proto_rawDesc = "" +
 	"\rcancel_reason\x18\t \x01(\tR\fcancelReason\x127\n" +
 	"\tartifacts\x18\n" +
 	" \x03(\v2\x19.slipway.core.v1.ArtifactR\tartifacts\x12#\n" +
-	"\rtransition_id\x18\v \x01(\tR\ftransitionId\"\xc4\x02\n" +
+	"\rtransition_id\x18\v \x01(\tR\ftransitionId\"\xc5\x02\n" +
 	"\rRunDefinition\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
@@ -848,13 +846,13 @@ const file_slipway_state_v1_state_proto_rawDesc = "" +
 	"\x04name\x18\x04 \x01(\tR\x04name\x12\x12\n" +
 	"\x04path\x18\x05 \x01(\tR\x04path\x12\x14\n" +
 	"\x05event\x18\x06 \x01(\tR\x05event\x12#\n" +
-	"\revent_payload\x18\a \x01(\tR\feventPayload\x12.\n" +
-	"\x06source\x18\b \x01(\v2\x16.slipway.api.v1.SourceR\x06source\x12\x1f\n" +
+	"\revent_payload\x18\a \x01(\tR\feventPayload\x12/\n" +
+	"\x06source\x18\b \x01(\v2\x17.slipway.core.v1.SourceR\x06source\x12\x1f\n" +
 	"\vplan_digest\x18\t \x01(\tR\n" +
 	"planDigest\x12\x14\n" +
 	"\x05actor\x18\n" +
 	" \x01(\tR\x05actor\x12 \n" +
-	"\vtraceparent\x18\v \x01(\tR\vtraceparent\"\xe3\x04\n" +
+	"\vtraceparent\x18\v \x01(\tR\vtraceparent\"\xe2\x04\n" +
 	"\tJobRecord\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x10\n" +
@@ -869,13 +867,13 @@ const file_slipway_state_v1_state_proto_rawDesc = "" +
 	"started_ms\x18\n" +
 	" \x01(\x03R\tstartedMs\x12\x19\n" +
 	"\bended_ms\x18\v \x01(\x03R\aendedMs\x122\n" +
-	"\afailure\x18\f \x01(\v2\x18.slipway.core.v1.FailureR\afailure\x122\n" +
-	"\aoutputs\x18\r \x03(\v2\x18.slipway.fleet.v1.OutputR\aoutputs\x12\x16\n" +
+	"\afailure\x18\f \x01(\v2\x18.slipway.core.v1.FailureR\afailure\x121\n" +
+	"\aoutputs\x18\r \x03(\v2\x17.slipway.core.v1.OutputR\aoutputs\x12\x16\n" +
 	"\x06reason\x18\x0e \x01(\tR\x06reason\x123\n" +
 	"\aattempt\x18\x0f \x01(\v2\x19.slipway.state.v1.AttemptR\aattempt\x12#\n" +
 	"\rtransition_id\x18\x10 \x01(\tR\ftransitionId\x12*\n" +
 	"\x11continue_on_error\x18\x11 \x01(\bR\x0fcontinueOnError\x12=\n" +
-	"\vannotations\x18\x12 \x03(\v2\x1b.slipway.core.v1.AnnotationR\vannotations\"\xdd\x02\n" +
+	"\vannotations\x18\x12 \x03(\v2\x1b.slipway.core.v1.AnnotationR\vannotations\"\xdc\x02\n" +
 	"\aAttempt\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\rR\x06number\x123\n" +
@@ -884,8 +882,8 @@ const file_slipway_state_v1_state_proto_rawDesc = "" +
 	"\n" +
 	"session_id\x18\x05 \x01(\tR\tsessionId\x12\x10\n" +
 	"\x03seq\x18\x06 \x01(\x04R\x03seq\x121\n" +
-	"\x05steps\x18\a \x03(\v2\x1b.slipway.core.v1.StepStatusR\x05steps\x12,\n" +
-	"\x04logs\x18\b \x03(\v2\x18.slipway.fleet.v1.LogSumR\x04logs\x12\x1d\n" +
+	"\x05steps\x18\a \x03(\v2\x1b.slipway.core.v1.StepStatusR\x05steps\x12+\n" +
+	"\x04logs\x18\b \x03(\v2\x17.slipway.core.v1.LogSumR\x04logs\x12\x1d\n" +
 	"\n" +
 	"token_hash\x18\t \x01(\fR\ttokenHash\x12)\n" +
 	"\x10cancel_requested\x18\n" +
@@ -939,27 +937,27 @@ var file_slipway_state_v1_state_proto_goTypes = []any{
 	(v1.RunState)(0),      // 7: slipway.core.v1.RunState
 	(*v1.Failure)(nil),    // 8: slipway.core.v1.Failure
 	(*v1.Artifact)(nil),   // 9: slipway.core.v1.Artifact
-	(*v11.Source)(nil),    // 10: slipway.api.v1.Source
+	(*v1.Source)(nil),     // 10: slipway.core.v1.Source
 	(v1.JobState)(0),      // 11: slipway.core.v1.JobState
-	(*v12.Output)(nil),    // 12: slipway.fleet.v1.Output
+	(*v1.Output)(nil),     // 12: slipway.core.v1.Output
 	(*v1.Annotation)(nil), // 13: slipway.core.v1.Annotation
 	(v1.AttemptState)(0),  // 14: slipway.core.v1.AttemptState
 	(*v1.StepStatus)(nil), // 15: slipway.core.v1.StepStatus
-	(*v12.LogSum)(nil),    // 16: slipway.fleet.v1.LogSum
+	(*v1.LogSum)(nil),     // 16: slipway.core.v1.LogSum
 }
 var file_slipway_state_v1_state_proto_depIdxs = []int32{
 	7,  // 0: slipway.state.v1.RunHeader.state:type_name -> slipway.core.v1.RunState
 	8,  // 1: slipway.state.v1.RunHeader.failure:type_name -> slipway.core.v1.Failure
 	9,  // 2: slipway.state.v1.RunHeader.artifacts:type_name -> slipway.core.v1.Artifact
-	10, // 3: slipway.state.v1.RunDefinition.source:type_name -> slipway.api.v1.Source
+	10, // 3: slipway.state.v1.RunDefinition.source:type_name -> slipway.core.v1.Source
 	11, // 4: slipway.state.v1.JobRecord.state:type_name -> slipway.core.v1.JobState
 	8,  // 5: slipway.state.v1.JobRecord.failure:type_name -> slipway.core.v1.Failure
-	12, // 6: slipway.state.v1.JobRecord.outputs:type_name -> slipway.fleet.v1.Output
+	12, // 6: slipway.state.v1.JobRecord.outputs:type_name -> slipway.core.v1.Output
 	3,  // 7: slipway.state.v1.JobRecord.attempt:type_name -> slipway.state.v1.Attempt
 	13, // 8: slipway.state.v1.JobRecord.annotations:type_name -> slipway.core.v1.Annotation
 	14, // 9: slipway.state.v1.Attempt.state:type_name -> slipway.core.v1.AttemptState
 	15, // 10: slipway.state.v1.Attempt.steps:type_name -> slipway.core.v1.StepStatus
-	16, // 11: slipway.state.v1.Attempt.logs:type_name -> slipway.fleet.v1.LogSum
+	16, // 11: slipway.state.v1.Attempt.logs:type_name -> slipway.core.v1.LogSum
 	12, // [12:12] is the sub-list for method output_type
 	12, // [12:12] is the sub-list for method input_type
 	12, // [12:12] is the sub-list for extension type_name
