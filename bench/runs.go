@@ -15,7 +15,7 @@ import (
 func (s *stack) submit(ctx context.Context, workflow string) (string, error) {
 	res, err := s.client.Submit(ctx, &apiv1.SubmitRunRequest{
 		Path: ".slipway/bench.yml", Workflow: []byte(workflow), Event: "push",
-		Source: &apiv1.Source{Repository: "bench/bench", Ref: "refs/heads/main", Sha: strings.Repeat("0", 40)},
+		Source: &corev1.Source{Repository: "bench/bench", Ref: "refs/heads/main", Sha: strings.Repeat("0", 40)},
 	})
 	if err != nil {
 		return "", err
