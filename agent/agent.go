@@ -169,8 +169,8 @@ func (a *Agent) open(ctx context.Context) (closeAll func(), err error) {
 	if a.watcher, err = logs.NewWatcher(); err != nil {
 		return closeAll, err
 	}
-	closers = append(closers, func() { a.watcher.Close() })
-	stopMetrics, err := a.serveMetrics()
+	closers = append(closers, func() { _ = a.watcher.Close() })
+	stopMetrics, err := a.serveMetrics(ctx)
 	if err != nil {
 		return closeAll, err
 	}
@@ -254,12 +254,12 @@ func (a *Agent) MetricsAddr() string {
 	return ""
 }
 
-func (a *Agent) serveMetrics() (stop func(), err error) {
+func (a *Agent) serveMetrics(ctx context.Context) (stop func(), err error) {
 	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if a.cfg.MetricsAddr == "" {
 		return func() {}, nil
 	}
-	l, err := net.Listen("tcp", a.cfg.MetricsAddr)
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", a.cfg.MetricsAddr)
 	if err != nil {
 		return nil, fmt.Errorf("agent: serve metrics: %w", err)
 	}

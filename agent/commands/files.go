@@ -34,7 +34,7 @@ func ParsePairs(file string, data []byte) ([]Pair, error) {
 	r := lineReader{text: strings.TrimPrefix(string(data), "\uFEFF")}
 	var pairs []Pair
 	for {
-		line, _, ok := r.next()
+		line, ok := r.next()
 		if !ok {
 			return pairs, nil
 		}
@@ -89,7 +89,7 @@ func ParsePaths(data []byte) []string {
 	r := lineReader{text: strings.TrimPrefix(string(data), "\uFEFF")}
 	var paths []string
 	for {
-		line, _, ok := r.next()
+		line, ok := r.next()
 		if !ok {
 			return paths
 		}
@@ -106,19 +106,18 @@ type lineReader struct {
 	line int
 }
 
-// next returns a line, and whether a line feed ended it.
-func (r *lineReader) next() (line string, newline, ok bool) {
+func (r *lineReader) next() (line string, ok bool) {
 	if r.pos >= len(r.text) {
-		return "", false, false
+		return "", false
 	}
 	r.line++
 	rest := r.text[r.pos:]
 	if i := strings.IndexByte(rest, '\n'); i >= 0 {
 		r.pos += i + 1
-		return rest[:i], true, true
+		return rest[:i], true
 	}
 	r.pos = len(r.text)
-	return rest, false, true
+	return rest, true
 }
 
 // heredoc returns the text up to the line that is the delimiter, without the line feed before it.
@@ -126,7 +125,7 @@ func (r *lineReader) heredoc(delimiter string) (string, bool) {
 	start := r.pos
 	for {
 		end := r.pos
-		line, _, ok := r.next()
+		line, ok := r.next()
 		if !ok {
 			return "", false
 		}

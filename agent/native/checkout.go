@@ -69,7 +69,7 @@ func (c *Call) target(p string) (root *os.Root, closeRoot func(), err error) {
 	if err != nil {
 		return nil, nil, userErrorf("open the directory %s: %w", p, err)
 	}
-	return root, func() { root.Close() }, nil
+	return root, func() { _ = root.Close() }, nil
 }
 
 func empty(root *os.Root) error {

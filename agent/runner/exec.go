@@ -175,7 +175,7 @@ func (t *Attempt) awaitRun(ctx context.Context, e entry, rec *state.Step, l *log
 	if ctx.Err() != nil {
 		return stopReason(ctx)
 	}
-	x := t.judge(w, stopped, rec, spec)
+	x := t.judge(w, stopped, spec)
 	if w.err == nil {
 		t.readCommandFiles(e.number, &x)
 	}
@@ -231,7 +231,7 @@ func (t *Attempt) stopStep(ctx context.Context, id string, started, over <-chan 
 }
 
 // judge turns an exit into an outcome.
-func (t *Attempt) judge(w waited, stopped bool, rec *state.Step, spec sandbox.StepSpec) ending {
+func (t *Attempt) judge(w waited, stopped bool, spec sandbox.StepSpec) ending {
 	x := ending{outcome: corev1.Result_RESULT_SUCCESS, exitCode: int32(w.exit.Code)}
 	switch exit := w.exit; {
 	case errors.Is(w.err, sandbox.ErrPodLost), errors.Is(w.err, sandbox.ErrNotFound):

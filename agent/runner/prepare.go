@@ -38,7 +38,8 @@ func (l *lines) Printf(format string, args ...any) {
 	_, _ = fmt.Fprintf(l.f, format+"\n", args...)
 }
 
-func (l *lines) Close() error { return l.f.Close() }
+// Close ends writing.
+func (l *lines) Close() { _ = l.f.Close() }
 
 // begin makes the record of a step that begins now, with its log.
 func (t *Attempt) begin(n uint32, name, id string) (*state.Step, *logs.Step, error) {

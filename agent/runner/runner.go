@@ -163,7 +163,7 @@ func (t *Attempt) Run(parent context.Context) {
 		t.logs.Close()
 	}
 	for _, r := range t.roots {
-		r.Close()
+		_ = r.Close()
 	}
 	if t.span != nil {
 		t.span.End()

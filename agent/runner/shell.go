@@ -12,7 +12,8 @@ import (
 // command returns the argument list for a script and the extension of the script's file. shell is "" where the workflow
 // says nothing: then it is `bash -e`, in a job container `sh -e`. dir is where the script will lie in the container.
 func command(shell string, inContainer bool, dir string) (argv []string, script string, err error) {
-	template, ext := "", ".sh"
+	var template string
+	ext := ".sh"
 	switch strings.TrimSpace(shell) {
 	case "":
 		template = "bash -e {0}"

@@ -103,7 +103,7 @@ func join(ctx context.Context, cfg JoinConfig) (*Credentials, error) {
 	if err != nil {
 		return nil, fmt.Errorf("session: join %s: %w", cfg.Address, err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	keyPEM, csrPEM, err := tlsutil.NewKeyAndCSR(cfg.Hostname)
 	if err != nil {
 		return nil, fmt.Errorf("session: %w", err)

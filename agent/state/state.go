@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -250,16 +251,19 @@ func (db *DB) Load() (map[string]*Record, error) {
 			return err
 		}
 		return tx.Bucket(bucketAcks).ForEach(func(k, v []byte) error {
-			id, step, ok := strings.Cut(string(k), "/")
-			var n uint32
-			if _, err := fmt.Sscanf(step, "%d", &n); !ok || err != nil || out[id] == nil {
+			id, step, _ := strings.Cut(string(k), "/")
+			n, err := strconv.ParseUint(step, 10, 32)
+			if err != nil {
+				return fmt.Errorf("state: ack %s: %w", k, err)
+			}
+			if out[id] == nil {
 				return nil
 			}
 			var a Ack
 			if err := json.Unmarshal(v, &a); err != nil {
 				return fmt.Errorf("state: ack %s: %w", k, err)
 			}
-			out[id].Acked[n] = a
+			out[id].Acked[uint32(n)] = a
 			return nil
 		})
 	})

@@ -37,7 +37,7 @@ func Pack(w io.Writer, root string, files []string) error {
 	if err != nil {
 		return fmt.Errorf("archive: open the tree to pack: %w", err)
 	}
-	defer dir.Close()
+	defer func() { _ = dir.Close() }()
 	// One worker: the frame's bytes must not depend on how many processors there are.
 	zw, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedDefault))
 	if err != nil {
@@ -46,12 +46,12 @@ func Pack(w io.Writer, root string, files []string) error {
 	tw := tar.NewWriter(zw)
 	for _, name := range names {
 		if err := packOne(tw, dir, name); err != nil {
-			zw.Close()
+			_ = zw.Close()
 			return fmt.Errorf("archive: pack %s: %w", name, err)
 		}
 	}
 	if err := tw.Close(); err != nil {
-		zw.Close()
+		_ = zw.Close()
 		return fmt.Errorf("archive: finish tar: %w", err)
 	}
 	if err := zw.Close(); err != nil {
