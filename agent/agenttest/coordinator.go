@@ -64,7 +64,7 @@ type Attempt struct {
 	Accepted   bool
 	Rejected   string
 	Dead       bool
-	Reports    []*fleetv1.Report
+	Reports    []*corev1.Report
 	Logs       map[uint32]*Log
 }
 
@@ -80,7 +80,7 @@ func (a *Attempt) Done() bool {
 }
 
 // Last is the newest report, nil if there is none.
-func (a *Attempt) Last() *fleetv1.Report {
+func (a *Attempt) Last() *corev1.Report {
 	if len(a.Reports) == 0 {
 		return nil
 	}
@@ -258,9 +258,9 @@ func (c *Coordinator) HoldAcks(hold bool) {
 func (c *Coordinator) Attempt(id string) *Attempt { return c.attempts[id] }
 
 // WaitReports returns a copy of the reports of an attempt, once there is one.
-func (c *Coordinator) WaitReports(id string) []*fleetv1.Report {
+func (c *Coordinator) WaitReports(id string) []*corev1.Report {
 	c.t.Helper()
-	var out []*fleetv1.Report
+	var out []*corev1.Report
 	c.Wait("a report of "+id, func() bool {
 		out = slices.Clone(c.attempts[id].Reports)
 		return len(out) > 0

@@ -4,7 +4,6 @@ import (
 	"github.com/slipway-ci/slipway/agent/logs"
 	"github.com/slipway-ci/slipway/agent/state"
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
-	fleetv1 "github.com/slipway-ci/slipway/proto/gen/slipway/fleet/v1"
 )
 
 // Codes of failures, as corev1.Failure lists them.
@@ -78,8 +77,8 @@ func (t *Attempt) attemptState() corev1.AttemptState {
 	}
 }
 
-func (t *Attempt) report() *fleetv1.Report {
-	r := &fleetv1.Report{AttemptId: t.id, Seq: t.p.Seq, State: t.attemptState(), TimedOut: t.p.TimedOut, Failure: failureOf(t.p.Failure)}
+func (t *Attempt) report() *corev1.Report {
+	r := &corev1.Report{AttemptId: t.id, Seq: t.p.Seq, State: t.attemptState(), TimedOut: t.p.TimedOut, Failure: failureOf(t.p.Failure)}
 	for _, s := range t.p.Steps {
 		r.Steps = append(r.Steps, &corev1.StepStatus{
 			Number: s.Number, Name: s.Name, State: s.State, Outcome: s.Outcome, Conclusion: s.Conclusion,

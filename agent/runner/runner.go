@@ -29,7 +29,7 @@ type Deps struct {
 	Watcher *logs.Watcher
 	Remote  native.Remote
 	// Report takes the newest state of an attempt; it must not block.
-	Report  func(*fleetv1.Report)
+	Report  func(*corev1.Report)
 	Natives map[string]native.Action
 	Clock   clock.Clock
 	Tracer  trace.Tracer

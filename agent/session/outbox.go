@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
 	fleetv1 "github.com/slipway-ci/slipway/proto/gen/slipway/fleet/v1"
 )
 
@@ -22,7 +23,7 @@ type outbox struct {
 }
 
 type entry struct {
-	report *fleetv1.Report
+	report *corev1.Report
 	// sent: in this session.
 	sent bool
 }
@@ -38,7 +39,7 @@ func (o *outbox) signal() {
 	}
 }
 
-func (o *outbox) report(r *fleetv1.Report) {
+func (o *outbox) report(r *corev1.Report) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	id := r.GetAttemptId()

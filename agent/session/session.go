@@ -23,6 +23,7 @@ import (
 
 	"github.com/slipway-ci/slipway/internal/clock"
 	"github.com/slipway-ci/slipway/internal/rpcerr"
+	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
 	fleetv1 "github.com/slipway-ci/slipway/proto/gen/slipway/fleet/v1"
 )
 
@@ -269,7 +270,7 @@ func (c *Client) receive(stream fleetv1.FleetService_SessionClient) error {
 
 // Report keeps the newest state of an attempt and sends it, in this session or a later one, until it is acknowledged.
 // It never blocks.
-func (c *Client) Report(r *fleetv1.Report) { c.outbox.report(r) }
+func (c *Client) Report(r *corev1.Report) { c.outbox.report(r) }
 
 // Forget drops the report of an attempt that the coordinator no longer wants to hear of.
 func (c *Client) Forget(attemptID string) { c.outbox.forget(attemptID) }

@@ -34,7 +34,7 @@ type Control interface {
 	// OfferReply accepts or rejects an offered attempt.
 	OfferReply(ctx context.Context, sessionID string, r *fleetv1.OfferReply) error
 	// Report applies an attempt's report, idempotent by seq. FENCED if the attempt is not this session's to report.
-	Report(ctx context.Context, sessionID string, r *fleetv1.Report) error
+	Report(ctx context.Context, sessionID string, r *corev1.Report) error
 	// Attempt returns where an attempt belongs if token is its token and it is live; PERMISSION_DENIED otherwise. sessionAgent is the
 	// agent of the caller's certificate.
 	Attempt(ctx context.Context, sessionAgent, attemptID, token string) (AttemptRef, error)

@@ -69,7 +69,7 @@ func (s *Service) OfferReply(ctx context.Context, sessionID string, r *fleetv1.O
 }
 
 // Report implements Control.
-func (s *Service) Report(ctx context.Context, sessionID string, r *fleetv1.Report) error {
+func (s *Service) Report(ctx context.Context, sessionID string, r *corev1.Report) error {
 	e, err := s.engine(ctx)
 	if err != nil {
 		return err

@@ -54,7 +54,7 @@ func TestAWholeRun(t *testing.T) {
 	a.accept(as.GetAttemptId())
 	a.running(as.GetAttemptId())
 	r.want(runID, "running build:running test:blocked")
-	a.finish(as.GetAttemptId(), success, func(rep *fleetv1.Report) { rep.Outputs = []*corev1.Output{{Name: "version", Value: "1.2"}} })
+	a.finish(as.GetAttemptId(), success, func(rep *corev1.Report) { rep.Outputs = []*corev1.Output{{Name: "version", Value: "1.2"}} })
 	as = a.offer()
 	needs := contextOf(t, as)["needs"].(map[string]any)
 	if as.GetJobName() != "test of 1.2" || fmt.Sprint(needs) != "map[build:map[outputs:map[version:1.2] result:success]]" {
@@ -86,7 +86,7 @@ func TestFailureSkipsAndAlwaysRuns(t *testing.T) {
 	runID := r.submit(plan(job("build"), tolerant, job("deploy", "build"), job("after", "deploy"), cleanup, onFail))
 	for range 2 {
 		as := a.offer()
-		a.finish(as.GetAttemptId(), failure, func(rep *fleetv1.Report) { rep.Failure = userFailure("step-failed", "exit 3") })
+		a.finish(as.GetAttemptId(), failure, func(rep *corev1.Report) { rep.Failure = userFailure("step-failed", "exit 3") })
 	}
 	if got := []string{a.work(success), a.work(success)}; got[0]+got[1] != "cleanupnotify" && got[0]+got[1] != "notifycleanup" {
 		t.Fatal(got)
@@ -179,7 +179,7 @@ func TestDynamicMatrix(t *testing.T) {
 	m.Strategy = &planv1.Strategy{Matrix: ex("fromJSON(needs.plan.outputs.matrix)")}
 	runID := r.submit(plan(job("plan"), m, job("last", "test")))
 	r.want(runID, "running plan:assigned test:blocked last:blocked")
-	a.finish(a.offer().GetAttemptId(), success, func(rep *fleetv1.Report) {
+	a.finish(a.offer().GetAttemptId(), success, func(rep *corev1.Report) {
 		rep.Outputs = []*corev1.Output{{Name: "matrix", Value: `{"os":["a","b"],"n":[1,2]}`}}
 	})
 	r.want(runID, "running plan:succeeded test.0:assigned test.1:assigned test.2:assigned test.3:assigned last:blocked")
@@ -192,7 +192,7 @@ func TestDynamicMatrix(t *testing.T) {
 	for as.GetRunId() != runID {
 		as = a.offer()
 	}
-	a.finish(as.GetAttemptId(), success, func(rep *fleetv1.Report) { rep.Outputs = []*corev1.Output{{Name: "matrix", Value: `nope`}} })
+	a.finish(as.GetAttemptId(), success, func(rep *corev1.Report) { rep.Outputs = []*corev1.Output{{Name: "matrix", Value: `nope`}} })
 	r.want(runID, "failed plan:succeeded test:failed")
 }
 
@@ -296,9 +296,9 @@ func TestReportsAreIdempotent(t *testing.T) {
 	a.seq[as.GetAttemptId()]--
 	a.finish(as.GetAttemptId(), failure)
 	r.want(runID, "succeeded build:succeeded")
-	for state, change := range map[corev1.AttemptState]func(*fleetv1.Report){
-		corev1.AttemptState_ATTEMPT_STATE_LOST: func(*fleetv1.Report) {},
-		corev1.AttemptState_ATTEMPT_STATE_DONE: func(rep *fleetv1.Report) { rep.Result = 0 },
+	for state, change := range map[corev1.AttemptState]func(*corev1.Report){
+		corev1.AttemptState_ATTEMPT_STATE_LOST: func(*corev1.Report) {},
+		corev1.AttemptState_ATTEMPT_STATE_DONE: func(rep *corev1.Report) { rep.Result = 0 },
 	} {
 		r.submit(plan(job("build")))
 		as = a.offer()

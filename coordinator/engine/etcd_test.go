@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/slipway-ci/slipway/coordinator/config"
-	"github.com/slipway-ci/slipway/coordinator/leader"
+	"github.com/slipway-ci/slipway/coordinator/leader/etcdleader"
 	"github.com/slipway-ci/slipway/coordinator/store/etcdstore"
 	"github.com/slipway-ci/slipway/internal/clock"
 	"github.com/slipway-ci/slipway/internal/id"
@@ -39,7 +39,7 @@ func (r *robot) work(ctx context.Context, fail func(error)) {
 		case <-ctx.Done():
 			return
 		case as := <-r.offers:
-			reports := []*fleetv1.Report{
+			reports := []*corev1.Report{
 				{Seq: 1, State: corev1.AttemptState_ATTEMPT_STATE_RUNNING, Steps: []*corev1.StepStatus{{Number: 1, State: corev1.StepState_STEP_STATE_RUNNING}}},
 				{Seq: 2, State: corev1.AttemptState_ATTEMPT_STATE_DONE, Result: corev1.Result_RESULT_SUCCESS},
 			}
@@ -70,7 +70,7 @@ func onEtcd(tb testing.TB) (*Service, planMap) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	elector := leader.NewEtcd(leader.EtcdConfig{Client: etcd.Client(), Prefix: root + "leader/", Name: "t", Exclusive: true, Clock: clock.Real{}, Log: quiet})
+	elector := etcdleader.New(etcdleader.Config{Client: etcd.Client(), Prefix: root + "leader/", Name: "t", Exclusive: true, Clock: clock.Real{}, Log: quiet})
 	plans := planMap{}
 	s := NewService(elector, Config{Store: etcd.Store(), Plans: plans, Clock: clock.Real{}, NewID: id.NewSource(time.Now).New, Random: rand.Reader, Log: quiet,
 		Runners: map[string]config.Runner{"ubuntu-latest": {Image: "runner", Pool: "default"}}})

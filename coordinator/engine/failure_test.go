@@ -118,7 +118,7 @@ func TestAgentComesBackWithinItsGrace(t *testing.T) {
 	if again.GetJobId() != "two" || again.GetAttempt() != 2 {
 		t.Fatalf("%v", again)
 	}
-	if err := r.Report(r.ctx(), old, &fleetv1.Report{AttemptId: one.GetAttemptId(), Seq: 9}); rpcerr.ReasonOf(err) != rpcerr.Fenced {
+	if err := r.Report(r.ctx(), old, &corev1.Report{AttemptId: one.GetAttemptId(), Seq: 9}); rpcerr.ReasonOf(err) != rpcerr.Fenced {
 		t.Fatalf("the old session still speaks: %v", err)
 	}
 	if err := a.report(two.GetAttemptId(), corev1.AttemptState_ATTEMPT_STATE_RUNNING); rpcerr.ReasonOf(err) != rpcerr.Fenced {
@@ -352,7 +352,7 @@ func TestAFencedLeaderStepsDown(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.lead()
-	if err := old.Report(r.ctx(), a.session, &fleetv1.Report{AttemptId: as.GetAttemptId(), Seq: 1, State: corev1.AttemptState_ATTEMPT_STATE_RUNNING}); rpcerr.ReasonOf(err) != rpcerr.NotLeader {
+	if err := old.Report(r.ctx(), a.session, &corev1.Report{AttemptId: as.GetAttemptId(), Seq: 1, State: corev1.AttemptState_ATTEMPT_STATE_RUNNING}); rpcerr.ReasonOf(err) != rpcerr.NotLeader {
 		t.Fatalf("%v", err)
 	}
 	<-old.Done()

@@ -23,7 +23,7 @@ const (
 )
 
 // Report implements Control.
-func (e *Engine) Report(ctx context.Context, sessionID string, report *fleetv1.Report) error {
+func (e *Engine) Report(ctx context.Context, sessionID string, report *corev1.Report) error {
 	return e.ask(ctx, func(reply func(error)) {
 		ref, err := e.speaker(sessionID, report.GetAttemptId())
 		if err != nil {
@@ -69,7 +69,7 @@ func (d *draft) current(ref *attemptRef) *statev1.JobRecord {
 	return rec
 }
 
-func (d *draft) report(ref *attemptRef, report *fleetv1.Report) error {
+func (d *draft) report(ref *attemptRef, report *corev1.Report) error {
 	rec := d.current(ref)
 	if rec == nil {
 		return rpcerr.New(rpcerr.Fenced, "attempt %s was replaced", ref.id)
@@ -101,7 +101,7 @@ func (d *draft) report(ref *attemptRef, report *fleetv1.Report) error {
 }
 
 // follow moves the job after its attempt.
-func (d *draft) follow(ref *attemptRef, report *fleetv1.Report) {
+func (d *draft) follow(ref *attemptRef, report *corev1.Report) {
 	rec := d.job(ref.jobID)
 	begun := report.GetState() >= corev1.AttemptState_ATTEMPT_STATE_RUNNING && report.GetState() < corev1.AttemptState_ATTEMPT_STATE_DONE
 	if (begun || lifecycle.Started(rec.GetAttempt())) && rec.GetState() == corev1.JobState_JOB_STATE_ASSIGNED {
@@ -116,7 +116,7 @@ func (d *draft) follow(ref *attemptRef, report *fleetv1.Report) {
 }
 
 // conclude ends the job with its attempt's result, or tries again.
-func (d *draft) conclude(ref *attemptRef, report *fleetv1.Report) {
+func (d *draft) conclude(ref *attemptRef, report *corev1.Report) {
 	args := lifecycle.JobArgs{Outputs: report.GetOutputs(), Failure: report.GetFailure()}
 	ev, retryOn := lifecycle.JobSucceeded, ""
 	switch report.GetResult() {

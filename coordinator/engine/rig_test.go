@@ -304,9 +304,9 @@ func (a *fakeAgent) accept(attempt string) {
 	}
 }
 
-func (a *fakeAgent) report(attempt string, state corev1.AttemptState, change ...func(*fleetv1.Report)) error {
+func (a *fakeAgent) report(attempt string, state corev1.AttemptState, change ...func(*corev1.Report)) error {
 	a.seq[attempt]++
-	rep := &fleetv1.Report{AttemptId: attempt, Seq: a.seq[attempt], State: state}
+	rep := &corev1.Report{AttemptId: attempt, Seq: a.seq[attempt], State: state}
 	if state >= corev1.AttemptState_ATTEMPT_STATE_RUNNING {
 		rep.Steps = []*corev1.StepStatus{{Number: 1, Name: "build", State: corev1.StepState_STEP_STATE_RUNNING}}
 	}
@@ -323,11 +323,11 @@ func (a *fakeAgent) running(attempt string) {
 	}
 }
 
-func result(res corev1.Result) func(*fleetv1.Report) {
-	return func(r *fleetv1.Report) { r.Result = res }
+func result(res corev1.Result) func(*corev1.Report) {
+	return func(r *corev1.Report) { r.Result = res }
 }
 
-func (a *fakeAgent) finish(attempt string, res corev1.Result, change ...func(*fleetv1.Report)) {
+func (a *fakeAgent) finish(attempt string, res corev1.Result, change ...func(*corev1.Report)) {
 	a.r.t.Helper()
 	if err := a.report(attempt, corev1.AttemptState_ATTEMPT_STATE_DONE, append(change, result(res))...); err != nil {
 		a.r.t.Fatal(err)

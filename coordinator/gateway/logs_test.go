@@ -137,7 +137,7 @@ func TestLastBytesOfAnEndedAttemptAreTaken(t *testing.T) {
 	s.recv() // the offer
 	s.send(&fleetv1.SessionRequest{Message: &fleetv1.SessionRequest_OfferReply{OfferReply: &fleetv1.OfferReply{AttemptId: "att1", Accepted: true}}})
 	sum := sha256.Sum256([]byte("late"))
-	s.report(&fleetv1.Report{AttemptId: "att1", Seq: 1, State: corev1.AttemptState_ATTEMPT_STATE_DONE, Logs: []*corev1.LogSum{{Step: 1, Length: 4, Sha256: hex.EncodeToString(sum[:])}}})
+	s.report(&corev1.Report{AttemptId: "att1", Seq: 1, State: corev1.AttemptState_ATTEMPT_STATE_DONE, Logs: []*corev1.LogSum{{Step: 1, Length: 4, Sha256: hex.EncodeToString(sum[:])}}})
 	if s.recv().GetReportAck() == nil {
 		t.Fatal("no ack")
 	}

@@ -191,7 +191,7 @@ func (s *session) offerReply(r *fleetv1.OfferReply) error {
 	return s.fenced(r.GetAttemptId(), s.g.Control.OfferReply(s.ctx, s.id, r))
 }
 
-func (s *session) report(r *fleetv1.Report) error {
+func (s *session) report(r *corev1.Report) error {
 	if r.GetState() == corev1.AttemptState_ATTEMPT_STATE_DONE {
 		sums := make([]logs.Sum, 0, len(r.GetLogs()))
 		for _, l := range r.GetLogs() {

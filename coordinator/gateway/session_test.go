@@ -54,7 +54,7 @@ func (c *client) send(m *fleetv1.SessionRequest) {
 	}
 }
 
-func (c *client) report(r *fleetv1.Report) {
+func (c *client) report(r *corev1.Report) {
 	c.t.Helper()
 	c.send(&fleetv1.SessionRequest{Message: &fleetv1.SessionRequest_Report{Report: r}})
 }
@@ -101,7 +101,7 @@ func TestSessionCarriesMessagesBothWays(t *testing.T) {
 	if meta, err := h.Logs.Meta("att1"); err != nil || meta.Run != "run1" || meta.Agent != agent {
 		t.Fatalf("an accepted attempt's logs: %+v, %v", meta, err)
 	}
-	s.report(&fleetv1.Report{AttemptId: "att1", Seq: 1, State: corev1.AttemptState_ATTEMPT_STATE_RUNNING})
+	s.report(&corev1.Report{AttemptId: "att1", Seq: 1, State: corev1.AttemptState_ATTEMPT_STATE_RUNNING})
 	if ack := s.recv().GetReportAck(); ack.GetAttemptId() != "att1" || ack.GetSeq() != 1 {
 		t.Fatalf("ack %v", ack)
 	}
@@ -207,7 +207,7 @@ func TestFencedAttemptIsKilledAndTheSessionGoesOn(t *testing.T) {
 	h := coordtest.New(t, coordtest.Options{})
 	agent, conn := h.Agent()
 	s, _ := session(t, conn, "old")
-	s.report(&fleetv1.Report{AttemptId: "old", Seq: 9})
+	s.report(&corev1.Report{AttemptId: "old", Seq: 9})
 	if k := s.recv().GetKill(); k.GetAttemptId() != "old" || k.GetReason() == "" {
 		t.Fatalf("kill %v", k)
 	}
@@ -222,19 +222,19 @@ func TestSlowCommitDoesNotHoldBackHeartbeatsAndReportsCoalesce(t *testing.T) {
 	h.Control.PutAttempt(attempt(agent, "att2"))
 	gate := make(chan struct{})
 	entered := make(chan uint64, 100)
-	h.Control.ReportGate = func(r *fleetv1.Report) {
+	h.Control.ReportGate = func(r *corev1.Report) {
 		if r.GetAttemptId() == "att1" {
 			entered <- r.GetSeq()
 			<-gate
 		}
 	}
 	s, _ := session(t, conn, "att1", "att2")
-	s.report(&fleetv1.Report{AttemptId: "att1", Seq: 1})
+	s.report(&corev1.Report{AttemptId: "att1", Seq: 1})
 	<-entered
 	for seq := uint64(2); seq <= 50; seq++ {
-		s.report(&fleetv1.Report{AttemptId: "att1", Seq: seq})
+		s.report(&corev1.Report{AttemptId: "att1", Seq: seq})
 	}
-	s.report(&fleetv1.Report{AttemptId: "att2", Seq: 1})
+	s.report(&corev1.Report{AttemptId: "att2", Seq: 1})
 	h.Await("report att2 1") // another attempt is not held back
 	s.send(&fleetv1.SessionRequest{Message: &fleetv1.SessionRequest_Heartbeat{Heartbeat: &fleetv1.Heartbeat{}}})
 	h.Await("heartbeat " + agent + " 0")

@@ -4,7 +4,6 @@ import (
 	"errors"
 
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
-	fleetv1 "github.com/slipway-ci/slipway/proto/gen/slipway/fleet/v1"
 	statev1 "github.com/slipway-ci/slipway/proto/gen/slipway/state/v1"
 )
 
@@ -26,7 +25,7 @@ const (
 // AttemptArgs is what an attempt's transitions may use.
 type AttemptArgs struct {
 	// Report, for the report events.
-	Report *fleetv1.Report
+	Report *corev1.Report
 }
 
 const (

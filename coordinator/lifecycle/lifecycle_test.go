@@ -9,7 +9,6 @@ import (
 	"pgregory.net/rapid"
 
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
-	fleetv1 "github.com/slipway-ci/slipway/proto/gen/slipway/fleet/v1"
 	statev1 "github.com/slipway-ci/slipway/proto/gen/slipway/state/v1"
 )
 
@@ -101,7 +100,7 @@ func TestJobNeverDecreases(t *testing.T) {
 
 func fireAny(t *rapid.T, job *statev1.JobRecord) {
 	if job.GetAttempt() != nil && rapid.Bool().Draw(t, "attempt") {
-		r := &fleetv1.Report{Seq: rapid.Uint64Range(0, 5).Draw(t, "seq"), Result: corev1.Result(rapid.IntRange(0, 1).Draw(t, "result") * 10)}
+		r := &corev1.Report{Seq: rapid.Uint64Range(0, 5).Draw(t, "seq"), Result: corev1.Result(rapid.IntRange(0, 1).Draw(t, "result") * 10)}
 		e := rapid.SampledFrom([]Event{AttemptAccept, AttemptReject, AttemptLost, AttemptReportAccepted, AttemptReportPreparing, AttemptReportRunning,
 			AttemptReportCancelling, AttemptReportFinishing, AttemptReportDone}).Draw(t, "event")
 		_, _ = Attempt.Fire(job.GetAttempt(), e, AttemptArgs{Report: r})
@@ -124,17 +123,17 @@ func fireAny(t *rapid.T, job *statev1.JobRecord) {
 
 func TestReportsAreIdempotent(t *testing.T) {
 	a := &statev1.Attempt{State: attemptAccepted}
-	r := &fleetv1.Report{Seq: 2, State: attemptRunning, Steps: []*corev1.StepStatus{{Number: 1}}}
+	r := &corev1.Report{Seq: 2, State: attemptRunning, Steps: []*corev1.StepStatus{{Number: 1}}}
 	if _, err := Attempt.Fire(a, ReportEvent(r.GetState()), AttemptArgs{Report: r}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Attempt.Fire(a, ReportEvent(r.GetState()), AttemptArgs{Report: r}); !errors.Is(err, errOldReport) {
 		t.Fatalf("%v", err)
 	}
-	if _, err := Attempt.Fire(a, AttemptReportPreparing, AttemptArgs{Report: &fleetv1.Report{Seq: 3}}); err == nil {
+	if _, err := Attempt.Fire(a, AttemptReportPreparing, AttemptArgs{Report: &corev1.Report{Seq: 3}}); err == nil {
 		t.Fatal("went back to preparing")
 	}
-	if _, err := Attempt.Fire(a, AttemptReportDone, AttemptArgs{Report: &fleetv1.Report{Seq: 3}}); !errors.Is(err, errNoResult) {
+	if _, err := Attempt.Fire(a, AttemptReportDone, AttemptArgs{Report: &corev1.Report{Seq: 3}}); !errors.Is(err, errNoResult) {
 		t.Fatalf("%v", err)
 	}
 }

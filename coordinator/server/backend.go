@@ -10,6 +10,7 @@ import (
 
 	"github.com/slipway-ci/slipway/coordinator/config"
 	"github.com/slipway-ci/slipway/coordinator/leader"
+	"github.com/slipway-ci/slipway/coordinator/leader/etcdleader"
 	"github.com/slipway-ci/slipway/coordinator/store"
 	"github.com/slipway-ci/slipway/coordinator/store/etcdstore"
 	"github.com/slipway-ci/slipway/coordinator/store/memstore"
@@ -41,7 +42,7 @@ func openBackend(ctx context.Context, conf config.Config, c clock.Clock, name st
 	if err != nil {
 		return nil, fmt.Errorf("starting the store: %w", err)
 	}
-	elector := leader.NewEtcd(leader.EtcdConfig{Client: e.Client(), Prefix: electionPrefix, Name: name, Exclusive: true, Clock: c, Log: log})
+	elector := etcdleader.New(etcdleader.Config{Client: e.Client(), Prefix: electionPrefix, Name: name, Exclusive: true, Clock: c, Log: log})
 	return &backend{store: e.Store(), elector: elector, failed: e.Err(), close: e.Close}, nil
 }
 

@@ -101,7 +101,7 @@ func (c *control) OfferReply(ctx context.Context, sessionID string, r *fleetv1.O
 	return e.OfferReply(ctx, sessionID, r)
 }
 
-func (c *control) Report(ctx context.Context, sessionID string, r *fleetv1.Report) error {
+func (c *control) Report(ctx context.Context, sessionID string, r *corev1.Report) error {
 	e, err := c.get()
 	if err != nil {
 		return err

@@ -50,7 +50,7 @@ func oneRun(t *testing.T, s *system, disturb func()) {
 	}
 	att := offer.GetAttemptId()
 	session.send(&fleetv1.SessionRequest{Message: &fleetv1.SessionRequest_OfferReply{OfferReply: &fleetv1.OfferReply{AttemptId: att, Accepted: true}}})
-	session.report(&fleetv1.Report{AttemptId: att, Seq: 1, State: corev1.AttemptState_ATTEMPT_STATE_RUNNING})
+	session.report(&corev1.Report{AttemptId: att, Seq: 1, State: corev1.AttemptState_ATTEMPT_STATE_RUNNING})
 	push(t, agentConn, &fleetv1.PushLogsRequest{AttemptId: att, Token: offer.GetToken(), Step: 1, Data: []byte("hel")})
 
 	disturb()
@@ -61,7 +61,7 @@ func oneRun(t *testing.T, s *system, disturb func()) {
 	}
 	logs := follow(t, s.admin(), resp.GetRunId())
 	sum := sha256.Sum256([]byte("hello\n"))
-	session.report(&fleetv1.Report{AttemptId: att, Seq: 2, State: corev1.AttemptState_ATTEMPT_STATE_DONE, Result: corev1.Result_RESULT_SUCCESS,
+	session.report(&corev1.Report{AttemptId: att, Seq: 2, State: corev1.AttemptState_ATTEMPT_STATE_DONE, Result: corev1.Result_RESULT_SUCCESS,
 		Steps: []*corev1.StepStatus{{Number: 1, Name: "Run echo hello", State: corev1.StepState_STEP_STATE_SUCCEEDED, Outcome: corev1.Result_RESULT_SUCCESS, Conclusion: corev1.Result_RESULT_SUCCESS}},
 		Logs:  []*corev1.LogSum{{Step: 1, Length: 6, Sha256: hex.EncodeToString(sum[:])}}})
 	watch, err := apiv1.NewRunServiceClient(s.admin()).WatchRun(t.Context(), &apiv1.WatchRunRequest{RunId: resp.GetRunId()})

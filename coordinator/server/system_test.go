@@ -231,7 +231,7 @@ func (a agentSession) next(match func(*fleetv1.SessionResponse) bool) *fleetv1.S
 	}
 }
 
-func (a agentSession) report(r *fleetv1.Report) {
+func (a agentSession) report(r *corev1.Report) {
 	a.t.Helper()
 	a.send(&fleetv1.SessionRequest{Message: &fleetv1.SessionRequest_Report{Report: r}})
 	a.next(func(m *fleetv1.SessionResponse) bool { return m.GetReportAck().GetSeq() == r.GetSeq() })

@@ -51,7 +51,7 @@ var rules = []rule{
 	{"containerd only in its sandbox", []string{"coordinator", "pipeline", "sdk", "agent"}, []string{"agent/sandbox/containerd", "agent/sandbox/sandboxtest"}, []string{containerdLib},
 		"every other part sees sandbox.Sandbox"},
 	{"etcd only in its store, the elector and the wiring", []string{"coordinator", "agent", "pipeline", "sdk"},
-		[]string{"coordinator/store/etcdstore", "coordinator/leader", "coordinator/server"}, []string{etcdLib},
+		[]string{"coordinator/store/etcdstore", "coordinator/leader/etcdleader", "coordinator/server"}, []string{etcdLib},
 		"every other part sees store.Store"},
 	{"go-plugin only at the plugin edge", []string{"coordinator", "agent", "pipeline", "sdk"}, []string{"sdk/plugin", "sdk/plugintest", "agent/plugins"}, []string{goPluginLib},
 		"the protocol is ours, the transport is a detail"},

@@ -14,7 +14,6 @@ import (
 	"github.com/slipway-ci/slipway/internal/rpcerr"
 	apiv1 "github.com/slipway-ci/slipway/proto/gen/slipway/api/v1"
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
-	fleetv1 "github.com/slipway-ci/slipway/proto/gen/slipway/fleet/v1"
 )
 
 // Control implements engine.Control in memory. The test plays the engine: it makes runs, offers attempts and ends them.
@@ -31,7 +30,7 @@ type Control struct {
 	// Events has one line for each call of a session's, for tests to wait on. Buffered; a full one drops.
 	Events chan string
 	// ReportGate, if set, is called before a report is applied.
-	ReportGate func(*fleetv1.Report)
+	ReportGate func(*corev1.Report)
 }
 
 // Attempt is one that the fake knows.
@@ -41,7 +40,7 @@ type Attempt struct {
 	Token string
 	// Ended attempts are refused.
 	Ended bool
-	Last  *fleetv1.Report
+	Last  *corev1.Report
 }
 
 type watcher struct {
@@ -106,7 +105,7 @@ func (c *Control) EndAttempt(id string) {
 }
 
 // Last returns the newest report of an attempt.
-func (c *Control) Last(id string) *fleetv1.Report {
+func (c *Control) Last(id string) *corev1.Report {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.attempts[id].Last

@@ -75,7 +75,7 @@ func (c *Control) OfferReply(_ context.Context, sessionID string, r *fleetv1.Off
 }
 
 // Report implements engine.Control.
-func (c *Control) Report(_ context.Context, sessionID string, r *fleetv1.Report) error {
+func (c *Control) Report(_ context.Context, sessionID string, r *corev1.Report) error {
 	if c.ReportGate != nil {
 		c.ReportGate(r)
 	}

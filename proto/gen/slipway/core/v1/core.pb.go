@@ -1112,6 +1112,126 @@ func (x *LogSum) GetSha256() string {
 	return ""
 }
 
+// Report is the whole state of an attempt as of seq; a later one replaces an earlier one.
+type Report struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	AttemptId string                 `protobuf:"bytes,1,opt,name=attempt_id,json=attemptId,proto3" json:"attempt_id,omitempty"`
+	// From 1, grows by one; the agent keeps a report until it, or a later one, is acknowledged.
+	Seq   uint64        `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
+	State AttemptState  `protobuf:"varint,3,opt,name=state,proto3,enum=slipway.core.v1.AttemptState" json:"state,omitempty"`
+	Steps []*StepStatus `protobuf:"bytes,4,rep,name=steps,proto3" json:"steps,omitempty"`
+	// In state DONE only.
+	Result   Result    `protobuf:"varint,5,opt,name=result,proto3,enum=slipway.core.v1.Result" json:"result,omitempty"`
+	TimedOut bool      `protobuf:"varint,6,opt,name=timed_out,json=timedOut,proto3" json:"timed_out,omitempty"`
+	Failure  *Failure  `protobuf:"bytes,7,opt,name=failure,proto3" json:"failure,omitempty"`
+	Outputs  []*Output `protobuf:"bytes,8,rep,name=outputs,proto3" json:"outputs,omitempty"`
+	// Length and digest of each step's log, in state DONE.
+	Logs          []*LogSum     `protobuf:"bytes,9,rep,name=logs,proto3" json:"logs,omitempty"`
+	Annotations   []*Annotation `protobuf:"bytes,10,rep,name=annotations,proto3" json:"annotations,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Report) Reset() {
+	*x = Report{}
+	mi := &file_slipway_core_v1_core_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Report) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Report) ProtoMessage() {}
+
+func (x *Report) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_core_v1_core_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Report.ProtoReflect.Descriptor instead.
+func (*Report) Descriptor() ([]byte, []int) {
+	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Report) GetAttemptId() string {
+	if x != nil {
+		return x.AttemptId
+	}
+	return ""
+}
+
+func (x *Report) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *Report) GetState() AttemptState {
+	if x != nil {
+		return x.State
+	}
+	return AttemptState_ATTEMPT_STATE_UNSPECIFIED
+}
+
+func (x *Report) GetSteps() []*StepStatus {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+func (x *Report) GetResult() Result {
+	if x != nil {
+		return x.Result
+	}
+	return Result_RESULT_UNSPECIFIED
+}
+
+func (x *Report) GetTimedOut() bool {
+	if x != nil {
+		return x.TimedOut
+	}
+	return false
+}
+
+func (x *Report) GetFailure() *Failure {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
+func (x *Report) GetOutputs() []*Output {
+	if x != nil {
+		return x.Outputs
+	}
+	return nil
+}
+
+func (x *Report) GetLogs() []*LogSum {
+	if x != nil {
+		return x.Logs
+	}
+	return nil
+}
+
+func (x *Report) GetAnnotations() []*Annotation {
+	if x != nil {
+		return x.Annotations
+	}
+	return nil
+}
+
 var File_slipway_core_v1_core_proto protoreflect.FileDescriptor
 
 const file_slipway_core_v1_core_proto_rawDesc = "" +
@@ -1177,7 +1297,20 @@ const file_slipway_core_v1_core_proto_rawDesc = "" +
 	"\x06LogSum\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\rR\x04step\x12\x16\n" +
 	"\x06length\x18\x02 \x01(\x03R\x06length\x12\x16\n" +
-	"\x06sha256\x18\x03 \x01(\tR\x06sha256*\xfc\x01\n" +
+	"\x06sha256\x18\x03 \x01(\tR\x06sha256\"\xc2\x03\n" +
+	"\x06Report\x12\x1d\n" +
+	"\n" +
+	"attempt_id\x18\x01 \x01(\tR\tattemptId\x12\x10\n" +
+	"\x03seq\x18\x02 \x01(\x04R\x03seq\x123\n" +
+	"\x05state\x18\x03 \x01(\x0e2\x1d.slipway.core.v1.AttemptStateR\x05state\x121\n" +
+	"\x05steps\x18\x04 \x03(\v2\x1b.slipway.core.v1.StepStatusR\x05steps\x12/\n" +
+	"\x06result\x18\x05 \x01(\x0e2\x17.slipway.core.v1.ResultR\x06result\x12\x1b\n" +
+	"\ttimed_out\x18\x06 \x01(\bR\btimedOut\x122\n" +
+	"\afailure\x18\a \x01(\v2\x18.slipway.core.v1.FailureR\afailure\x121\n" +
+	"\aoutputs\x18\b \x03(\v2\x17.slipway.core.v1.OutputR\aoutputs\x12+\n" +
+	"\x04logs\x18\t \x03(\v2\x17.slipway.core.v1.LogSumR\x04logs\x12=\n" +
+	"\vannotations\x18\n" +
+	" \x03(\v2\x1b.slipway.core.v1.AnnotationR\vannotations*\xfc\x01\n" +
 	"\bRunState\x12\x19\n" +
 	"\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12RUN_STATE_CREATING\x10\n" +
@@ -1253,7 +1386,7 @@ func file_slipway_core_v1_core_proto_rawDescGZIP() []byte {
 }
 
 var file_slipway_core_v1_core_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_slipway_core_v1_core_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_slipway_core_v1_core_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_slipway_core_v1_core_proto_goTypes = []any{
 	(RunState)(0),       // 0: slipway.core.v1.RunState
 	(JobState)(0),       // 1: slipway.core.v1.JobState
@@ -1270,6 +1403,7 @@ var file_slipway_core_v1_core_proto_goTypes = []any{
 	(*Source)(nil),      // 12: slipway.core.v1.Source
 	(*Output)(nil),      // 13: slipway.core.v1.Output
 	(*LogSum)(nil),      // 14: slipway.core.v1.LogSum
+	(*Report)(nil),      // 15: slipway.core.v1.Report
 }
 var file_slipway_core_v1_core_proto_depIdxs = []int32{
 	5,  // 0: slipway.core.v1.Failure.fault:type_name -> slipway.core.v1.Fault
@@ -1279,11 +1413,18 @@ var file_slipway_core_v1_core_proto_depIdxs = []int32{
 	6,  // 4: slipway.core.v1.StepStatus.failure:type_name -> slipway.core.v1.Failure
 	10, // 5: slipway.core.v1.TestSummary.failed:type_name -> slipway.core.v1.TestCase
 	9,  // 6: slipway.core.v1.Artifact.tests:type_name -> slipway.core.v1.TestSummary
-	7,  // [7:7] is the sub-list for method output_type
-	7,  // [7:7] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	2,  // 7: slipway.core.v1.Report.state:type_name -> slipway.core.v1.AttemptState
+	7,  // 8: slipway.core.v1.Report.steps:type_name -> slipway.core.v1.StepStatus
+	4,  // 9: slipway.core.v1.Report.result:type_name -> slipway.core.v1.Result
+	6,  // 10: slipway.core.v1.Report.failure:type_name -> slipway.core.v1.Failure
+	13, // 11: slipway.core.v1.Report.outputs:type_name -> slipway.core.v1.Output
+	14, // 12: slipway.core.v1.Report.logs:type_name -> slipway.core.v1.LogSum
+	8,  // 13: slipway.core.v1.Report.annotations:type_name -> slipway.core.v1.Annotation
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_slipway_core_v1_core_proto_init() }
@@ -1297,7 +1438,7 @@ func file_slipway_core_v1_core_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_core_v1_core_proto_rawDesc), len(file_slipway_core_v1_core_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

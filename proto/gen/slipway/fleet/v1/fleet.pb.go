@@ -9,8 +9,8 @@
 package fleetv1
 
 import (
-	v11 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
-	v1 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
+	v1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
+	v11 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -314,7 +314,7 @@ func (x *SessionRequest) GetOfferReply() *OfferReply {
 	return nil
 }
 
-func (x *SessionRequest) GetReport() *Report {
+func (x *SessionRequest) GetReport() *v1.Report {
 	if x != nil {
 		if x, ok := x.Message.(*SessionRequest_Report); ok {
 			return x.Report
@@ -340,7 +340,7 @@ type SessionRequest_OfferReply struct {
 }
 
 type SessionRequest_Report struct {
-	Report *Report `protobuf:"bytes,4,opt,name=report,proto3,oneof"`
+	Report *v1.Report `protobuf:"bytes,4,opt,name=report,proto3,oneof"`
 }
 
 func (*SessionRequest_Hello) isSessionRequest_Message() {}
@@ -784,10 +784,10 @@ type Assignment struct {
 	// From 1.
 	Attempt uint32 `protobuf:"varint,5,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	// What the attempt shows for blobs, artifacts and logs.
-	Token            string       `protobuf:"bytes,6,opt,name=token,proto3" json:"token,omitempty"`
-	Job              *v1.Job      `protobuf:"bytes,7,opt,name=job,proto3" json:"job,omitempty"`
-	WorkflowEnv      []*v1.Entry  `protobuf:"bytes,8,rep,name=workflow_env,json=workflowEnv,proto3" json:"workflow_env,omitempty"`
-	WorkflowDefaults *v1.Defaults `protobuf:"bytes,9,opt,name=workflow_defaults,json=workflowDefaults,proto3" json:"workflow_defaults,omitempty"`
+	Token            string        `protobuf:"bytes,6,opt,name=token,proto3" json:"token,omitempty"`
+	Job              *v11.Job      `protobuf:"bytes,7,opt,name=job,proto3" json:"job,omitempty"`
+	WorkflowEnv      []*v11.Entry  `protobuf:"bytes,8,rep,name=workflow_env,json=workflowEnv,proto3" json:"workflow_env,omitempty"`
+	WorkflowDefaults *v11.Defaults `protobuf:"bytes,9,opt,name=workflow_defaults,json=workflowDefaults,proto3" json:"workflow_defaults,omitempty"`
 	// One JSON object: github, needs, matrix, strategy, inputs, vars. Key order kept.
 	Contexts string `protobuf:"bytes,10,opt,name=contexts,proto3" json:"contexts,omitempty"`
 	// Reference by digest of the image that the job's `runs-on` or `container` means.
@@ -874,21 +874,21 @@ func (x *Assignment) GetToken() string {
 	return ""
 }
 
-func (x *Assignment) GetJob() *v1.Job {
+func (x *Assignment) GetJob() *v11.Job {
 	if x != nil {
 		return x.Job
 	}
 	return nil
 }
 
-func (x *Assignment) GetWorkflowEnv() []*v1.Entry {
+func (x *Assignment) GetWorkflowEnv() []*v11.Entry {
 	if x != nil {
 		return x.WorkflowEnv
 	}
 	return nil
 }
 
-func (x *Assignment) GetWorkflowDefaults() *v1.Defaults {
+func (x *Assignment) GetWorkflowDefaults() *v11.Defaults {
 	if x != nil {
 		return x.WorkflowDefaults
 	}
@@ -991,126 +991,6 @@ func (x *OfferReply) GetReason() string {
 	return ""
 }
 
-// Report is the whole state of an attempt as of seq; a later one replaces an earlier one.
-type Report struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	AttemptId string                 `protobuf:"bytes,1,opt,name=attempt_id,json=attemptId,proto3" json:"attempt_id,omitempty"`
-	// From 1, grows by one; the agent keeps a report until it, or a later one, is acknowledged.
-	Seq   uint64            `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
-	State v11.AttemptState  `protobuf:"varint,3,opt,name=state,proto3,enum=slipway.core.v1.AttemptState" json:"state,omitempty"`
-	Steps []*v11.StepStatus `protobuf:"bytes,4,rep,name=steps,proto3" json:"steps,omitempty"`
-	// In state DONE only.
-	Result   v11.Result    `protobuf:"varint,5,opt,name=result,proto3,enum=slipway.core.v1.Result" json:"result,omitempty"`
-	TimedOut bool          `protobuf:"varint,6,opt,name=timed_out,json=timedOut,proto3" json:"timed_out,omitempty"`
-	Failure  *v11.Failure  `protobuf:"bytes,7,opt,name=failure,proto3" json:"failure,omitempty"`
-	Outputs  []*v11.Output `protobuf:"bytes,8,rep,name=outputs,proto3" json:"outputs,omitempty"`
-	// Length and digest of each step's log, in state DONE.
-	Logs          []*v11.LogSum     `protobuf:"bytes,9,rep,name=logs,proto3" json:"logs,omitempty"`
-	Annotations   []*v11.Annotation `protobuf:"bytes,10,rep,name=annotations,proto3" json:"annotations,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Report) Reset() {
-	*x = Report{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[13]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Report) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Report) ProtoMessage() {}
-
-func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[13]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Report.ProtoReflect.Descriptor instead.
-func (*Report) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{13}
-}
-
-func (x *Report) GetAttemptId() string {
-	if x != nil {
-		return x.AttemptId
-	}
-	return ""
-}
-
-func (x *Report) GetSeq() uint64 {
-	if x != nil {
-		return x.Seq
-	}
-	return 0
-}
-
-func (x *Report) GetState() v11.AttemptState {
-	if x != nil {
-		return x.State
-	}
-	return v11.AttemptState(0)
-}
-
-func (x *Report) GetSteps() []*v11.StepStatus {
-	if x != nil {
-		return x.Steps
-	}
-	return nil
-}
-
-func (x *Report) GetResult() v11.Result {
-	if x != nil {
-		return x.Result
-	}
-	return v11.Result(0)
-}
-
-func (x *Report) GetTimedOut() bool {
-	if x != nil {
-		return x.TimedOut
-	}
-	return false
-}
-
-func (x *Report) GetFailure() *v11.Failure {
-	if x != nil {
-		return x.Failure
-	}
-	return nil
-}
-
-func (x *Report) GetOutputs() []*v11.Output {
-	if x != nil {
-		return x.Outputs
-	}
-	return nil
-}
-
-func (x *Report) GetLogs() []*v11.LogSum {
-	if x != nil {
-		return x.Logs
-	}
-	return nil
-}
-
-func (x *Report) GetAnnotations() []*v11.Annotation {
-	if x != nil {
-		return x.Annotations
-	}
-	return nil
-}
-
 type ReportAck struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	AttemptId     string                 `protobuf:"bytes,1,opt,name=attempt_id,json=attemptId,proto3" json:"attempt_id,omitempty"`
@@ -1121,7 +1001,7 @@ type ReportAck struct {
 
 func (x *ReportAck) Reset() {
 	*x = ReportAck{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[14]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1133,7 +1013,7 @@ func (x *ReportAck) String() string {
 func (*ReportAck) ProtoMessage() {}
 
 func (x *ReportAck) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[14]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1146,7 +1026,7 @@ func (x *ReportAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportAck.ProtoReflect.Descriptor instead.
 func (*ReportAck) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{14}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ReportAck) GetAttemptId() string {
@@ -1174,7 +1054,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[15]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1186,7 +1066,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[15]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1199,7 +1079,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{15}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Cancel) GetAttemptId() string {
@@ -1227,7 +1107,7 @@ type Kill struct {
 
 func (x *Kill) Reset() {
 	*x = Kill{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[16]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1239,7 +1119,7 @@ func (x *Kill) String() string {
 func (*Kill) ProtoMessage() {}
 
 func (x *Kill) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[16]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1252,7 +1132,7 @@ func (x *Kill) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kill.ProtoReflect.Descriptor instead.
 func (*Kill) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{16}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Kill) GetAttemptId() string {
@@ -1285,7 +1165,7 @@ type PushLogsRequest struct {
 
 func (x *PushLogsRequest) Reset() {
 	*x = PushLogsRequest{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[17]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1297,7 +1177,7 @@ func (x *PushLogsRequest) String() string {
 func (*PushLogsRequest) ProtoMessage() {}
 
 func (x *PushLogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[17]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1310,7 +1190,7 @@ func (x *PushLogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushLogsRequest.ProtoReflect.Descriptor instead.
 func (*PushLogsRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{17}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PushLogsRequest) GetAttemptId() string {
@@ -1367,7 +1247,7 @@ type PushLogsResponse struct {
 
 func (x *PushLogsResponse) Reset() {
 	*x = PushLogsResponse{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[18]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1379,7 +1259,7 @@ func (x *PushLogsResponse) String() string {
 func (*PushLogsResponse) ProtoMessage() {}
 
 func (x *PushLogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[18]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1392,7 +1272,7 @@ func (x *PushLogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushLogsResponse.ProtoReflect.Descriptor instead.
 func (*PushLogsResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{18}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PushLogsResponse) GetAttemptId() string {
@@ -1427,7 +1307,7 @@ type GetBlobRequest struct {
 
 func (x *GetBlobRequest) Reset() {
 	*x = GetBlobRequest{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[19]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1439,7 +1319,7 @@ func (x *GetBlobRequest) String() string {
 func (*GetBlobRequest) ProtoMessage() {}
 
 func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[19]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1452,7 +1332,7 @@ func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobRequest.ProtoReflect.Descriptor instead.
 func (*GetBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{19}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetBlobRequest) GetAttemptId() string {
@@ -1485,7 +1365,7 @@ type GetBlobResponse struct {
 
 func (x *GetBlobResponse) Reset() {
 	*x = GetBlobResponse{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[20]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1497,7 +1377,7 @@ func (x *GetBlobResponse) String() string {
 func (*GetBlobResponse) ProtoMessage() {}
 
 func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[20]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1510,7 +1390,7 @@ func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobResponse.ProtoReflect.Descriptor instead.
 func (*GetBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{20}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetBlobResponse) GetData() []byte {
@@ -1532,7 +1412,7 @@ type PutBlobRequest struct {
 
 func (x *PutBlobRequest) Reset() {
 	*x = PutBlobRequest{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[21]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1544,7 +1424,7 @@ func (x *PutBlobRequest) String() string {
 func (*PutBlobRequest) ProtoMessage() {}
 
 func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[21]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1557,7 +1437,7 @@ func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobRequest.ProtoReflect.Descriptor instead.
 func (*PutBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{21}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PutBlobRequest) GetAttemptId() string {
@@ -1591,7 +1471,7 @@ type PutBlobResponse struct {
 
 func (x *PutBlobResponse) Reset() {
 	*x = PutBlobResponse{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[22]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1603,7 +1483,7 @@ func (x *PutBlobResponse) String() string {
 func (*PutBlobResponse) ProtoMessage() {}
 
 func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[22]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1616,7 +1496,7 @@ func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobResponse.ProtoReflect.Descriptor instead.
 func (*PutBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{22}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PutBlobResponse) GetDigest() string {
@@ -1637,7 +1517,7 @@ type CreateArtifactRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	AttemptId     string                 `protobuf:"bytes,1,opt,name=attempt_id,json=attemptId,proto3" json:"attempt_id,omitempty"`
 	Token         string                 `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
-	Artifact      *v11.Artifact          `protobuf:"bytes,3,opt,name=artifact,proto3" json:"artifact,omitempty"`
+	Artifact      *v1.Artifact           `protobuf:"bytes,3,opt,name=artifact,proto3" json:"artifact,omitempty"`
 	Overwrite     bool                   `protobuf:"varint,4,opt,name=overwrite,proto3" json:"overwrite,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1645,7 +1525,7 @@ type CreateArtifactRequest struct {
 
 func (x *CreateArtifactRequest) Reset() {
 	*x = CreateArtifactRequest{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[23]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1657,7 +1537,7 @@ func (x *CreateArtifactRequest) String() string {
 func (*CreateArtifactRequest) ProtoMessage() {}
 
 func (x *CreateArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[23]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1670,7 +1550,7 @@ func (x *CreateArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateArtifactRequest.ProtoReflect.Descriptor instead.
 func (*CreateArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{23}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CreateArtifactRequest) GetAttemptId() string {
@@ -1687,7 +1567,7 @@ func (x *CreateArtifactRequest) GetToken() string {
 	return ""
 }
 
-func (x *CreateArtifactRequest) GetArtifact() *v11.Artifact {
+func (x *CreateArtifactRequest) GetArtifact() *v1.Artifact {
 	if x != nil {
 		return x.Artifact
 	}
@@ -1709,7 +1589,7 @@ type CreateArtifactResponse struct {
 
 func (x *CreateArtifactResponse) Reset() {
 	*x = CreateArtifactResponse{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[24]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1721,7 +1601,7 @@ func (x *CreateArtifactResponse) String() string {
 func (*CreateArtifactResponse) ProtoMessage() {}
 
 func (x *CreateArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[24]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1734,7 +1614,7 @@ func (x *CreateArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateArtifactResponse.ProtoReflect.Descriptor instead.
 func (*CreateArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{24}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{23}
 }
 
 type ListArtifactsRequest struct {
@@ -1747,7 +1627,7 @@ type ListArtifactsRequest struct {
 
 func (x *ListArtifactsRequest) Reset() {
 	*x = ListArtifactsRequest{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[25]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1759,7 +1639,7 @@ func (x *ListArtifactsRequest) String() string {
 func (*ListArtifactsRequest) ProtoMessage() {}
 
 func (x *ListArtifactsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[25]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1772,7 +1652,7 @@ func (x *ListArtifactsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListArtifactsRequest.ProtoReflect.Descriptor instead.
 func (*ListArtifactsRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{25}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListArtifactsRequest) GetAttemptId() string {
@@ -1791,14 +1671,14 @@ func (x *ListArtifactsRequest) GetToken() string {
 
 type ListArtifactsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Artifacts     []*v11.Artifact        `protobuf:"bytes,1,rep,name=artifacts,proto3" json:"artifacts,omitempty"`
+	Artifacts     []*v1.Artifact         `protobuf:"bytes,1,rep,name=artifacts,proto3" json:"artifacts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListArtifactsResponse) Reset() {
 	*x = ListArtifactsResponse{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[26]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1810,7 +1690,7 @@ func (x *ListArtifactsResponse) String() string {
 func (*ListArtifactsResponse) ProtoMessage() {}
 
 func (x *ListArtifactsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[26]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1823,10 +1703,10 @@ func (x *ListArtifactsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListArtifactsResponse.ProtoReflect.Descriptor instead.
 func (*ListArtifactsResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{26}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{25}
 }
 
-func (x *ListArtifactsResponse) GetArtifacts() []*v11.Artifact {
+func (x *ListArtifactsResponse) GetArtifacts() []*v1.Artifact {
 	if x != nil {
 		return x.Artifacts
 	}
@@ -1849,13 +1729,13 @@ const file_slipway_fleet_v1_fleet_proto_rawDesc = "" +
 	"\fRenewRequest\x12\x10\n" +
 	"\x03csr\x18\x01 \x01(\fR\x03csr\"1\n" +
 	"\rRenewResponse\x12 \n" +
-	"\vcertificate\x18\x01 \x01(\fR\vcertificate\"\xfe\x01\n" +
+	"\vcertificate\x18\x01 \x01(\fR\vcertificate\"\xfd\x01\n" +
 	"\x0eSessionRequest\x12/\n" +
 	"\x05hello\x18\x01 \x01(\v2\x17.slipway.fleet.v1.HelloH\x00R\x05hello\x12;\n" +
 	"\theartbeat\x18\x02 \x01(\v2\x1b.slipway.fleet.v1.HeartbeatH\x00R\theartbeat\x12?\n" +
 	"\voffer_reply\x18\x03 \x01(\v2\x1c.slipway.fleet.v1.OfferReplyH\x00R\n" +
-	"offerReply\x122\n" +
-	"\x06report\x18\x04 \x01(\v2\x18.slipway.fleet.v1.ReportH\x00R\x06reportB\t\n" +
+	"offerReply\x121\n" +
+	"\x06report\x18\x04 \x01(\v2\x17.slipway.core.v1.ReportH\x00R\x06reportB\t\n" +
 	"\amessage\"\xa4\x02\n" +
 	"\x0fSessionResponse\x125\n" +
 	"\awelcome\x18\x01 \x01(\v2\x19.slipway.fleet.v1.WelcomeH\x00R\awelcome\x12/\n" +
@@ -1912,20 +1792,7 @@ const file_slipway_fleet_v1_fleet_proto_rawDesc = "" +
 	"\n" +
 	"attempt_id\x18\x01 \x01(\tR\tattemptId\x12\x1a\n" +
 	"\baccepted\x18\x02 \x01(\bR\baccepted\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xc2\x03\n" +
-	"\x06Report\x12\x1d\n" +
-	"\n" +
-	"attempt_id\x18\x01 \x01(\tR\tattemptId\x12\x10\n" +
-	"\x03seq\x18\x02 \x01(\x04R\x03seq\x123\n" +
-	"\x05state\x18\x03 \x01(\x0e2\x1d.slipway.core.v1.AttemptStateR\x05state\x121\n" +
-	"\x05steps\x18\x04 \x03(\v2\x1b.slipway.core.v1.StepStatusR\x05steps\x12/\n" +
-	"\x06result\x18\x05 \x01(\x0e2\x17.slipway.core.v1.ResultR\x06result\x12\x1b\n" +
-	"\ttimed_out\x18\x06 \x01(\bR\btimedOut\x122\n" +
-	"\afailure\x18\a \x01(\v2\x18.slipway.core.v1.FailureR\afailure\x121\n" +
-	"\aoutputs\x18\b \x03(\v2\x17.slipway.core.v1.OutputR\aoutputs\x12+\n" +
-	"\x04logs\x18\t \x03(\v2\x17.slipway.core.v1.LogSumR\x04logs\x12=\n" +
-	"\vannotations\x18\n" +
-	" \x03(\v2\x1b.slipway.core.v1.AnnotationR\vannotations\"<\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"<\n" +
 	"\tReportAck\x12\x1d\n" +
 	"\n" +
 	"attempt_id\x18\x01 \x01(\tR\tattemptId\x12\x10\n" +
@@ -2004,7 +1871,7 @@ func file_slipway_fleet_v1_fleet_proto_rawDescGZIP() []byte {
 	return file_slipway_fleet_v1_fleet_proto_rawDescData
 }
 
-var file_slipway_fleet_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_slipway_fleet_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_slipway_fleet_v1_fleet_proto_goTypes = []any{
 	(*JoinRequest)(nil),            // 0: slipway.fleet.v1.JoinRequest
 	(*JoinResponse)(nil),           // 1: slipway.fleet.v1.JoinResponse
@@ -2019,79 +1886,65 @@ var file_slipway_fleet_v1_fleet_proto_goTypes = []any{
 	(*Offer)(nil),                  // 10: slipway.fleet.v1.Offer
 	(*Assignment)(nil),             // 11: slipway.fleet.v1.Assignment
 	(*OfferReply)(nil),             // 12: slipway.fleet.v1.OfferReply
-	(*Report)(nil),                 // 13: slipway.fleet.v1.Report
-	(*ReportAck)(nil),              // 14: slipway.fleet.v1.ReportAck
-	(*Cancel)(nil),                 // 15: slipway.fleet.v1.Cancel
-	(*Kill)(nil),                   // 16: slipway.fleet.v1.Kill
-	(*PushLogsRequest)(nil),        // 17: slipway.fleet.v1.PushLogsRequest
-	(*PushLogsResponse)(nil),       // 18: slipway.fleet.v1.PushLogsResponse
-	(*GetBlobRequest)(nil),         // 19: slipway.fleet.v1.GetBlobRequest
-	(*GetBlobResponse)(nil),        // 20: slipway.fleet.v1.GetBlobResponse
-	(*PutBlobRequest)(nil),         // 21: slipway.fleet.v1.PutBlobRequest
-	(*PutBlobResponse)(nil),        // 22: slipway.fleet.v1.PutBlobResponse
-	(*CreateArtifactRequest)(nil),  // 23: slipway.fleet.v1.CreateArtifactRequest
-	(*CreateArtifactResponse)(nil), // 24: slipway.fleet.v1.CreateArtifactResponse
-	(*ListArtifactsRequest)(nil),   // 25: slipway.fleet.v1.ListArtifactsRequest
-	(*ListArtifactsResponse)(nil),  // 26: slipway.fleet.v1.ListArtifactsResponse
-	nil,                            // 27: slipway.fleet.v1.Assignment.ImagesEntry
-	(*v1.Job)(nil),                 // 28: slipway.plan.v1.Job
-	(*v1.Entry)(nil),               // 29: slipway.plan.v1.Entry
-	(*v1.Defaults)(nil),            // 30: slipway.plan.v1.Defaults
-	(v11.AttemptState)(0),          // 31: slipway.core.v1.AttemptState
-	(*v11.StepStatus)(nil),         // 32: slipway.core.v1.StepStatus
-	(v11.Result)(0),                // 33: slipway.core.v1.Result
-	(*v11.Failure)(nil),            // 34: slipway.core.v1.Failure
-	(*v11.Output)(nil),             // 35: slipway.core.v1.Output
-	(*v11.LogSum)(nil),             // 36: slipway.core.v1.LogSum
-	(*v11.Annotation)(nil),         // 37: slipway.core.v1.Annotation
-	(*v11.Artifact)(nil),           // 38: slipway.core.v1.Artifact
+	(*ReportAck)(nil),              // 13: slipway.fleet.v1.ReportAck
+	(*Cancel)(nil),                 // 14: slipway.fleet.v1.Cancel
+	(*Kill)(nil),                   // 15: slipway.fleet.v1.Kill
+	(*PushLogsRequest)(nil),        // 16: slipway.fleet.v1.PushLogsRequest
+	(*PushLogsResponse)(nil),       // 17: slipway.fleet.v1.PushLogsResponse
+	(*GetBlobRequest)(nil),         // 18: slipway.fleet.v1.GetBlobRequest
+	(*GetBlobResponse)(nil),        // 19: slipway.fleet.v1.GetBlobResponse
+	(*PutBlobRequest)(nil),         // 20: slipway.fleet.v1.PutBlobRequest
+	(*PutBlobResponse)(nil),        // 21: slipway.fleet.v1.PutBlobResponse
+	(*CreateArtifactRequest)(nil),  // 22: slipway.fleet.v1.CreateArtifactRequest
+	(*CreateArtifactResponse)(nil), // 23: slipway.fleet.v1.CreateArtifactResponse
+	(*ListArtifactsRequest)(nil),   // 24: slipway.fleet.v1.ListArtifactsRequest
+	(*ListArtifactsResponse)(nil),  // 25: slipway.fleet.v1.ListArtifactsResponse
+	nil,                            // 26: slipway.fleet.v1.Assignment.ImagesEntry
+	(*v1.Report)(nil),              // 27: slipway.core.v1.Report
+	(*v11.Job)(nil),                // 28: slipway.plan.v1.Job
+	(*v11.Entry)(nil),              // 29: slipway.plan.v1.Entry
+	(*v11.Defaults)(nil),           // 30: slipway.plan.v1.Defaults
+	(*v1.Artifact)(nil),            // 31: slipway.core.v1.Artifact
 }
 var file_slipway_fleet_v1_fleet_proto_depIdxs = []int32{
 	6,  // 0: slipway.fleet.v1.SessionRequest.hello:type_name -> slipway.fleet.v1.Hello
 	9,  // 1: slipway.fleet.v1.SessionRequest.heartbeat:type_name -> slipway.fleet.v1.Heartbeat
 	12, // 2: slipway.fleet.v1.SessionRequest.offer_reply:type_name -> slipway.fleet.v1.OfferReply
-	13, // 3: slipway.fleet.v1.SessionRequest.report:type_name -> slipway.fleet.v1.Report
+	27, // 3: slipway.fleet.v1.SessionRequest.report:type_name -> slipway.core.v1.Report
 	8,  // 4: slipway.fleet.v1.SessionResponse.welcome:type_name -> slipway.fleet.v1.Welcome
 	10, // 5: slipway.fleet.v1.SessionResponse.offer:type_name -> slipway.fleet.v1.Offer
-	15, // 6: slipway.fleet.v1.SessionResponse.cancel:type_name -> slipway.fleet.v1.Cancel
-	16, // 7: slipway.fleet.v1.SessionResponse.kill:type_name -> slipway.fleet.v1.Kill
-	14, // 8: slipway.fleet.v1.SessionResponse.report_ack:type_name -> slipway.fleet.v1.ReportAck
+	14, // 6: slipway.fleet.v1.SessionResponse.cancel:type_name -> slipway.fleet.v1.Cancel
+	15, // 7: slipway.fleet.v1.SessionResponse.kill:type_name -> slipway.fleet.v1.Kill
+	13, // 8: slipway.fleet.v1.SessionResponse.report_ack:type_name -> slipway.fleet.v1.ReportAck
 	7,  // 9: slipway.fleet.v1.Hello.capacity:type_name -> slipway.fleet.v1.Capacity
 	11, // 10: slipway.fleet.v1.Offer.assignment:type_name -> slipway.fleet.v1.Assignment
 	28, // 11: slipway.fleet.v1.Assignment.job:type_name -> slipway.plan.v1.Job
 	29, // 12: slipway.fleet.v1.Assignment.workflow_env:type_name -> slipway.plan.v1.Entry
 	30, // 13: slipway.fleet.v1.Assignment.workflow_defaults:type_name -> slipway.plan.v1.Defaults
-	27, // 14: slipway.fleet.v1.Assignment.images:type_name -> slipway.fleet.v1.Assignment.ImagesEntry
-	31, // 15: slipway.fleet.v1.Report.state:type_name -> slipway.core.v1.AttemptState
-	32, // 16: slipway.fleet.v1.Report.steps:type_name -> slipway.core.v1.StepStatus
-	33, // 17: slipway.fleet.v1.Report.result:type_name -> slipway.core.v1.Result
-	34, // 18: slipway.fleet.v1.Report.failure:type_name -> slipway.core.v1.Failure
-	35, // 19: slipway.fleet.v1.Report.outputs:type_name -> slipway.core.v1.Output
-	36, // 20: slipway.fleet.v1.Report.logs:type_name -> slipway.core.v1.LogSum
-	37, // 21: slipway.fleet.v1.Report.annotations:type_name -> slipway.core.v1.Annotation
-	38, // 22: slipway.fleet.v1.CreateArtifactRequest.artifact:type_name -> slipway.core.v1.Artifact
-	38, // 23: slipway.fleet.v1.ListArtifactsResponse.artifacts:type_name -> slipway.core.v1.Artifact
-	0,  // 24: slipway.fleet.v1.JoinService.Join:input_type -> slipway.fleet.v1.JoinRequest
-	2,  // 25: slipway.fleet.v1.FleetService.Renew:input_type -> slipway.fleet.v1.RenewRequest
-	4,  // 26: slipway.fleet.v1.FleetService.Session:input_type -> slipway.fleet.v1.SessionRequest
-	17, // 27: slipway.fleet.v1.FleetService.PushLogs:input_type -> slipway.fleet.v1.PushLogsRequest
-	19, // 28: slipway.fleet.v1.FleetService.GetBlob:input_type -> slipway.fleet.v1.GetBlobRequest
-	21, // 29: slipway.fleet.v1.FleetService.PutBlob:input_type -> slipway.fleet.v1.PutBlobRequest
-	23, // 30: slipway.fleet.v1.FleetService.CreateArtifact:input_type -> slipway.fleet.v1.CreateArtifactRequest
-	25, // 31: slipway.fleet.v1.FleetService.ListArtifacts:input_type -> slipway.fleet.v1.ListArtifactsRequest
-	1,  // 32: slipway.fleet.v1.JoinService.Join:output_type -> slipway.fleet.v1.JoinResponse
-	3,  // 33: slipway.fleet.v1.FleetService.Renew:output_type -> slipway.fleet.v1.RenewResponse
-	5,  // 34: slipway.fleet.v1.FleetService.Session:output_type -> slipway.fleet.v1.SessionResponse
-	18, // 35: slipway.fleet.v1.FleetService.PushLogs:output_type -> slipway.fleet.v1.PushLogsResponse
-	20, // 36: slipway.fleet.v1.FleetService.GetBlob:output_type -> slipway.fleet.v1.GetBlobResponse
-	22, // 37: slipway.fleet.v1.FleetService.PutBlob:output_type -> slipway.fleet.v1.PutBlobResponse
-	24, // 38: slipway.fleet.v1.FleetService.CreateArtifact:output_type -> slipway.fleet.v1.CreateArtifactResponse
-	26, // 39: slipway.fleet.v1.FleetService.ListArtifacts:output_type -> slipway.fleet.v1.ListArtifactsResponse
-	32, // [32:40] is the sub-list for method output_type
-	24, // [24:32] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	26, // 14: slipway.fleet.v1.Assignment.images:type_name -> slipway.fleet.v1.Assignment.ImagesEntry
+	31, // 15: slipway.fleet.v1.CreateArtifactRequest.artifact:type_name -> slipway.core.v1.Artifact
+	31, // 16: slipway.fleet.v1.ListArtifactsResponse.artifacts:type_name -> slipway.core.v1.Artifact
+	0,  // 17: slipway.fleet.v1.JoinService.Join:input_type -> slipway.fleet.v1.JoinRequest
+	2,  // 18: slipway.fleet.v1.FleetService.Renew:input_type -> slipway.fleet.v1.RenewRequest
+	4,  // 19: slipway.fleet.v1.FleetService.Session:input_type -> slipway.fleet.v1.SessionRequest
+	16, // 20: slipway.fleet.v1.FleetService.PushLogs:input_type -> slipway.fleet.v1.PushLogsRequest
+	18, // 21: slipway.fleet.v1.FleetService.GetBlob:input_type -> slipway.fleet.v1.GetBlobRequest
+	20, // 22: slipway.fleet.v1.FleetService.PutBlob:input_type -> slipway.fleet.v1.PutBlobRequest
+	22, // 23: slipway.fleet.v1.FleetService.CreateArtifact:input_type -> slipway.fleet.v1.CreateArtifactRequest
+	24, // 24: slipway.fleet.v1.FleetService.ListArtifacts:input_type -> slipway.fleet.v1.ListArtifactsRequest
+	1,  // 25: slipway.fleet.v1.JoinService.Join:output_type -> slipway.fleet.v1.JoinResponse
+	3,  // 26: slipway.fleet.v1.FleetService.Renew:output_type -> slipway.fleet.v1.RenewResponse
+	5,  // 27: slipway.fleet.v1.FleetService.Session:output_type -> slipway.fleet.v1.SessionResponse
+	17, // 28: slipway.fleet.v1.FleetService.PushLogs:output_type -> slipway.fleet.v1.PushLogsResponse
+	19, // 29: slipway.fleet.v1.FleetService.GetBlob:output_type -> slipway.fleet.v1.GetBlobResponse
+	21, // 30: slipway.fleet.v1.FleetService.PutBlob:output_type -> slipway.fleet.v1.PutBlobResponse
+	23, // 31: slipway.fleet.v1.FleetService.CreateArtifact:output_type -> slipway.fleet.v1.CreateArtifactResponse
+	25, // 32: slipway.fleet.v1.FleetService.ListArtifacts:output_type -> slipway.fleet.v1.ListArtifactsResponse
+	25, // [25:33] is the sub-list for method output_type
+	17, // [17:25] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_slipway_fleet_v1_fleet_proto_init() }
@@ -2118,7 +1971,7 @@ func file_slipway_fleet_v1_fleet_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_fleet_v1_fleet_proto_rawDesc), len(file_slipway_fleet_v1_fleet_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   28,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -1,4 +1,4 @@
-package leader_test
+package etcdleader_test
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/slipway-ci/slipway/coordinator/leader"
+	"github.com/slipway-ci/slipway/coordinator/leader/etcdleader"
 	"github.com/slipway-ci/slipway/coordinator/store"
 	"github.com/slipway-ci/slipway/coordinator/store/etcdstore"
 	"github.com/slipway-ci/slipway/coordinator/store/memstore"
@@ -75,7 +76,7 @@ func TestSingleFencesTheFormerTerm(t *testing.T) {
 func TestEtcdHandsOverOnClose(t *testing.T) {
 	e := etcd(t)
 	mk := func(name string) leader.Elector {
-		return leader.NewEtcd(leader.EtcdConfig{Client: e.Client(), Prefix: "/t/election/", Name: name, TTL: time.Hour, Clock: clock.Real{}, Log: quiet})
+		return etcdleader.New(etcdleader.Config{Client: e.Client(), Prefix: "/t/election/", Name: name, TTL: time.Hour, Clock: clock.Real{}, Log: quiet})
 	}
 	one := campaign(t, mk("one"))
 	if !one.Valid() || !write(t, e.Store(), one) {
@@ -104,7 +105,7 @@ func TestEtcdHandsOverOnClose(t *testing.T) {
 func TestEtcdExclusiveDoesNotWaitForADeadPredecessor(t *testing.T) {
 	e := etcd(t)
 	mk := func(name string) leader.Elector {
-		return leader.NewEtcd(leader.EtcdConfig{Client: e.Client(), Prefix: "/t/election/", Name: name, TTL: time.Hour, Exclusive: true,
+		return etcdleader.New(etcdleader.Config{Client: e.Client(), Prefix: "/t/election/", Name: name, TTL: time.Hour, Exclusive: true,
 			Clock: clock.Real{}, Log: quiet})
 	}
 	dead := campaign(t, mk("dead"))
@@ -119,7 +120,7 @@ func TestEtcdExclusiveDoesNotWaitForADeadPredecessor(t *testing.T) {
 func TestEtcdTrustEndsBeforeTheLease(t *testing.T) {
 	e := etcd(t)
 	c := clock.NewFake(time.Unix(1_700_000_000, 0))
-	mk := leader.NewEtcd(leader.EtcdConfig{Client: e.Client(), Prefix: "/t/election/", Name: "x", TTL: 30 * time.Second, Margin: 10 * time.Second, Clock: c, Log: quiet})
+	mk := etcdleader.New(etcdleader.Config{Client: e.Client(), Prefix: "/t/election/", Name: "x", TTL: 30 * time.Second, Margin: 10 * time.Second, Clock: c, Log: quiet})
 	term := campaign(t, mk)
 	// The lease vanishes: no renewal can succeed any more.
 	if _, err := e.Client().Delete(t.Context(), "/t/election/"); err != nil {

@@ -1,4 +1,5 @@
-package leader
+// Package etcdleader elects through a key on an etcd lease: the candidate with the oldest key leads.
+package etcdleader
 
 import (
 	"context"
@@ -9,12 +10,13 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/slipway-ci/slipway/coordinator/leader"
 	"github.com/slipway-ci/slipway/coordinator/store"
 	"github.com/slipway-ci/slipway/internal/clock"
 )
 
-// EtcdConfig configures an election in etcd.
-type EtcdConfig struct {
+// Config configures an election in etcd.
+type Config struct {
 	// Client over a connection (not in process: it watches).
 	Client *clientv3.Client
 	// Prefix of the candidates' keys, ending in "/".
@@ -32,28 +34,28 @@ type EtcdConfig struct {
 	Log       *slog.Logger
 }
 
-// Etcd elects through a key on a lease: the candidate with the oldest key leads.
-type Etcd struct{ c EtcdConfig }
+// Elector is a candidate; it implements leader.Elector.
+type Elector struct{ c Config }
 
-// NewEtcd returns an elector.
-func NewEtcd(c EtcdConfig) *Etcd {
+// New returns an elector.
+func New(c Config) *Elector {
 	if c.TTL < time.Second {
 		c.TTL = 5 * time.Second
 	}
 	if c.Margin <= 0 || c.Margin >= c.TTL {
 		c.Margin = c.TTL / 3
 	}
-	return &Etcd{c: c}
+	return &Elector{c: c}
 }
 
-// Campaign implements Elector.
-func (e *Etcd) Campaign(ctx context.Context) (Term, error) {
+// Campaign implements leader.Elector.
+func (e *Elector) Campaign(ctx context.Context) (leader.Term, error) {
 	before := e.c.Clock.Now()
 	lease, err := e.c.Client.Grant(ctx, int64(e.c.TTL/time.Second))
 	if err != nil {
 		return nil, fmt.Errorf("election: lease: %w", err)
 	}
-	t := &etcdTerm{c: e.c, lease: lease.ID, key: fmt.Sprintf("%s%x", e.c.Prefix, lease.ID), renewed: before, done: make(chan struct{})}
+	t := &term{c: e.c, lease: lease.ID, key: fmt.Sprintf("%s%x", e.c.Prefix, lease.ID), renewed: before, done: make(chan struct{})}
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	t.stop = cancel
 	t.kept = make(chan struct{})
@@ -68,8 +70,8 @@ func (e *Etcd) Campaign(ctx context.Context) (Term, error) {
 	return t, nil
 }
 
-type etcdTerm struct {
-	c        EtcdConfig
+type term struct {
+	c        Config
 	lease    clientv3.LeaseID
 	key      string
 	revision int64
@@ -83,7 +85,7 @@ type etcdTerm struct {
 }
 
 // win puts the candidate's key and waits until every older one is gone.
-func (t *etcdTerm) win(ctx context.Context) error {
+func (t *term) win(ctx context.Context) error {
 	res, err := t.c.Client.Put(ctx, t.key, t.c.Name, clientv3.WithLease(t.lease))
 	if err != nil {
 		return fmt.Errorf("election: candidacy: %w", err)
@@ -112,7 +114,7 @@ func (t *etcdTerm) win(ctx context.Context) error {
 }
 
 // confirm checks that the lease, and with it our key, still lives: the wait may have been long.
-func (t *etcdTerm) confirm(ctx context.Context) error {
+func (t *term) confirm(ctx context.Context) error {
 	res, err := t.c.Client.Get(ctx, t.key)
 	if err != nil {
 		return fmt.Errorf("election: confirm: %w", err)
@@ -123,7 +125,7 @@ func (t *etcdTerm) confirm(ctx context.Context) error {
 	return nil
 }
 
-func (t *etcdTerm) waitDeleted(ctx context.Context, key string, rev int64) error {
+func (t *term) waitDeleted(ctx context.Context, key string, rev int64) error {
 	watching, cancel := context.WithCancel(ctx)
 	defer cancel()
 	for w := range t.c.Client.Watch(clientv3.WithRequireLeader(watching), key, clientv3.WithRev(rev+1)) {
@@ -143,7 +145,7 @@ func (t *etcdTerm) waitDeleted(ctx context.Context, key string, rev int64) error
 }
 
 // keep renews the lease three times within the trust window, and ends the term when trust has run out.
-func (t *etcdTerm) keep(ctx context.Context) {
+func (t *term) keep(ctx context.Context) {
 	defer close(t.kept)
 	every := t.trust() / 3
 	for {
@@ -163,7 +165,7 @@ func (t *etcdTerm) keep(ctx context.Context) {
 	}
 }
 
-func (t *etcdTerm) renew(ctx context.Context, limit time.Duration) {
+func (t *term) renew(ctx context.Context, limit time.Duration) {
 	before := t.c.Clock.Now()
 	call, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -179,9 +181,9 @@ func (t *etcdTerm) renew(ctx context.Context, limit time.Duration) {
 	t.mu.Unlock()
 }
 
-func (t *etcdTerm) trust() time.Duration { return t.c.TTL - t.c.Margin }
+func (t *term) trust() time.Duration { return t.c.TTL - t.c.Margin }
 
-func (t *etcdTerm) end(why string) {
+func (t *term) end(why string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.over {
@@ -194,23 +196,23 @@ func (t *etcdTerm) end(why string) {
 	close(t.done)
 }
 
-// Fence implements Term.
-func (t *etcdTerm) Fence() []store.Compare {
+// Fence implements leader.Term.
+func (t *term) Fence() []store.Compare {
 	return []store.Compare{{Key: t.key, Create: true, Revision: t.revision}}
 }
 
-// Valid implements Term.
-func (t *etcdTerm) Valid() bool {
+// Valid implements leader.Term.
+func (t *term) Valid() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return !t.over && t.c.Clock.Now().Before(t.renewed.Add(t.trust()))
 }
 
-// Done implements Term.
-func (t *etcdTerm) Done() <-chan struct{} { return t.done }
+// Done implements leader.Term.
+func (t *term) Done() <-chan struct{} { return t.done }
 
-// Close implements Term. Revoking the lease deletes the key.
-func (t *etcdTerm) Close(ctx context.Context) error {
+// Close implements leader.Term. Revoking the lease deletes the key.
+func (t *term) Close(ctx context.Context) error {
 	t.end("")
 	t.stop()
 	<-t.kept
