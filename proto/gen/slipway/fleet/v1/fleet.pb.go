@@ -796,8 +796,10 @@ type Assignment struct {
 	Images map[string]string `protobuf:"bytes,12,rep,name=images,proto3" json:"images,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Digest of the source tree (a zstd-compressed tar) that checkout lays out; "" when the run has none.
 	Source string `protobuf:"bytes,13,opt,name=source,proto3" json:"source,omitempty"`
-	// W3C traceparent of the job's span.
-	Traceparent   string `protobuf:"bytes,14,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	// W3C traceparent of the run's span, or of who submitted the run; "" without a trace.
+	Traceparent string `protobuf:"bytes,14,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	// How long the job had waited for an agent when it was offered, by the leader's clock.
+	QueuedForMs   int64 `protobuf:"varint,15,opt,name=queued_for_ms,json=queuedForMs,proto3" json:"queued_for_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -928,6 +930,13 @@ func (x *Assignment) GetTraceparent() string {
 		return x.Traceparent
 	}
 	return ""
+}
+
+func (x *Assignment) GetQueuedForMs() int64 {
+	if x != nil {
+		return x.QueuedForMs
+	}
+	return 0
 }
 
 type OfferReply struct {
@@ -1765,7 +1774,7 @@ const file_slipway_fleet_v1_fleet_proto_rawDesc = "" +
 	"\x05Offer\x12<\n" +
 	"\n" +
 	"assignment\x18\x01 \x01(\v2\x1c.slipway.fleet.v1.AssignmentR\n" +
-	"assignment\"\xb8\x04\n" +
+	"assignment\"\xdc\x04\n" +
 	"\n" +
 	"Assignment\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x15\n" +
@@ -1783,7 +1792,8 @@ const file_slipway_fleet_v1_fleet_proto_rawDesc = "" +
 	"\x05image\x18\v \x01(\tR\x05image\x12@\n" +
 	"\x06images\x18\f \x03(\v2(.slipway.fleet.v1.Assignment.ImagesEntryR\x06images\x12\x16\n" +
 	"\x06source\x18\r \x01(\tR\x06source\x12 \n" +
-	"\vtraceparent\x18\x0e \x01(\tR\vtraceparent\x1a9\n" +
+	"\vtraceparent\x18\x0e \x01(\tR\vtraceparent\x12\"\n" +
+	"\rqueued_for_ms\x18\x0f \x01(\x03R\vqueuedForMs\x1a9\n" +
 	"\vImagesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"_\n" +

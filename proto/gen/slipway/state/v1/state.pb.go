@@ -163,9 +163,13 @@ type RunDefinition struct {
 	EventPayload string                 `protobuf:"bytes,7,opt,name=event_payload,json=eventPayload,proto3" json:"event_payload,omitempty"`
 	Source       *v1.Source             `protobuf:"bytes,8,opt,name=source,proto3" json:"source,omitempty"`
 	// Digest of the plan in the blob store.
-	PlanDigest    string `protobuf:"bytes,9,opt,name=plan_digest,json=planDigest,proto3" json:"plan_digest,omitempty"`
-	Actor         string `protobuf:"bytes,10,opt,name=actor,proto3" json:"actor,omitempty"`
-	Traceparent   string `protobuf:"bytes,11,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	PlanDigest string `protobuf:"bytes,9,opt,name=plan_digest,json=planDigest,proto3" json:"plan_digest,omitempty"`
+	Actor      string `protobuf:"bytes,10,opt,name=actor,proto3" json:"actor,omitempty"`
+	// W3C traceparent that the run's jobs are traced under: of the run's own span, whose ids follow from the run's id (internal/spans), or, if
+	// this coordinator traced nothing when the run was submitted, of the submitter's; "" without a trace.
+	Traceparent string `protobuf:"bytes,11,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	// Span id, 16 hex digits, of the submitter's traceparent, whose child the run's span is; "" if the run's span begins its trace.
+	SubmitterSpan string `protobuf:"bytes,12,opt,name=submitter_span,json=submitterSpan,proto3" json:"submitter_span,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -273,6 +277,13 @@ func (x *RunDefinition) GetActor() string {
 func (x *RunDefinition) GetTraceparent() string {
 	if x != nil {
 		return x.Traceparent
+	}
+	return ""
+}
+
+func (x *RunDefinition) GetSubmitterSpan() string {
+	if x != nil {
+		return x.SubmitterSpan
 	}
 	return ""
 }
@@ -474,8 +485,10 @@ type Attempt struct {
 	// SHA-256 of the attempt's token.
 	TokenHash       []byte `protobuf:"bytes,9,opt,name=token_hash,json=tokenHash,proto3" json:"token_hash,omitempty"`
 	CancelRequested bool   `protobuf:"varint,10,opt,name=cancel_requested,json=cancelRequested,proto3" json:"cancel_requested,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// When it was offered, by the leader's clock.
+	OfferedMs     int64 `protobuf:"varint,11,opt,name=offered_ms,json=offeredMs,proto3" json:"offered_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Attempt) Reset() {
@@ -576,6 +589,13 @@ func (x *Attempt) GetCancelRequested() bool {
 		return x.CancelRequested
 	}
 	return false
+}
+
+func (x *Attempt) GetOfferedMs() int64 {
+	if x != nil {
+		return x.OfferedMs
+	}
+	return 0
 }
 
 // AgentRecord: /slipway/v1/agent/ID.
@@ -837,7 +857,7 @@ const file_slipway_state_v1_state_proto_rawDesc = "" +
 	"\rcancel_reason\x18\t \x01(\tR\fcancelReason\x127\n" +
 	"\tartifacts\x18\n" +
 	" \x03(\v2\x19.slipway.core.v1.ArtifactR\tartifacts\x12#\n" +
-	"\rtransition_id\x18\v \x01(\tR\ftransitionId\"\xc5\x02\n" +
+	"\rtransition_id\x18\v \x01(\tR\ftransitionId\"\xec\x02\n" +
 	"\rRunDefinition\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
@@ -852,7 +872,8 @@ const file_slipway_state_v1_state_proto_rawDesc = "" +
 	"planDigest\x12\x14\n" +
 	"\x05actor\x18\n" +
 	" \x01(\tR\x05actor\x12 \n" +
-	"\vtraceparent\x18\v \x01(\tR\vtraceparent\"\xe2\x04\n" +
+	"\vtraceparent\x18\v \x01(\tR\vtraceparent\x12%\n" +
+	"\x0esubmitter_span\x18\f \x01(\tR\rsubmitterSpan\"\xe2\x04\n" +
 	"\tJobRecord\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x10\n" +
@@ -873,7 +894,7 @@ const file_slipway_state_v1_state_proto_rawDesc = "" +
 	"\aattempt\x18\x0f \x01(\v2\x19.slipway.state.v1.AttemptR\aattempt\x12#\n" +
 	"\rtransition_id\x18\x10 \x01(\tR\ftransitionId\x12*\n" +
 	"\x11continue_on_error\x18\x11 \x01(\bR\x0fcontinueOnError\x12=\n" +
-	"\vannotations\x18\x12 \x03(\v2\x1b.slipway.core.v1.AnnotationR\vannotations\"\xdc\x02\n" +
+	"\vannotations\x18\x12 \x03(\v2\x1b.slipway.core.v1.AnnotationR\vannotations\"\xfb\x02\n" +
 	"\aAttempt\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\rR\x06number\x123\n" +
@@ -887,7 +908,9 @@ const file_slipway_state_v1_state_proto_rawDesc = "" +
 	"\n" +
 	"token_hash\x18\t \x01(\fR\ttokenHash\x12)\n" +
 	"\x10cancel_requested\x18\n" +
-	" \x01(\bR\x0fcancelRequested\"\x9c\x01\n" +
+	" \x01(\bR\x0fcancelRequested\x12\x1d\n" +
+	"\n" +
+	"offered_ms\x18\v \x01(\x03R\tofferedMs\"\x9c\x01\n" +
 	"\vAgentRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
 	"\bhostname\x18\x02 \x01(\tR\bhostname\x12\x12\n" +
