@@ -28,6 +28,8 @@ type Options struct {
 	Registry string
 	// Runners maps further labels of `runs-on` onto images; ubuntu-latest and bench are there.
 	Runners map[string]string
+	// Pools maps labels of busybox jobs onto pools of agents; the cluster's agent is in the pool "default".
+	Pools map[string]string
 	// Slots of the agent; 0 is its default.
 	Slots int
 }
@@ -47,7 +49,7 @@ var ErrNotBuilt = errors.New("cluster: no slipway binary: run `make build` first
 
 // Start makes a cluster and returns when it is healthy.
 func Start(ctx context.Context, o Options) (*Cluster, error) {
-	bin, err := findBinary(o.Bin)
+	bin, err := FindBinary(o.Bin)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +73,6 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 }
 
 func configuration(o Options) string {
-	registry := first(o.Registry, os.Getenv("SLIPWAY_TEST_REGISTRY"), "127.0.0.1:7430")
 	runners := map[string]string{"ubuntu-latest": "slipway/runner:12", "bench": "busybox:latest", "busybox": "busybox:latest"}
 	for label, image := range o.Runners {
 		runners[label] = image
@@ -81,7 +82,10 @@ func configuration(o Options) string {
 	for label, image := range runners {
 		fmt.Fprintf(&b, "  %s: {image: %q}\n", label, image)
 	}
-	fmt.Fprintf(&b, "registries:\n  docker.io: {mirror: %q, plain_http: true}\n", registry)
+	for label, pool := range o.Pools {
+		fmt.Fprintf(&b, "  %s: {image: \"busybox:latest\", pool: %q}\n", label, pool)
+	}
+	fmt.Fprintf(&b, "registries:\n  docker.io: {mirror: %q, plain_http: true}\n", Registry(o.Registry))
 	return b.String()
 }
 
@@ -188,8 +192,13 @@ func (c *Cluster) PID(ctx context.Context, name string) (int, error) {
 			PID  int
 		}
 	}
-	if err := c.JSON(ctx, &status, "dev", "status", "--listen", c.ports[0], "--private-containerd"); err != nil {
+	// Exit code 3 only says that something is not healthy, which is to be expected of a cluster under test.
+	res, err := c.Slipway(ctx, c.Dir, "dev", "status", "--listen", c.ports[0], "--private-containerd", "-o", "json")
+	if err != nil {
 		return 0, err
+	}
+	if err := json.Unmarshal([]byte(res.Stdout), &status); err != nil {
+		return 0, fmt.Errorf("slipway dev status: exit code %d: %s: %w", res.Code, res.Stderr, err)
 	}
 	for _, p := range status.Processes {
 		if p.Name == name {
@@ -236,7 +245,13 @@ func (c *Cluster) Client() (*client.Client, error) {
 	return client.New(client.Config{Address: known.Address, CA: ca, Token: known.Token})
 }
 
-func findBinary(bin string) (string, error) {
+// Registry is the address of the registry that serves the images, host:port.
+func Registry(address string) string {
+	return first(address, os.Getenv("SLIPWAY_TEST_REGISTRY"), "127.0.0.1:7430")
+}
+
+// FindBinary returns the absolute path of the slipway binary to test; ErrNotBuilt if there is none.
+func FindBinary(bin string) (string, error) {
 	if bin = first(bin, os.Getenv("SLIPWAY_BIN")); bin != "" {
 		return filepath.Abs(bin)
 	}

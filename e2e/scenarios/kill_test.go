@@ -1,0 +1,274 @@
+package scenarios
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	apiv1 "github.com/slipway-ci/slipway/proto/gen/slipway/api/v1"
+	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
+)
+
+// The scenarios of this file kill processes that all others use, so they run alone, one after the other.
+
+// slowLines is how many lines the slow step prints, over about five seconds.
+const slowLines = 3000
+
+// slowSteps has a step that prints numbered lines slowly, and one before and after it. Each counts in the workspace how
+// often it ran; the last prints the counts.
+var slowSteps = oneJob(`
+defaults: {run: {shell: sh}}
+steps:
+  - run: echo ran >> first
+  - run: |
+      echo ran >> slow
+      i=1
+      while [ $i -le ` + fmt.Sprint(slowLines) + ` ]; do
+        echo "line $i of the slow step 0123456789 abcdefghijklmnopqrstuvwxyz"
+        [ $((i % 10)) != 0 ] || sleep 0.015
+        i=$((i + 1))
+      done
+  - run: |
+      echo ran >> last
+      for f in first slow last; do echo "$f ran $(wc -l < $f) times"; done
+`)
+
+func slowLine(i int) string {
+	return fmt.Sprintf("line %d of the slow step 0123456789 abcdefghijklmnopqrstuvwxyz\n", i)
+}
+
+// slowLog is every byte that the slow job prints.
+func slowLog() string {
+	var b strings.Builder
+	for i := 1; i <= slowLines; i++ {
+		b.WriteString(slowLine(i))
+	}
+	return b.String() + "first ran 1 times\nslow ran 1 times\nlast ran 1 times\n"
+}
+
+func sum(s string) string {
+	h := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(h[:])
+}
+
+func (p *project) kill(name string) {
+	p.t.Helper()
+	if _, err := sys.Kill(p.t.Context(), name); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// wantWhole: the run of the slow job that l follows succeeded, nothing ran twice, and no byte of its log is missing,
+// doubled or out of order: neither in the store nor in what l printed.
+func wantWhole(p *project, l *live) {
+	p.t.Helper()
+	id := l.runID()
+	res := l.wait()
+	if res.Code != succeeded {
+		p.t.Fatalf("exit code %d:\n%s%s", res.Code, tail(res.Stdout), res.Stderr)
+	}
+	want := slowLog()
+	if got := p.logOf(id, "a"); sum(got) != sum(want) {
+		p.t.Errorf("the stored log has SHA-256 %s, want %s; %s", sum(got), sum(want), difference(got, want))
+	}
+	var printed strings.Builder
+	for line := range strings.Lines(res.Stdout) {
+		if text, ok := strings.CutPrefix(line, "a | "); ok && !isSetup(text) {
+			printed.WriteString(text)
+		}
+	}
+	if got := printed.String(); got != want {
+		p.t.Errorf("the CLI's log: %s", difference(got, want))
+	}
+	if run := p.show(id); run.GetJobs()[0].GetAttempt() != 1 {
+		p.t.Errorf("%d attempts, want 1", run.GetJobs()[0].GetAttempt())
+	}
+}
+
+// isSetup says whether a line is one of the agent's own about preparing the job.
+func isSetup(line string) bool {
+	for _, s := range []string{"Job ", "Image: ", "pull", "Prepared "} {
+		if strings.HasPrefix(line, s) {
+			return true
+		}
+	}
+	return false
+}
+
+// difference says where two logs part.
+func difference(got, want string) string {
+	g, w := strings.SplitAfter(got, "\n"), strings.SplitAfter(want, "\n")
+	for i := range min(len(g), len(w)) {
+		if g[i] != w[i] {
+			return fmt.Sprintf("line %d is %q, want %q (%d and %d lines)", i+1, g[i], w[i], len(g), len(w))
+		}
+	}
+	return fmt.Sprintf("%d lines, want %d", len(g), len(w))
+}
+
+func tail(s string) string { return s[max(0, len(s)-2000):] }
+
+// TestKillInMidStep ends processes with KILL while a step prints. `slipway dev` starts them again, and nothing is lost.
+func TestKillInMidStep(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		kills [][]string
+	}{
+		{"agent", [][]string{{"agent"}}},
+		{"coordinator", [][]string{{"coordinator"}}},
+		{"both at once", [][]string{{"coordinator", "agent"}}},
+		{"one after the other", [][]string{{"agent"}, {"coordinator"}, {"agent"}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := workflow(t, slowSteps)
+			l := p.start("run", "ci.yml")
+			for i, names := range tt.kills {
+				l.await(strings.TrimSpace(slowLine((i + 1) * slowLines / 6)))
+				for _, name := range names {
+					p.kill(name)
+				}
+			}
+			wantWhole(p, l)
+		})
+	}
+}
+
+// TestKillTheSupervisor: what `slipway dev` started outlives it, and a new one adopts it.
+func TestKillTheSupervisor(t *testing.T) {
+	p := workflow(t, slowSteps)
+	l := p.start("run", "ci.yml")
+	l.await(strings.TrimSpace(slowLine(slowLines / 6)))
+	before := pids(t, "containerd", "coordinator", "agent")
+	p.kill("supervisor")
+	eventually(t, "the supervisor is gone", func() bool { return pids(t, "supervisor")[0] == 0 })
+	if err := sys.Up(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if after := pids(t, "containerd", "coordinator", "agent"); !slices.Equal(before, after) || slices.Contains(after, 0) {
+		t.Errorf("processes before %v, after %v: they were not adopted", before, after)
+	}
+	l.await(strings.TrimSpace(slowLine(slowLines / 2)))
+	// An adopted process is watched like one's own child.
+	p.kill("agent")
+	wantWhole(p, l)
+}
+
+func pids(t *testing.T, names ...string) []int {
+	t.Helper()
+	var out []int
+	for _, n := range names {
+		pid, err := sys.PID(t.Context(), n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, pid)
+	}
+	return out
+}
+
+// TestKillWhilePreparing kills the agent when a job is being set up: the job goes on from there, or begins again; it
+// never runs a step twice.
+func TestKillWhilePreparing(t *testing.T) {
+	p := workflow(t, oneJob(`
+services:
+  db:
+    image: postgres:15-alpine
+    env: {POSTGRES_PASSWORD: secret}
+    options: --health-cmd pg_isready --health-interval 500ms --health-retries 40
+defaults: {run: {shell: sh}}
+steps:
+  - run: |
+      echo ran >> ran
+      echo "ran $(wc -l < ran) times"
+`))
+	l := p.start("run", "ci.yml")
+	l.await("a | Image: ")
+	p.kill("agent")
+	id := l.runID()
+	res := l.wait()
+	if res.Code != succeeded || p.logOf(id, "a") != "ran 1 times\n" {
+		t.Errorf("exit code %d, log %q:\n%s%s", res.Code, p.logOf(id, "a"), res.Stdout, res.Stderr)
+	}
+}
+
+// TestKillBetweenSteps kills the agent again and again while short steps follow one another.
+func TestKillBetweenSteps(t *testing.T) {
+	const n = 60
+	var steps strings.Builder
+	for i := range n {
+		fmt.Fprintf(&steps, "  - run: echo step %d; echo ran >> ran\n", i)
+	}
+	p := workflow(t, oneJob("defaults: {run: {shell: sh}}\nsteps:\n"+steps.String()+"  - run: echo $(wc -l < ran) ran\n"))
+	l := p.start("run", "ci.yml")
+	for _, at := range []int{n / 6, n / 2} {
+		l.await(fmt.Sprintf("a | step %d", at))
+		p.kill("agent")
+	}
+	id := l.runID()
+	if res := l.wait(); res.Code != succeeded {
+		t.Fatalf("exit code %d:\n%s%s", res.Code, res.Stdout, res.Stderr)
+	}
+	var want strings.Builder
+	for i := range n {
+		fmt.Fprintf(&want, "step %d\n", i)
+	}
+	fmt.Fprintf(&want, "%d ran\n", n)
+	if got := p.logOf(id, "a"); got != want.String() {
+		t.Errorf("log: %s", difference(got, want.String()))
+	}
+}
+
+// TestKillDuringUpload kills agent, then coordinator, while an artifact is being uploaded: it arrives whole, once.
+func TestKillDuringUpload(t *testing.T) {
+	for _, name := range []string{"agent", "coordinator"} {
+		t.Run(name, func(t *testing.T) {
+			p := workflow(t, oneJob(`
+defaults: {run: {shell: sh}}
+steps:
+  - run: |
+      mkdir out
+      for i in 1 2 3 4; do head -c 6000000 /dev/urandom > out/$i; done
+      cat out/* | sha256sum | cut -c1-64
+  - uses: actions/upload-artifact@v4
+    with: {name: big, path: out/}
+`))
+			l := p.start("run", "ci.yml")
+			id := l.runID()
+			p.until(id, "upload begins", func(r *apiv1.Run) bool {
+				return slices.ContainsFunc(r.GetJobs()[0].GetSteps(), func(s *corev1.StepStatus) bool {
+					return s.GetNumber() == 2 && s.GetState() == corev1.StepState_STEP_STATE_RUNNING
+				}) || ended(r)
+			})
+			p.kill(name)
+			if res := l.wait(); res.Code != succeeded {
+				t.Fatalf("exit code %d:\n%s%s", res.Code, res.Stdout, res.Stderr)
+			}
+			p.must("artifacts", "get", id, "big")
+			printed := strings.SplitN(p.logOf(id, "a"), "\n", 2)[0]
+			if got := treeSum(t, p.dir+"/big"); got != printed {
+				t.Errorf("the artifact's files have SHA-256 %s, the job wrote %s", got, printed)
+			}
+			if run := p.show(id); len(run.GetArtifacts()) != 1 {
+				t.Errorf("artifacts: %v", run.GetArtifacts())
+			}
+		})
+	}
+}
+
+// TestKilledCoordinatorLosesNoSubmit: a submit that was answered is there after a KILL, one that was not can be repeated.
+func TestKilledCoordinatorLosesNoSubmit(t *testing.T) {
+	p := workflow(t, oneJob("steps:\n  - {run: echo here, shell: sh}\n"))
+	id := strings.TrimSpace(p.must("run", "-d", "ci.yml"))
+	p.kill("coordinator")
+	// While it is away, the CLI waits for it.
+	second := strings.TrimSpace(p.must("run", "-d", "ci.yml"))
+	for _, id := range []string{id, second} {
+		run := p.until(id, "ends", ended)
+		if run.GetState() != corev1.RunState_RUN_STATE_SUCCEEDED || p.logOf(id, "a") != "here\n" {
+			t.Errorf("run %s: %s, log %q", id, run.GetState(), p.logOf(id, "a"))
+		}
+	}
+}

@@ -1,0 +1,157 @@
+package scenarios
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/slipway-ci/slipway/internal/cli/agentconf"
+)
+
+// leakCheck knows what the cluster's agent owns on the host, to see that nothing of it is left.
+type leakCheck struct {
+	conf  agentconf.Config
+	veths []string
+}
+
+// settle is how soon after the last job everything of it is gone: "within seconds".
+const settle = 15 * time.Second
+
+// whileRunning sees that no job left a container, task, snapshot or lease in containerd, nor a control group.
+func (l *leakCheck) whileRunning() error {
+	var err error
+	if l.conf, err = agentconf.Load(sys.Dir + "/data/slipway/dev/agent.yaml"); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), settle)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := l.pods(ctx)
+		if err == nil {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s after the last job: %w", settle, err)
+		case <-tick.C:
+		}
+	}
+	// Afterwards there is no bridge to find them by.
+	l.veths, err = slaves(l.conf.Sandbox.Bridge)
+	return err
+}
+
+func (l *leakCheck) pods(ctx context.Context) error {
+	var errs []error
+	for _, kind := range []string{"containers", "tasks", "leases"} {
+		list, err := l.ctr(ctx, kind, "ls", "-q")
+		if err != nil {
+			return err
+		}
+		if list = strings.TrimSpace(list); list != "" {
+			errs = append(errs, fmt.Errorf("left in containerd: %s %s", kind, strings.ReplaceAll(list, "\n", " ")))
+		}
+	}
+	snapshots, err := l.ctr(ctx, "snapshots", "ls")
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(snapshots) {
+		// Committed ones are the images' layers, which stay.
+		if strings.Contains(line, "Active") || strings.Contains(line, "View") {
+			errs = append(errs, fmt.Errorf("left in containerd: snapshot %s", strings.TrimSpace(line)))
+		}
+	}
+	groups, err := filepath.Glob("/sys/fs/cgroup/*" + l.conf.Sandbox.Cgroup + "/*/")
+	if err != nil {
+		return err
+	}
+	unified, err := filepath.Glob("/sys/fs/cgroup" + l.conf.Sandbox.Cgroup + "/*/")
+	for _, g := range append(groups, unified...) {
+		errs = append(errs, fmt.Errorf("control group left: %s", g))
+	}
+	// What jobs had on the agent's disk: workspaces, logs, files of pods.
+	for _, dir := range []string{"/attempts", "/sandbox/pods"} {
+		left, err := filepath.Glob(l.conf.DataDir + dir + "/*")
+		if err != nil {
+			return err
+		}
+		for _, path := range left {
+			errs = append(errs, fmt.Errorf("left on disk: %s", path))
+		}
+	}
+	return errors.Join(append(errs, err)...)
+}
+
+func (l *leakCheck) ctr(ctx context.Context, args ...string) (string, error) {
+	s := l.conf.Sandbox
+	out, err := exec.CommandContext(ctx, "ctr", append([]string{"-a", s.Socket, "-n", s.Namespace}, args...)...).Output()
+	if err != nil {
+		return "", fmt.Errorf("ctr %s: %w", strings.Join(args, " "), err)
+	}
+	return string(out), nil
+}
+
+// slaves are the network devices of a bridge.
+func slaves(bridge string) ([]string, error) {
+	names, err := filepath.Glob("/sys/class/net/" + bridge + "/brif/*")
+	for i, n := range names {
+		names[i] = filepath.Base(n)
+	}
+	return names, err
+}
+
+// afterwards sees that a stopped Slipway left nothing on the host: network devices, packet filter rules, control groups.
+// Processes and mounts, which also pin network namespaces, are what cluster.Close looks for.
+func (l *leakCheck) afterwards() error {
+	if l.conf.Sandbox.Bridge == "" {
+		return errors.New("leaks were not looked for: the agent's configuration could not be read")
+	}
+	var errs []error
+	for _, device := range append(l.veths, l.conf.Sandbox.Bridge) {
+		if _, err := os.Stat("/sys/class/net/" + device); err == nil {
+			errs = append(errs, fmt.Errorf("network device left: %s", device))
+		}
+	}
+	for _, pattern := range []string{"/sys/fs/cgroup/*", "/sys/fs/cgroup"} {
+		groups, err := filepath.Glob(pattern + l.conf.Sandbox.Cgroup)
+		if err != nil {
+			return err
+		}
+		for _, g := range groups {
+			errs = append(errs, fmt.Errorf("control group left: %s", g))
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), settle)
+	defer cancel()
+	return errors.Join(append(errs, l.rules(ctx))...)
+}
+
+// rules sees that the packet filter knows nothing of the cluster.
+func (l *leakCheck) rules(ctx context.Context) error {
+	var errs []error
+	network, _, _ := strings.Cut(l.conf.Sandbox.Subnet, "/")
+	for _, command := range [][]string{{"iptables-save"}, {"nft", "list", "ruleset"}} {
+		out, err := exec.CommandContext(ctx, command[0], command[1:]...).Output()
+		if errors.Is(err, exec.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", command[0], err)
+		}
+		for line := range bytes.Lines(out) {
+			if s := string(line); strings.Contains(s, l.conf.Sandbox.Bridge) || strings.Contains(s, network) {
+				errs = append(errs, fmt.Errorf("packet filter rule left: %s", strings.TrimSpace(s)))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}

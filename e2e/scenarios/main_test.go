@@ -1,0 +1,98 @@
+package scenarios
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/slipway-ci/slipway/e2e/cluster"
+)
+
+// slots is how many jobs the cluster's agent takes at once.
+const slots = 4
+
+// sys is the one Slipway of all scenarios. Those that kill its processes run one after the other; the others share it.
+var sys *cluster.Cluster
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "scenarios:", err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (code int, err error) {
+	if why := missing(); why != nil {
+		fmt.Fprintf(os.Stderr, "\n*** SKIPPED: all scenarios against a whole Slipway: %v\n\n", why)
+		return 0, nil
+	}
+	if !given("test.parallel") {
+		// Jobs mostly wait for containers, so more of them than there are processors.
+		if err := flag.Set("test.parallel", fmt.Sprint(slots)); err != nil {
+			return 1, err
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	sys, err = cluster.Start(ctx, cluster.Options{Slots: slots, Pools: map[string]string{"elsewhere": "far-away"}})
+	if err != nil {
+		return 1, err
+	}
+	code = m.Run()
+	if code != 0 {
+		sayLogs(os.Stderr)
+	}
+	leaks := new(leakCheck)
+	err = leaks.whileRunning()
+	return code, errors.Join(err, sys.Close(), leaks.afterwards())
+}
+
+// missing says why the scenarios can't run here; nil if they can.
+func missing() error {
+	switch {
+	case testing.Short():
+		return errors.New("-short is given")
+	case os.Geteuid() != 0:
+		return errors.New("they need root")
+	}
+	if _, err := cluster.FindBinary(""); err != nil {
+		return err
+	}
+	registry := cluster.Registry("")
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+registry+"/v2/", nil)
+	if err != nil {
+		return err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("no image registry answers at %s (`make images` starts one): %w", registry, err)
+	}
+	return res.Body.Close()
+}
+
+func given(name string) (found bool) {
+	flag.Visit(func(f *flag.Flag) { found = found || f.Name == name })
+	return found
+}
+
+// sayLogs shows the end of the processes' logs: after a failure there is nothing else left of them.
+func sayLogs(w io.Writer) {
+	for _, name := range []string{"dev", "coordinator", "agent"} {
+		text, err := os.ReadFile(sys.Dir + "/state/slipway/" + name + ".log")
+		if err != nil {
+			continue
+		}
+		fmt.Fprintf(w, "---- the end of %s.log\n%s\n", name, text[max(0, len(text)-4096):])
+	}
+}
