@@ -47,13 +47,15 @@ func (d *Dev) wantedAgent() ([]byte, error) {
 		}
 	}
 	sum := sha256.Sum256([]byte(d.cfg.Dirs.Data))
-	name := fmt.Sprintf("slipway-%x", sum[:3])
+	name, bridge := fmt.Sprintf("slipway-%x", sum[:3]), fmt.Sprintf("slw%x", sum[:3])
+	subnet, err := d.network(bridge, binary.BigEndian.Uint16(sum[3:5]))
+	if err != nil {
+		return nil, err
+	}
 	c := agentconf.Config{
 		Coordinator: d.cfg.Listen, DataDir: d.agentData(), TokenFile: d.joinTokenFile(), CA: d.caFile(), Metrics: d.cfg.AgentMetrics, Slots: d.cfg.Slots,
 		Sandbox: agentconf.Sandbox{
-			Socket: d.socket, Namespace: name, Cgroup: "/" + name, Bridge: fmt.Sprintf("slw%x", sum[:3]),
-			// One of 32 pieces of 10.88.0.0/16, with room for 2045 pods each.
-			Subnet:     fmt.Sprintf("10.88.%d.0/21", binary.BigEndian.Uint16(sum[3:5])%32*8),
+			Socket: d.socket, Namespace: name, Cgroup: "/" + name, Bridge: bridge, Subnet: subnet,
 			Registries: map[string]agentconf.Registry{},
 			// Jobs see the network as the developer's shell does: behind the same proxy, with the same authorities.
 			CABundle: d.cfg.Getenv("SSL_CERT_FILE"),
