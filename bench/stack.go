@@ -75,7 +75,7 @@ func findSocket(dir string) (string, error) {
 
 func (s *stack) close() error {
 	if s.client != nil {
-		s.client.Close()
+		_ = s.client.Close()
 	}
 	return s.cluster.Close()
 }

@@ -71,7 +71,8 @@ func TestAnyPushesGiveTheExactBytes(t *testing.T) {
 		s := open(rt, dir)
 		register(rt, s, "run1", "att1")
 		w := writer(rt, s, "att1", 3)
-		size, acked := 0, int64(0)
+		var size int
+		var acked int64
 		for range rapid.IntRange(1, 30).Draw(rt, "pushes") {
 			from := rapid.IntRange(0, len(content)).Draw(rt, "from")
 			to := rapid.IntRange(from, len(content)).Draw(rt, "to")

@@ -37,11 +37,11 @@ func oneRun(t *testing.T, s *system, disturb func()) {
 	agentConn := s.join(admin)
 	session, _ := openSession(t, agentConn)
 	request := ids.New()
-	resp, err := submit(admin, t.Context(), request, workflow)
+	resp, err := submit(t.Context(), admin, request, workflow)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again, err := submit(admin, t.Context(), request, workflow); err != nil || again.GetRunId() != resp.GetRunId() {
+	if again, err := submit(t.Context(), admin, request, workflow); err != nil || again.GetRunId() != resp.GetRunId() {
 		t.Fatalf("a repeat: %v, %v", again, err)
 	}
 	offer := session.next(func(m *fleetv1.SessionResponse) bool { return m.GetOffer() != nil }).GetOffer().GetAssignment()
@@ -149,7 +149,7 @@ func TestBadSubmissionsStartNothing(t *testing.T) {
 		"binary":         {"\x00\x01\x02", "", rpcerr.InvalidPipeline},
 		"large":          {strings.Repeat("#", 5<<20), "too many", rpcerr.InvalidPipeline},
 	} {
-		_, err := submit(admin, t.Context(), ids.New(), c.src)
+		_, err := submit(t.Context(), admin, ids.New(), c.src)
 		if rpcerr.ReasonOf(err) != c.reason {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -166,7 +166,7 @@ func TestBadSubmissionsStartNothing(t *testing.T) {
 			t.Errorf("%s: %s", name, text)
 		}
 	}
-	if _, err := submit(admin, t.Context(), "not-a-ulid", workflow); rpcerr.ReasonOf(err) != rpcerr.InvalidRequest {
+	if _, err := submit(t.Context(), admin, "not-a-ulid", workflow); rpcerr.ReasonOf(err) != rpcerr.InvalidRequest {
 		t.Errorf("a bad request id: %v", err)
 	}
 	list, err := apiv1.NewRunServiceClient(admin).ListRuns(t.Context(), &apiv1.ListRunsRequest{})

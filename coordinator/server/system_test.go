@@ -188,7 +188,7 @@ jobs:
       - run: echo hello
 `
 
-func submit(conn *grpc.ClientConn, ctx context.Context, requestID, src string) (*apiv1.SubmitRunResponse, error) {
+func submit(ctx context.Context, conn *grpc.ClientConn, requestID, src string) (*apiv1.SubmitRunResponse, error) {
 	return apiv1.NewRunServiceClient(conn).SubmitRun(ctx, &apiv1.SubmitRunRequest{RequestId: requestID, Path: ".github/workflows/ci.yml", Workflow: []byte(src),
 		Source: &corev1.Source{Sha: strings.Repeat("0", 40), Ref: "refs/heads/main", Repository: "o/r"}})
 }

@@ -277,7 +277,7 @@ func freePorts(n int) ([]string, error) {
 	var listeners []net.Listener
 	defer func() {
 		for _, l := range listeners {
-			l.Close()
+			_ = l.Close()
 		}
 	}()
 	var addresses []string

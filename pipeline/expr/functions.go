@@ -16,7 +16,7 @@ type Arity struct {
 }
 
 func (a Arity) check(name string, n int) error {
-	want := ""
+	var want string
 	switch {
 	case a.Max == a.Min && n != a.Min:
 		want = strconv.Itoa(a.Min)

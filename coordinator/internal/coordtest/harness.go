@@ -126,7 +126,7 @@ func New(t *testing.T, o Options) *Harness {
 		Logs: h.Logs, Artifacts: arts, Tokens: h.Tokens, Limits: h.Conf.Limits, Clock: h.Clock, Log: log, Stop: h.stop})
 	fleetv1.RegisterJoinServiceServer(s, h.Gateway)
 	fleetv1.RegisterFleetServiceServer(s, h.Gateway)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	must(err)
 	h.Addr = l.Addr().String()
 	served := make(chan error, 1)
@@ -135,7 +135,9 @@ func New(t *testing.T, o Options) *Harness {
 		close(h.stop)
 		h.Gateway.Stop()
 		s.Stop()
-		<-served
+		if err := <-served; err != nil {
+			t.Errorf("serving: %v", err)
+		}
 		resolver.Close()
 	})
 	return h
