@@ -6,7 +6,7 @@ import (
 	"errors"
 	"regexp"
 
-	"go.opentelemetry.io/otel/propagation"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/slipway-ci/slipway/coordinator/blob"
@@ -209,11 +209,13 @@ func (s *runs) invalid(found diag.List) error {
 	return rpcerr.WithDetails(rpcerr.InvalidPipeline, message, &apiv1.Diagnostics{Diagnostics: messages(found)})
 }
 
-// traceparent is the W3C trace context of the call (https://www.w3.org/TR/trace-context/).
+// traceparent is the W3C trace context that the caller sent (https://www.w3.org/TR/trace-context/); "" without one. Not that of this
+// call's own span: a run outlives the call that submits it.
 func traceparent(ctx context.Context) string {
-	carrier := propagation.MapCarrier{}
-	propagation.TraceContext{}.Inject(ctx, carrier)
-	return carrier.Get("traceparent")
+	if sent := metadata.ValueFromIncomingContext(ctx, "traceparent"); len(sent) == 1 {
+		return sent[0]
+	}
+	return ""
 }
 
 func terminal(s corev1.RunState) bool { return s >= corev1.RunState_RUN_STATE_SUCCEEDED }

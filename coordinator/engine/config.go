@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/slipway-ci/slipway/coordinator/blob"
@@ -39,6 +40,8 @@ type Config struct {
 	Log    *slog.Logger
 	// Metrics may be nil.
 	Metrics *Metrics
+	// Tracer sends the spans of runs; its ids are of spans.IDs. nil traces nothing.
+	Tracer trace.Tracer
 	// SessionDeadline: a session without a heartbeat for that long is lost; 0 is 30 s.
 	SessionDeadline time.Duration
 	// Grace: how long the attempts of an absent agent are kept; 0 is 2 minutes.

@@ -175,7 +175,10 @@ func (d *draft) task(t lifecycle.Task, rec *statev1.JobRecord) {
 	case lifecycle.TaskRelease:
 		d.then(func() { d.e.release(agentID, attempt) })
 	case lifecycle.TaskSeal:
-		d.then(func() { d.e.retire(d.r) })
+		d.then(func() {
+			d.e.recordRun(d.r)
+			d.e.retire(d.r)
+		})
 	}
 }
 
@@ -260,6 +263,9 @@ func (d *draft) finish() {
 		if d.create || from != r.header.GetState() {
 			d.e.c.Metrics.runMoved(from, r.header.GetState(), r.terminal())
 			d.e.c.Log.Info("run", "run", r.id, "state", stateWord(r.header.GetState()))
+			if r.terminal() {
+				d.e.c.Metrics.runEnded(r.header)
+			}
 		}
 	}
 	for _, j := range d.stored {
@@ -267,7 +273,9 @@ func (d *draft) finish() {
 			delete(r.jobs, j.id)
 			continue
 		}
+		old := r.jobs[j.id]
 		r.jobs[j.id] = &jobEntry{rec: j.rec, rev: j.rev}
+		d.e.jobMoved(old, j.rec)
 	}
 	if len(d.stored) > 0 {
 		r.sortOrder()
@@ -279,6 +287,22 @@ func (d *draft) finish() {
 		d.e.publish(r)
 	}
 	d.e.advance(r)
+}
+
+// jobMoved tells of a job's new state, once it is committed.
+func (e *Engine) jobMoved(old *jobEntry, rec *statev1.JobRecord) {
+	from := corev1.JobState_JOB_STATE_UNSPECIFIED
+	if old != nil {
+		from = old.rec.GetState()
+	}
+	if from == rec.GetState() {
+		return
+	}
+	e.c.Metrics.jobMoved(from, rec)
+	if from != corev1.JobState_JOB_STATE_UNSPECIFIED || lifecycle.Job.IsTerminal(rec.GetState()) {
+		e.c.Log.Info("job", "run", rec.GetRunId(), "job", rec.GetId(), "attempt", rec.GetAttempt().GetId(), "state", jobStateWord(rec.GetState()),
+			"agent", rec.GetAttempt().GetAgentId())
+	}
 }
 
 // fail is for drafts that can't be committed. A creation may be refused, or lose to its own repeat; anything else means that the store is not

@@ -73,6 +73,7 @@ func New(ctx context.Context, c Config) (*Engine, error) {
 		e.commits.Close()
 		return nil, err
 	}
+	c.Metrics.term.Set(1)
 	return e, nil
 }
 
@@ -112,6 +113,7 @@ func (e *Engine) Close() {
 	e.stepDown()
 	e.commits.Close()
 	e.wg.Wait()
+	e.c.Metrics.leave()
 }
 
 // stepDown makes every caller see NOT_LEADER. Safe from any goroutine.

@@ -20,6 +20,7 @@ const tailRuns = 50
 
 // load reads the truth. Every grace clock starts anew: the time without a leader is nobody's fault.
 func (e *Engine) load(ctx context.Context) error {
+	e.c.Metrics.begin()
 	e.c.Plans = &cachedPlans{PlanLoader: e.c.Plans, plans: map[string]*planv1.Plan{}}
 	numbers, err := newestNumbers(ctx, e.c.Store)
 	if err != nil {

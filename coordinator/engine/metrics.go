@@ -5,7 +5,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/slipway-ci/slipway/coordinator/lifecycle"
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
+	statev1 "github.com/slipway-ci/slipway/proto/gen/slipway/state/v1"
 )
 
 // Metrics of the engine. Safe for concurrent use.
@@ -20,6 +22,11 @@ type Metrics struct {
 	lost        prometheus.Counter
 	dispatch    prometheus.Histogram
 	submissions prometheus.Counter
+	runTime     *prometheus.HistogramVec
+	jobs        *prometheus.CounterVec
+	jobTime     *prometheus.HistogramVec
+	rejected    prometheus.Counter
+	term        prometheus.Gauge
 }
 
 // NewMetrics makes the metrics and registers them; reg may be nil.
@@ -38,11 +45,53 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16)}),
 		dispatch: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "slipway_job_queued_seconds", Help: "From queued to offered.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 20)}),
+		runTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "slipway_run_seconds", Help: "From submit to the end of a run, by final state.",
+			Buckets: endBuckets}, []string{"state"}),
+		jobs: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "slipway_jobs_ended_total", Help: "Jobs that ended, by final state."}, []string{"state"}),
+		jobTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "slipway_job_seconds", Help: "From the start to the end of a job, by final state.",
+			Buckets: endBuckets}, []string{"state"}),
+		rejected: prometheus.NewCounter(prometheus.CounterOpts{Name: "slipway_offers_rejected_total", Help: "Attempts that an agent refused."}),
+		term:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "slipway_leading", Help: "1 while this coordinator leads."}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.runs, m.ended, m.queued, m.waiting, m.agents, m.batch, m.commitTime, m.lost, m.dispatch, m.submissions)
+		reg.MustRegister(m.runs, m.ended, m.queued, m.waiting, m.agents, m.batch, m.commitTime, m.lost, m.dispatch, m.submissions, m.runTime, m.jobs, m.jobTime,
+			m.rejected, m.term)
 	}
 	return m
+}
+
+// endBuckets reach from a tenth of a second to nearly four hours.
+var endBuckets = prometheus.ExponentialBuckets(0.1, 2, 18)
+
+// begin is for a new leader: what the last one in this process saw is not added to.
+func (m *Metrics) begin() {
+	m.runs.Reset()
+	m.agents.Set(0)
+}
+
+// leave is for a leader that is none any more.
+func (m *Metrics) leave() {
+	m.runs.Reset()
+	for _, g := range []prometheus.Gauge{m.queued, m.waiting, m.agents, m.term} {
+		g.Set(0)
+	}
+}
+
+// runEnded takes the times of a run, in Unix milliseconds.
+func (m *Metrics) runEnded(h *statev1.RunHeader) {
+	m.runTime.WithLabelValues(stateWord(h.GetState())).Observe(float64(h.GetEndedMs()-h.GetCreatedMs()) / 1000)
+}
+
+// jobMoved counts a job that ended.
+func (m *Metrics) jobMoved(from corev1.JobState, rec *statev1.JobRecord) {
+	if !lifecycle.Job.IsTerminal(rec.GetState()) || lifecycle.Job.IsTerminal(from) {
+		return
+	}
+	state := jobStateWord(rec.GetState())
+	m.jobs.WithLabelValues(state).Inc()
+	if rec.GetStartedMs() > 0 {
+		m.jobTime.WithLabelValues(state).Observe(float64(rec.GetEndedMs()-rec.GetStartedMs()) / 1000)
+	}
 }
 
 func (m *Metrics) onBatch(size int, d time.Duration) {

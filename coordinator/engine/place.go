@@ -123,7 +123,7 @@ func (e *Engine) assign(p schedule.Placement) {
 		}
 		e.tokens[ref.id] = token
 		attempt := &statev1.Attempt{Id: ref.id, Number: rec.GetAttempt().GetNumber() + 1, State: corev1.AttemptState_ATTEMPT_STATE_OFFERED, AgentId: ref.agentID,
-			SessionId: session, TokenHash: hash[:]}
+			SessionId: session, TokenHash: hash[:], OfferedMs: d.now}
 		d.then(func() { e.attempts[ref.id] = ref })
 		if d.fireJob(ref.jobID, lifecycle.JobAssign, lifecycle.JobArgs{Attempt: attempt}) && lifecycle.Run.Can(d.head(), lifecycle.RunStarted) {
 			d.fireRun(lifecycle.RunStarted, lifecycle.RunArgs{})

@@ -189,6 +189,7 @@ func (d *draft) lose(ref *attemptRef, why string) {
 	d.then(func() { d.e.c.Metrics.lost.Inc(); delete(d.e.attempts, ref.id) })
 	rec = d.job(ref.jobID)
 	failure := systemFailure("lost", why)
+	d.recordLost(rec, failure)
 	switch {
 	case rec.GetState() == corev1.JobState_JOB_STATE_CANCELLING:
 		d.fireJob(ref.jobID, lifecycle.JobCancelled, lifecycle.JobArgs{Failure: failure})
@@ -233,7 +234,7 @@ func (d *draft) offerReply(ref *attemptRef, r *fleetv1.OfferReply) error {
 	if err := d.fireAttempt(ref.jobID, lifecycle.AttemptReject, lifecycle.AttemptArgs{}); err != nil {
 		return err
 	}
-	d.then(func() { delete(d.e.attempts, ref.id) })
+	d.then(func() { d.e.c.Metrics.rejected.Inc(); delete(d.e.attempts, ref.id) })
 	d.e.c.Log.Info("offer rejected", "run", d.r.id, "job", ref.jobID, "attempt", ref.id, "agent", ref.agentID, "reason", r.GetReason())
 	if rec.GetState() == corev1.JobState_JOB_STATE_CANCELLING {
 		d.fireJob(ref.jobID, lifecycle.JobCancelled, lifecycle.JobArgs{})

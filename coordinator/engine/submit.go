@@ -25,7 +25,8 @@ func (e *Engine) Submit(ctx context.Context, s Submission) (string, uint64, erro
 		return "", 0, rpcerr.New(rpcerr.InvalidRequest, "a run needs a request id, a project, and a plan with at least one job that is in the blob store")
 	}
 	def := &statev1.RunDefinition{Id: e.c.NewID(), RequestId: s.RequestID, Project: s.Project, Name: s.Plan.GetName(), Path: s.Plan.GetPath(), Event: s.Event,
-		EventPayload: s.EventPayload, Source: s.Source, PlanDigest: s.PlanDigest, Actor: s.Actor, Traceparent: s.Traceparent}
+		EventPayload: s.EventPayload, Source: s.Source, PlanDigest: s.PlanDigest, Actor: s.Actor}
+	e.trace(def, s.Traceparent)
 	r, err := newRun(def, s.Plan, 0)
 	if err != nil {
 		return "", 0, rpcerr.New(rpcerr.InvalidRequest, "%v", err)

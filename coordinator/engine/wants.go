@@ -221,7 +221,8 @@ func (e *Engine) assignment(r *run, rec *statev1.JobRecord, w *wants, token stri
 	a := rec.GetAttempt()
 	return &fleetv1.Assignment{RunId: r.id, JobId: rec.GetId(), JobName: rec.GetName(), AttemptId: a.GetId(), Attempt: a.GetNumber(), Token: token, Job: job,
 		WorkflowEnv: r.plan.GetEnv(), WorkflowDefaults: r.plan.GetDefaults(), Contexts: w.contexts, Image: w.image, Images: w.images,
-		Source: r.def.GetSource().GetTree(), Traceparent: r.def.GetTraceparent()}
+		Source: r.def.GetSource().GetTree(), Traceparent: r.def.GetTraceparent(),
+		QueuedForMs: max(0, a.GetOfferedMs()-rec.GetQueuedMs())}
 }
 
 // wantsNow returns the wants of a queued job, computed again after a change of leader.

@@ -37,8 +37,10 @@ type Deps struct {
 	Agents    config.Agents
 	// BlobBytes is the largest blob that an attempt may store.
 	BlobBytes int64
-	Clock     clock.Clock
-	Log       *slog.Logger
+	// LogBytes counts what agents send of logs; may be nil.
+	LogBytes func(float64)
+	Clock    clock.Clock
+	Log      *slog.Logger
 }
 
 // Gateway serves JoinService and FleetService. Callers are identified by identity.Guard.

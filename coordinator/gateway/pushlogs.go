@@ -114,6 +114,9 @@ func (p *push) write(m *fleetv1.PushLogsRequest) error {
 	case err != nil:
 		return err
 	}
+	if p.g.LogBytes != nil {
+		p.g.LogBytes(float64(len(m.GetData())))
+	}
 	p.mark(key, m.GetEnd())
 	return nil
 }

@@ -5,17 +5,21 @@ import (
 	"errors"
 	"net/http"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"time"
 
 	grpcprom "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	"go.opentelemetry.io/otel/propagation"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/stats"
 
 	"github.com/slipway-ci/slipway/coordinator/api"
 	"github.com/slipway-ci/slipway/coordinator/artifacts"
@@ -55,15 +59,14 @@ func (s *Server) newGRPC(be *backend, tokens *identity.Tokens, arts *artifacts.A
 		s.log.ErrorContext(ctx, "a call panicked", "panic", p, "stack", string(debug.Stack()))
 		return rpcerr.New(rpcerr.Internal, "the call failed in the coordinator; its log says why")
 	})
-	rpc := grpc.NewServer(
+	rpc := grpc.NewServer(append(s.tracing(),
 		grpc.Creds(credentials.NewTLS(tlsutil.ServerTLS(cert.Get, s.ca.Pool()))),
-		grpc.StatsHandler(otelgrpc.NewServerHandler()),
 		grpc.ChainUnaryInterceptor(metrics.UnaryServerInterceptor(), recovery.UnaryServerInterceptor(recoverer), guard.Unary),
 		grpc.ChainStreamInterceptor(metrics.StreamServerInterceptor(), recovery.StreamServerInterceptor(recoverer), guard.Stream),
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxConcurrentStreams(maxStreams),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingEvery, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: idlePing, Timeout: pingTimeout}),
-	)
+	)...)
 	api.Register(rpc, api.Deps{Control: s.control, Compile: compileFile, Images: images.NewPlanner(s.images, s.conf.Runners), Store: be.store,
 		Blobs: s.blobs, Logs: s.logs, Artifacts: arts, Tokens: tokens, Limits: s.conf.Limits, Clock: s.clock, Log: s.log, Stop: stop})
 	fleetv1.RegisterJoinServiceServer(rpc, gw)
@@ -71,6 +74,21 @@ func (s *Server) newGRPC(be *backend, tokens *identity.Tokens, arts *artifacts.A
 	healthv1.RegisterHealthServer(rpc, health.NewServer())
 	metrics.InitializeMetrics(rpc)
 	return rpc
+}
+
+// endless are the calls that last as long as their caller: they would be spans of hours.
+var endless = []string{"/Session", "/PushLogs", "/WatchRun", "/StreamLogs"}
+
+// tracing makes a span of every other call, if anything is traced at all.
+func (s *Server) tracing() []grpc.ServerOption {
+	if s.tracers == nil {
+		return nil
+	}
+	bounded := func(info *stats.RPCTagInfo) bool {
+		return !slices.ContainsFunc(endless, func(name string) bool { return strings.HasSuffix(info.FullMethodName, name) })
+	}
+	return []grpc.ServerOption{grpc.StatsHandler(otelgrpc.NewServerHandler(otelgrpc.WithTracerProvider(s.tracers),
+		otelgrpc.WithPropagators(propagation.TraceContext{}), otelgrpc.WithFilter(bounded)))}
 }
 
 // compileFile is the api's Compiler.

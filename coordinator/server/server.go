@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/slipway-ci/slipway/coordinator/artifacts"
@@ -31,6 +31,7 @@ import (
 	"github.com/slipway-ci/slipway/coordinator/logs"
 	"github.com/slipway-ci/slipway/internal/clock"
 	"github.com/slipway-ci/slipway/internal/id"
+	"github.com/slipway-ci/slipway/internal/spans"
 )
 
 // Files in the data directory that others read.
@@ -55,13 +56,21 @@ type Server struct {
 	logs     *logs.Store
 	images   *images.Resolver
 	control  *control
+	tracers  trace.TracerProvider
+	logBytes prometheus.Counter
 
 	grpcListener, httpListener net.Listener
 	ready                      chan struct{}
 }
 
+// Option of a server.
+type Option func(*Server)
+
+// WithTraces sends the spans of runs and calls to a provider whose ids are of spans.IDs; nil traces nothing.
+func WithTraces(p trace.TracerProvider) Option { return func(s *Server) { s.tracers = p } }
+
 // New opens the data directory and the listeners of a coordinator. Run it; it owns them from then on.
-func New(conf config.Config, log *slog.Logger) (*Server, error) {
+func New(conf config.Config, log *slog.Logger, options ...Option) (*Server, error) {
 	if conf.DataDir == "" {
 		return nil, errors.New("the coordinator's configuration has no data_dir")
 	}
@@ -72,8 +81,11 @@ func New(conf config.Config, log *slog.Logger) (*Server, error) {
 		return nil, fmt.Errorf("making data_dir: %w", err)
 	}
 	s := &Server{conf: conf, log: log, clock: clock.Real{}, registry: prometheus.NewRegistry(), control: newControl(), ready: make(chan struct{})}
+	for _, o := range options {
+		o(s)
+	}
 	s.ids = id.NewSource(s.clock.Now)
-	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	s.registerMetrics()
 	s.metrics = engine.NewMetrics(s.registry)
 	if err := s.open(); err != nil {
 		return nil, errors.Join(err, s.closeListeners())
@@ -122,6 +134,14 @@ func (s *Server) closeListeners() error {
 	return errors.Join(errs...)
 }
 
+// tracer of what the coordinator tells about runs; nil if nothing is traced.
+func (s *Server) tracer() trace.Tracer {
+	if s.tracers == nil {
+		return nil
+	}
+	return s.tracers.Tracer("github.com/slipway-ci/slipway/coordinator", trace.WithSchemaURL(spans.SchemaURL))
+}
+
 // Addr returns the address of the gRPC server.
 func (s *Server) Addr() string { return s.grpcListener.Addr().String() }
 
@@ -158,7 +178,7 @@ func (s *Server) serve(ctx context.Context, be *backend) error {
 	}
 	arts := artifacts.New(s.control, s.blobs)
 	gw := gateway.New(gateway.Deps{Control: s.control, CA: s.ca, Tokens: tokens, Blobs: s.blobs, Logs: s.logs, Artifacts: arts, Agents: s.conf.Agents,
-		BlobBytes: s.conf.Limits.BlobBytes, Clock: s.clock, Log: s.log})
+		BlobBytes: s.conf.Limits.BlobBytes, LogBytes: s.logBytes.Add, Clock: s.clock, Log: s.log})
 	stop := make(chan struct{})
 	rpc := s.newGRPC(be, tokens, arts, gw, stop)
 	web := s.newHTTP(be)
