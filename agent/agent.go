@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -17,13 +16,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
 	"go.opentelemetry.io/otel/trace"
-	"go.opentelemetry.io/otel/trace/noop"
 	"golang.org/x/sys/unix"
-	"google.golang.org/grpc"
 
 	"github.com/slipway-ci/slipway/agent/logs"
 	"github.com/slipway-ci/slipway/agent/native"
@@ -33,6 +27,7 @@ import (
 	"github.com/slipway-ci/slipway/agent/state"
 	"github.com/slipway-ci/slipway/agent/workspace"
 	"github.com/slipway-ci/slipway/internal/clock"
+	"github.com/slipway-ci/slipway/internal/spans"
 	fleetv1 "github.com/slipway-ci/slipway/proto/gen/slipway/fleet/v1"
 )
 
@@ -55,7 +50,7 @@ type Config struct {
 	Slots int
 	// MetricsAddr serves /metrics and /healthz over plain http; "" serves nothing.
 	MetricsAddr string
-	// Tracer; nil traces nothing.
+	// Tracer, whose ids are of spans.IDs; nil traces nothing.
 	Tracer trace.TracerProvider
 	// Clock; nil is the machine's.
 	Clock clock.Clock
@@ -108,9 +103,6 @@ func New(cfg Config, sb sandbox.Sandbox, log *slog.Logger) (*Agent, error) {
 	}
 	if cfg.RunDir == "" {
 		cfg.RunDir, _ = workspace.RunDir(dir)
-	}
-	if cfg.Tracer == nil {
-		cfg.Tracer = noop.NewTracerProvider()
 	}
 	if cfg.Clock == nil {
 		cfg.Clock = clock.Real{}
@@ -189,25 +181,19 @@ func (a *Agent) connect(ctx context.Context) error {
 	id := creds.Identity()
 	a.log = a.log.With("agent", id.ID)
 	a.log.Info("agent starting", "pool", id.Pool, "labels", id.Labels, "coordinator", a.cfg.Address, "slots", a.cfg.Slots, "held", len(a.records))
-	connected := prometheus.NewGauge(prometheus.GaugeOpts{Name: "slipway_agent_connected", Help: "1 while a session is live."})
-	sessions := prometheus.NewCounter(prometheus.CounterOpts{Name: "slipway_agent_sessions_total", Help: "Sessions begun."})
-	running := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "slipway_agent_attempts", Help: "Attempts held."}, func() float64 { return float64(len(a.Held())) })
-	a.registry.MustRegister(connected, sessions, running)
+	m := newMetrics()
 	a.session = session.New(session.Config{
 		Address: a.cfg.Address, Credentials: creds, Hostname: a.cfg.Hostname, Version: a.cfg.Version, Capacity: a.capacity(),
 		DiskFree: a.diskFree.Load, Handler: a, Clock: a.cfg.Clock, Log: a.log,
-		DialOptions: []grpc.DialOption{grpc.WithStatsHandler(otelgrpc.NewClientHandler(otelgrpc.WithTracerProvider(a.cfg.Tracer), otelgrpc.WithFilter(onlyUnary)))},
-		OnState: func(on bool) {
-			connected.Set(0)
-			if on {
-				connected.Set(1)
-				sessions.Inc()
-			}
-		},
+		DialOptions: a.tracing(), OnState: m.session,
 	})
+	m.register(a)
 	a.deps = runner.Deps{
 		Sandbox: a.sandbox, DB: a.db, Layout: a.layout, Watcher: a.watcher, Remote: a.session, Report: a.session.Report, Natives: a.cfg.Natives,
-		Clock: a.cfg.Clock, Tracer: a.cfg.Tracer.Tracer("github.com/slipway-ci/slipway/agent"), Metrics: runner.NewMetrics(a.registry), Log: a.log, AgentName: id.ID,
+		Clock: a.cfg.Clock, Metrics: m.runner, Log: a.log, AgentName: id.ID, Hostname: a.cfg.Hostname,
+	}
+	if a.cfg.Tracer != nil {
+		a.deps.Tracer = a.cfg.Tracer.Tracer("github.com/slipway-ci/slipway/agent", trace.WithSchemaURL(spans.SchemaURL))
 	}
 	return nil
 }
@@ -243,41 +229,4 @@ func (a *Agent) watchDisk(ctx context.Context) (stop func()) {
 		cancel()
 		<-done
 	}
-}
-
-// MetricsAddr is where /metrics is served, with the port that the system chose if the configuration said 0; "" before Run
-// has begun to serve.
-func (a *Agent) MetricsAddr() string {
-	if addr := a.metrics.Load(); addr != nil {
-		return addr.String()
-	}
-	return ""
-}
-
-func (a *Agent) serveMetrics(ctx context.Context) (stop func(), err error) {
-	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	if a.cfg.MetricsAddr == "" {
-		return func() {}, nil
-	}
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", a.cfg.MetricsAddr)
-	if err != nil {
-		return nil, fmt.Errorf("agent: serve metrics: %w", err)
-	}
-	addr, _ := l.Addr().(*net.TCPAddr)
-	a.metrics.Store(addr)
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			a.log.Error("the metrics server ended", "error", err)
-		}
-	}()
-	return func() {
-		_ = server.Close()
-		<-done
-	}, nil
 }

@@ -5,19 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
-
-	"google.golang.org/grpc/stats"
 
 	"github.com/slipway-ci/slipway/agent/runner"
 	fleetv1 "github.com/slipway-ci/slipway/proto/gen/slipway/fleet/v1"
 )
-
-// onlyUnary keeps the endless streams out of the traces.
-func onlyUnary(info *stats.RPCTagInfo) bool {
-	return !strings.HasSuffix(info.FullMethodName, "/Session") && !strings.HasSuffix(info.FullMethodName, "/PushLogs")
-}
 
 // Held implements session.Handler.
 func (a *Agent) Held() []string {

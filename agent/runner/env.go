@@ -2,6 +2,7 @@ package runner
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -30,17 +31,17 @@ func containerDir(n uint32) string { return workspace.ContainerCommands + "/" + 
 // processEnv is the whole environment of a step's process. env is workflow < job < GITHUB_ENV < step; GITHUB_… and
 // RUNNER_… go over all of it.
 func (t *Attempt) processEnv(n uint32, env []commands.Pair, action, traceparent string) ([]string, error) {
-	out := []commands.Pair{{Name: "CI", Value: "true"}, {Name: "HOME", Value: workspace.ContainerHome}}
+	all := []commands.Pair{{Name: "CI", Value: "true"}, {Name: "HOME", Value: workspace.ContainerHome}}
+	set := func(name, value string) { all = append(all, commands.Pair{Name: name, Value: value}) }
 	if traceparent != "" {
-		out = setPair(out, commands.Pair{Name: "TRACEPARENT", Value: traceparent})
+		set("TRACEPARENT", traceparent)
 	}
 	for _, p := range env {
 		if p.Name == "" || strings.ContainsAny(p.Name, "=\x00") || strings.ContainsRune(p.Value, 0) {
 			return nil, fmt.Errorf("env: %q can't be an environment variable: a name may not be empty or hold '=', and nothing may hold a NUL character", p.Name)
 		}
-		out = setPair(out, p)
+		set(p.Name, p.Value)
 	}
-	set := func(name, value string) { out = setPair(out, commands.Pair{Name: name, Value: value}) }
 	github := t.scope.fixed.Value().Get("github")
 	set("GITHUB_ACTIONS", "true")
 	for _, name := range githubVars {
@@ -56,11 +57,15 @@ func (t *Attempt) processEnv(n uint32, env []commands.Pair, action, traceparent 
 	for _, name := range []string{"name", "os", "arch", "temp", "tool_cache", "workspace", "environment"} {
 		set("RUNNER_"+strings.ToUpper(name), runner.Get(name).Text())
 	}
-	list := make([]string, len(out))
-	for i, p := range out {
+	return environ(commands.Merge(nil, all...)), nil
+}
+
+func environ(pairs []commands.Pair) []string {
+	list := make([]string, len(pairs))
+	for i, p := range pairs {
 		list[i] = p.Name + "=" + p.Value
 	}
-	return list, nil
+	return list
 }
 
 // withPath puts the GITHUB_PATH entries in front of the PATH that the step would have.
@@ -78,7 +83,7 @@ func withPath(env []commands.Pair, paths []string, podPath string) []commands.Pa
 	if rest != "" {
 		all += ":" + rest
 	}
-	return setPair(append([]commands.Pair(nil), env...), commands.Pair{Name: "PATH", Value: all})
+	return commands.Merge(slices.Clone(env), commands.Pair{Name: "PATH", Value: all})
 }
 
 // eventPayload is the JSON of `github.event`.

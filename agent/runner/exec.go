@@ -28,7 +28,7 @@ const (
 
 // beginRun writes everything that the step needs, records the intention, and starts it.
 func (t *Attempt) beginRun(ctx context.Context, e entry, name string, env []commands.Pair, began time.Time) error {
-	spec, err := t.runSpec(ctx, e, name, env)
+	spec, err := t.runSpec(ctx, e, env)
 	if ctx.Err() != nil {
 		return stopReason(ctx)
 	}
@@ -48,7 +48,7 @@ func (t *Attempt) beginRun(ctx context.Context, e entry, name string, env []comm
 }
 
 // runSpec evaluates a `run` step and writes its script and command files.
-func (t *Attempt) runSpec(ctx context.Context, e entry, name string, env []commands.Pair) (sandbox.StepSpec, error) {
+func (t *Attempt) runSpec(ctx context.Context, e entry, env []commands.Pair) (sandbox.StepSpec, error) {
 	scope, job := t.scope.step(env), t.a.GetJob()
 	var texts [4]string
 	for i, v := range []*struct {
@@ -84,7 +84,7 @@ func (t *Attempt) runSpec(ctx context.Context, e entry, name string, env []comma
 	if action == "" {
 		action = "__run"
 	}
-	process, err := t.processEnv(e.number, env, action, t.traceparent(name))
+	process, err := t.processEnv(e.number, env, action, t.traceparent(e.number))
 	if err != nil {
 		return sandbox.StepSpec{}, err
 	}
@@ -169,8 +169,6 @@ type waited struct {
 
 // awaitRun starts the step, unless it was started before, and waits for its end.
 func (t *Attempt) awaitRun(ctx context.Context, e entry, rec *state.Step, l *logs.Step, spec sandbox.StepSpec) error {
-	span := t.stepSpan(rec)
-	defer func() { endSpan(span, rec) }()
 	w, stopped := t.startAndWait(ctx, e, spec)
 	if ctx.Err() != nil {
 		return stopReason(ctx)

@@ -117,6 +117,7 @@ func (t *Attempt) settle(ctx context.Context) error {
 			return stopReason(ctx)
 		}
 	}
+	t.recordSpans()
 	t.forget()
 	return nil
 }

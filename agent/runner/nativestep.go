@@ -59,8 +59,6 @@ type nativeResult struct {
 
 // runNative runs the action in a goroutine of its own; cancels and time limits end its context.
 func (t *Attempt) runNative(ctx context.Context, e entry, rec *state.Step, l *logs.Step, env []commands.Pair, again bool) error {
-	span := t.stepSpan(rec)
-	defer func() { endSpan(span, rec) }()
 	out, err := t.openLines(e.number)
 	if err != nil {
 		return err
@@ -71,7 +69,7 @@ func (t *Attempt) runNative(ctx context.Context, e entry, rec *state.Step, l *lo
 	}
 	var noted annotations
 	x := ending{outcome: corev1.Result_RESULT_SUCCESS}
-	r, stopped, timedOut := t.performNative(ctx, e, env, out, &noted)
+	r, stopped, timedOut := t.performNative(t.withStep(ctx, e.number), e, env, out, &noted)
 	if ctx.Err() != nil {
 		return stopReason(ctx)
 	}
@@ -169,11 +167,7 @@ func (t *Attempt) nativeCall(e entry, env []commands.Pair, out *lines, noted *an
 			if err != nil {
 				return "", 0, err
 			}
-			var list []string
-			for _, p := range full {
-				list = append(list, p.Name+"="+p.Value)
-			}
-			return t.probe(ctx, list, argv...)
+			return t.probe(ctx, environ(full), argv...)
 		},
 		Remote: t.d.Remote, AttemptID: t.id, Token: t.values.base.Token, JobID: t.a.GetJobId(), Source: t.a.GetSource(),
 	}, nil

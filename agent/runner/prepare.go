@@ -89,6 +89,7 @@ func (t *Attempt) prepare(ctx context.Context) error {
 		out.Printf("Error: %v", err)
 	}
 	t.end(rec, l, x)
+	t.d.Metrics.prepared(time.Duration(rec.EndedMS-rec.StartedMS) * time.Millisecond)
 	t.p.Phase = state.PhaseRunning
 	if x.outcome != corev1.Result_RESULT_SUCCESS {
 		t.p.Phase = state.PhaseFinishing

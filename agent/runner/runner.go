@@ -32,11 +32,14 @@ type Deps struct {
 	Report  func(*corev1.Report)
 	Natives map[string]native.Action
 	Clock   clock.Clock
+	// Tracer; nil traces nothing.
 	Tracer  trace.Tracer
 	Metrics *Metrics
 	Log     *slog.Logger
 	// AgentName is `runner.name`.
 	AgentName string
+	// Hostname for people.
+	Hostname string
 }
 
 // Times of the runner's own.
@@ -78,9 +81,8 @@ type Attempt struct {
 	spent []uint32
 	// timers to stop when the actor ends.
 	timers []func() bool
-	span   trace.Span
-	// nextSpan is of the step that is about to begin.
-	nextSpan trace.Span
+	// traced is the attempt's span; not valid if it is not traced.
+	traced trace.SpanContext
 	// resumed: an earlier process began this attempt.
 	resumed bool
 
@@ -165,9 +167,6 @@ func (t *Attempt) Run(parent context.Context) {
 	for _, r := range t.roots {
 		_ = r.Close()
 	}
-	if t.span != nil {
-		t.span.End()
-	}
 	if errors.Is(err, errKilled) {
 		t.log.Warn("the attempt is fenced: ending it", "reason", t.notices.killReason())
 		t.discard(parent)
@@ -195,7 +194,7 @@ func (t *Attempt) run(ctx context.Context) error {
 	if err := t.open(); err != nil {
 		return err
 	}
-	t.startSpan(ctx)
+	t.openTrace()
 	t.armDeadlines()
 	defer func() {
 		for _, stop := range t.timers {

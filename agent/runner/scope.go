@@ -3,6 +3,7 @@ package runner
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/slipway-ci/slipway/agent/commands"
@@ -163,14 +164,11 @@ func (t *Attempt) baseEnv() error {
 	if t.values.base.Ready {
 		return nil
 	}
-	var env []commands.Pair
 	workflow, err := resolve.Entries(t.a.GetWorkflowEnv(), t.scope.job())
 	if err != nil {
 		return fmt.Errorf("env of the workflow: %w", err)
 	}
-	for _, p := range workflow {
-		env = setPair(env, commands.Pair(p))
-	}
+	env := commands.Merge(nil, pairsOf(workflow)...)
 	// The job's env sees the workflow's.
 	contexts := expr.NewObject(t.scope.fixed.Pairs()...)
 	seen := expr.NewCaseSensitiveObject()
@@ -182,20 +180,14 @@ func (t *Attempt) baseEnv() error {
 	if err != nil {
 		return fmt.Errorf("env of job %s: %w", t.a.GetJob().GetId(), err)
 	}
-	for _, p := range job {
-		env = setPair(env, commands.Pair(p))
-	}
+	env = commands.Merge(env, pairsOf(job)...)
 	t.values.base.Env, t.values.base.Ready = env, true
 	return t.writeBase()
 }
 
 // envSoFar is workflow < job < GITHUB_ENV.
 func (t *Attempt) envSoFar() []commands.Pair {
-	env := append([]commands.Pair(nil), t.values.base.Env...)
-	for _, p := range t.values.env {
-		env = setPair(env, p)
-	}
-	return env
+	return commands.Merge(slices.Clone(t.values.base.Env), t.values.env...)
 }
 
 // jobTimeLeft is what remains of `timeout-minutes`; ok is false if it can't be evaluated, which preparing reports.

@@ -113,10 +113,7 @@ func (t *Attempt) stepEnv(e entry, env []commands.Pair) ([]commands.Pair, error)
 	if err != nil {
 		return nil, fmt.Errorf("env: %w", err)
 	}
-	for _, p := range pairs {
-		env = setPair(env, commands.Pair(p))
-	}
-	return env, nil
+	return commands.Merge(env, pairsOf(pairs)...), nil
 }
 
 // failBefore ends a step that could not begin.

@@ -100,22 +100,20 @@ func (vs *values) take(n uint32, v *stepValues) {
 	}
 	vs.steps[n] = v
 	vs.masks = append(vs.masks, v.Masks...)
-	for _, p := range v.Env {
-		vs.env = setPair(vs.env, p)
-	}
+	vs.env = commands.Merge(vs.env, v.Env...)
 	// Latest first.
 	for _, p := range v.Path {
 		vs.paths = slices.Insert(slices.DeleteFunc(vs.paths, func(x string) bool { return x == p }), 0, p)
 	}
 }
 
-func setPair(list []commands.Pair, p commands.Pair) []commands.Pair {
-	i := slices.IndexFunc(list, func(x commands.Pair) bool { return x.Name == p.Name })
-	if i < 0 {
-		return append(list, p)
+// pairsOf turns evaluated entries into pairs.
+func pairsOf(entries []resolve.Pair) []commands.Pair {
+	out := make([]commands.Pair, len(entries))
+	for i, p := range entries {
+		out[i] = commands.Pair(p)
 	}
-	list[i] = p
-	return list
+	return out
 }
 
 // hidden says whether text holds something that is masked.

@@ -54,6 +54,12 @@ func (o *outbox) report(r *corev1.Report) {
 	o.signal()
 }
 
+func (o *outbox) waiting() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.reports)
+}
+
 func (o *outbox) reply(r *fleetv1.OfferReply) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

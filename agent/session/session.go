@@ -272,6 +272,9 @@ func (c *Client) receive(stream fleetv1.FleetService_SessionClient) error {
 // It never blocks.
 func (c *Client) Report(r *corev1.Report) { c.outbox.report(r) }
 
+// Waiting is how many attempts have a report that is not acknowledged.
+func (c *Client) Waiting() int { return c.outbox.waiting() }
+
 // Forget drops the report of an attempt that the coordinator no longer wants to hear of.
 func (c *Client) Forget(attemptID string) { c.outbox.forget(attemptID) }
 
