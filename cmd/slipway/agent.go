@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
-	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/slipway-ci/slipway/agent"
 	"github.com/slipway-ci/slipway/agent/sandbox/containerd"
@@ -42,8 +42,8 @@ func (a *app) agentCmd() *cobra.Command {
 		if err != nil {
 			return exit.With(exit.Invalid, err)
 		}
-		return a.serve(cmd.Context(), "slipway-agent", logs, func(ctx context.Context, log *slog.Logger) error {
-			return a.runAgent(ctx, conf, log)
+		return a.serve(cmd.Context(), "slipway-agent", logs, func(ctx context.Context, log *slog.Logger, tracers trace.TracerProvider) error {
+			return a.runAgent(ctx, conf, log, tracers)
 		})
 	}
 	return cmd
@@ -76,7 +76,7 @@ func (a *app) agentConfig(file string, flags agentconf.Config) (agentconf.Config
 	return c, c.Check()
 }
 
-func (a *app) runAgent(ctx context.Context, c agentconf.Config, log *slog.Logger) (err error) {
+func (a *app) runAgent(ctx context.Context, c agentconf.Config, log *slog.Logger, tracers trace.TracerProvider) (err error) {
 	token, err := c.Token()
 	if err != nil {
 		return err
@@ -96,7 +96,7 @@ func (a *app) runAgent(ctx context.Context, c agentconf.Config, log *slog.Logger
 	defer func() { err = errors.Join(err, sb.Close()) }()
 	ag, err := agent.New(agent.Config{
 		Address: c.Coordinator, DataDir: c.DataDir, RunDir: c.RunDir, JoinToken: token, CA: ca, Hostname: c.Hostname, Version: version.String(),
-		Slots: c.Slots, MetricsAddr: c.Metrics, Tracer: otel.GetTracerProvider(),
+		Slots: c.Slots, MetricsAddr: c.Metrics, Tracer: tracers,
 	}, sb, log)
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/slipway-ci/slipway/coordinator/config"
 	"github.com/slipway-ci/slipway/coordinator/server"
@@ -41,8 +42,8 @@ func (a *app) coordinatorCmd() *cobra.Command {
 		if err := conf.Check(); err != nil {
 			return exit.With(exit.Invalid, err)
 		}
-		return a.serve(cmd.Context(), "slipway-coordinator", logs, func(ctx context.Context, log *slog.Logger) error {
-			s, err := server.New(conf, log)
+		return a.serve(cmd.Context(), "slipway-coordinator", logs, func(ctx context.Context, log *slog.Logger, tracers trace.TracerProvider) error {
+			s, err := server.New(conf, log, server.WithTraces(tracers))
 			if err != nil {
 				return err
 			}

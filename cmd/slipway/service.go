@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/slipway-ci/slipway/internal/cli/exit"
 	"github.com/slipway-ci/slipway/internal/telemetry"
@@ -21,25 +22,25 @@ func addLogFlags(cmd *cobra.Command) logFlags {
 	return logFlags{cmd.Flags().String("log-level", "info", "debug, info, warn or error"), cmd.Flags().String("log-format", "json", "json or text")}
 }
 
-// serve runs a long-lived part with logging and traces until INT or TERM.
-func (a *app) serve(ctx context.Context, service string, f logFlags, run func(context.Context, *slog.Logger) error) (err error) {
+// serve runs a long-lived part with logging and traces until INT or TERM. The tracer provider is nil if nothing is to be traced.
+func (a *app) serve(ctx context.Context, service string, f logFlags, run func(context.Context, *slog.Logger, trace.TracerProvider) error) (err error) {
 	log, err := telemetry.Logger(a.err, *f.level, *f.format)
 	if err != nil {
 		return exit.With(exit.Invalid, err)
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	flush, err := telemetry.Traces(ctx, a.getenv, service, version.String())
+	tracers, flush, err := telemetry.Traces(ctx, a.getenv, service, version.String(), log)
 	if err != nil {
-		return exit.With(exit.System, err)
+		return exit.With(exit.Invalid, err)
 	}
 	defer func() {
 		// A collector that is away must not make an orderly stop fail.
 		if flushErr := flush(); flushErr != nil {
-			log.Warn("telemetry", "err", flushErr)
+			log.Warn("telemetry", "error", flushErr)
 		}
 	}()
-	err = run(ctx, log)
+	err = run(ctx, log, tracers)
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		return nil // An orderly stop.
 	}

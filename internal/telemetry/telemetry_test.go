@@ -1,14 +1,13 @@
 package telemetry
 
 import (
+	"context"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
 	"testing"
 
-	"context"
-
-	"go.opentelemetry.io/otel"
 	coltrace "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/grpc"
 )
@@ -40,15 +39,26 @@ func (c *collector) Export(_ context.Context, r *coltrace.ExportTraceServiceRequ
 }
 
 func TestSpansArriveOnlyWhenConfigured(t *testing.T) {
-	stop, err := Traces(t.Context(), func(string) string { return "" }, "test", "1")
-	if err != nil {
-		t.Fatal(err)
+	log := slog.New(slog.DiscardHandler)
+	for _, off := range []map[string]string{
+		{}, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_SDK_DISABLED": "true"},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_TRACES_EXPORTER": "none"},
+	} {
+		provider, stop, err := Traces(t.Context(), func(k string) string { return off[k] }, "test", "1", log)
+		if err != nil || provider != nil {
+			t.Errorf("%v: a provider although nothing is to be traced (%v)", off, err)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
 	}
-	if _, span := otel.Tracer("t").Start(t.Context(), "nowhere"); span.IsRecording() {
-		t.Error("spans are recorded although nothing is configured")
-	}
-	if err := stop(); err != nil {
-		t.Fatal(err)
+	for _, bad := range []map[string]string{
+		{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_TRACES_EXPORTER": "zipkin"},
+	} {
+		if _, _, err := Traces(t.Context(), func(k string) string { return bad[k] }, "test", "1", log); err == nil {
+			t.Errorf("%v is accepted", bad)
+		}
 	}
 
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -64,10 +74,11 @@ func TestSpansArriveOnlyWhenConfigured(t *testing.T) {
 	for k, v := range env {
 		t.Setenv(k, v)
 	}
-	if stop, err = Traces(t.Context(), func(k string) string { return env[k] }, "slipway-test", "1"); err != nil {
+	provider, stop, err := Traces(t.Context(), func(k string) string { return env[k] }, "slipway-test", "1", log)
+	if err != nil {
 		t.Fatal(err)
 	}
-	_, span := otel.Tracer("t").Start(t.Context(), "work")
+	_, span := provider.Tracer("t").Start(t.Context(), "work")
 	span.End()
 	if err := stop(); err != nil {
 		t.Fatal(err)
