@@ -24,7 +24,7 @@ type stack struct {
 }
 
 func newStack(ctx context.Context, scale float64) (*stack, error) {
-	c, err := cluster.Start(ctx, cluster.Options{})
+	c, err := cluster.Start(ctx, cluster.Options{Slots: parallelism})
 	if err != nil {
 		return nil, err
 	}
