@@ -97,7 +97,7 @@ func (a *app) client() (*client.Client, error) {
 	if a.project == "" {
 		a.project = c.Project
 	}
-	conf := client.Config{Address: c.Address, Token: c.Token, UserAgent: "slipway/" + version.String()}
+	conf := client.Config{Address: c.Address, Token: c.Token, UserAgent: "slipway/" + version.String(), Traceparent: a.getenv("TRACEPARENT")}
 	if c.CA != "" {
 		if conf.CA, err = client.ReadCA(c.CA); err != nil {
 			return nil, exit.With(exit.System, err)

@@ -49,6 +49,9 @@ type Config struct {
 	Token string
 	// UserAgent is sent along; empty means slipway-client.
 	UserAgent string
+	// Traceparent is the W3C trace context (https://www.w3.org/TR/trace-context/) that runs are submitted under: their spans become
+	// its children. "" begins a trace with each run.
+	Traceparent string
 	// FirstPatience and Patience bound retrying; zero means the defaults.
 	FirstPatience, Patience time.Duration
 	// NewID makes request ids; nil means ULIDs.
@@ -64,6 +67,7 @@ type Client struct {
 	newID         func() string
 	firstPatience time.Duration
 	patience      time.Duration
+	traceparent   string
 	// answered is set by the first answer of any kind: from then on an outage is a restart, not a wrong address.
 	answered atomic.Bool
 
@@ -111,6 +115,7 @@ func New(c Config) (*Client, error) {
 		conn: conn, address: c.Address, newID: c.NewID,
 		firstPatience: orDefault(c.FirstPatience, DefaultFirstPatience),
 		patience:      orDefault(c.Patience, DefaultPatience),
+		traceparent:   c.Traceparent,
 		runs:          apiv1.NewRunServiceClient(conn),
 		logs:          apiv1.NewLogServiceClient(conn),
 		blobs:         apiv1.NewBlobServiceClient(conn),

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 
+	"google.golang.org/grpc/metadata"
+
 	apiv1 "github.com/slipway-ci/slipway/proto/gen/slipway/api/v1"
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
 )
@@ -14,6 +16,9 @@ import (
 func (c *Client) Submit(ctx context.Context, r *apiv1.SubmitRunRequest) (*apiv1.SubmitRunResponse, error) {
 	if r.GetRequestId() == "" {
 		r.RequestId = c.newID()
+	}
+	if c.traceparent != "" {
+		ctx = metadata.AppendToOutgoingContext(ctx, "traceparent", c.traceparent)
 	}
 	var out *apiv1.SubmitRunResponse
 	err := c.retry(ctx, "submitting "+r.GetPath(), func(ctx context.Context) (err error) {

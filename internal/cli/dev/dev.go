@@ -137,7 +137,7 @@ func (d *Dev) processes() error {
 	}
 	d.stack.Processes = append(all,
 		devstack.Process{
-			Name: "coordinator", Log: d.logFile("coordinator"), Fingerprint: fingerprint(conf), Grace: 20 * time.Second,
+			Name: "coordinator", Log: d.logFile("coordinator"), Fingerprint: fingerprint(append(conf, d.telemetry()...)), Grace: 20 * time.Second,
 			Argv: []string{d.cfg.Exe, "coordinator", "--config", d.coordinatorConfig(), "--data", d.coordinatorData(), "--listen", d.cfg.Listen, "--metrics", d.cfg.Metrics},
 			Ready: func(ctx context.Context) error {
 				_, err := d.agents(ctx)
@@ -145,11 +145,29 @@ func (d *Dev) processes() error {
 			},
 		},
 		devstack.Process{
-			Name: "agent", Log: d.logFile("agent"), Fingerprint: fingerprint(agent), Grace: 20 * time.Second,
+			Name: "agent", Log: d.logFile("agent"), Fingerprint: fingerprint(append(agent, d.telemetry()...)), Grace: 20 * time.Second,
 			Argv:    []string{d.cfg.Exe, "agent", "--config", d.agentConfig()},
 			Prepare: d.prepareAgent, Ready: d.agentReady,
 		})
 	return nil
+}
+
+// telemetryVars are what the processes read of the environment: where their spans go.
+var telemetryVars = []string{
+	"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+	"OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_TRACES_EXPORTER", "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG",
+	"OTEL_SDK_DISABLED", "OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES",
+}
+
+// telemetry is that part of the environment; empty if nothing of it is set.
+func (d *Dev) telemetry() []byte {
+	var b []byte
+	for _, name := range telemetryVars {
+		if value := d.cfg.Getenv(name); value != "" {
+			b = append(b, "\n"+name+"="+value...)
+		}
+	}
+	return b
 }
 
 func fingerprint(b []byte) string {
