@@ -61,7 +61,7 @@ func (e *Engine) Connect(ctx context.Context, s Session, out Outbox) ([]string, 
 	err := e.ask(ctx, func(reply func(error)) {
 		a := e.agent(s.AgentID)
 		if a.session != nil {
-			delete(e.sessions, a.session.ID)
+			e.disconnect(a, "the agent began another session")
 		}
 		a.session, a.out, a.ready, a.lastSeen, a.capacity = &s, out, false, e.c.Clock.Now(), s.Capacity
 		e.sessions[s.ID] = a
@@ -163,6 +163,7 @@ func (e *Engine) Disconnect(agentID, sessionID string) {
 func (e *Engine) disconnect(a *agent, why string) {
 	e.c.Log.Info("agent disconnected", "agent", a.rec.GetId(), "session", a.session.ID, "reason", why)
 	delete(e.sessions, a.session.ID)
+	a.out.End(rpcerr.New(rpcerr.SessionEnded, "the coordinator ended this session (%s); connect again", why))
 	a.session, a.out, a.ready, a.awaySince = nil, nil, false, e.c.Clock.Now()
 	e.countAgents()
 	e.scheduleDue = true // explanations change

@@ -31,9 +31,10 @@ type Control interface {
 	Disconnect(agentID, sessionID string)
 	// Heartbeat keeps a session alive.
 	Heartbeat(agentID, sessionID string, diskFree int64)
-	// OfferReply accepts or rejects an offered attempt.
+	// OfferReply accepts or rejects an offered attempt. Errors as Report's.
 	OfferReply(ctx context.Context, sessionID string, r *fleetv1.OfferReply) error
-	// Report applies an attempt's report, idempotent by seq. FENCED if the attempt is not this session's to report.
+	// Report applies an attempt's report, idempotent by seq. SESSION_ENDED if the session is not its agent's current one, which says nothing
+	// of the attempt; FENCED if the attempt is not this agent's any more.
 	Report(ctx context.Context, sessionID string, r *corev1.Report) error
 	// Attempt returns where an attempt belongs if token is its token and it is live; PERMISSION_DENIED otherwise. sessionAgent is the
 	// agent of the caller's certificate.
@@ -82,4 +83,7 @@ type AttemptRef struct {
 // Outbox takes messages for one session, in order, without blocking.
 type Outbox interface {
 	Send(m *fleetv1.SessionResponse)
+	// End says that the engine has given the session up: another one took its place, or it was silent for too long. The connection is to be
+	// ended, so that the agent begins a new session; its attempts live on.
+	End(reason error)
 }

@@ -33,6 +33,8 @@ func (r *robot) Send(m *fleetv1.SessionResponse) {
 	}
 }
 
+func (r *robot) End(error) {}
+
 func (r *robot) work(ctx context.Context, fail func(error)) {
 	for {
 		select {

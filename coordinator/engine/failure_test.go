@@ -114,12 +114,15 @@ func TestAgentComesBackWithinItsGrace(t *testing.T) {
 	if live := a.connect(one.GetAttemptId(), "unknown"); fmt.Sprint(live) != fmt.Sprint([]string{one.GetAttemptId()}) {
 		t.Fatal(live)
 	}
+	if a.killed() != two.GetAttemptId() {
+		t.Fatal("the lost attempt is not killed")
+	}
 	again := a.offer()
 	if again.GetJobId() != "two" || again.GetAttempt() != 2 {
 		t.Fatalf("%v", again)
 	}
-	if err := r.Report(r.ctx(), old, &corev1.Report{AttemptId: one.GetAttemptId(), Seq: 9}); rpcerr.ReasonOf(err) != rpcerr.Fenced {
-		t.Fatalf("the old session still speaks: %v", err)
+	if err := r.Report(r.ctx(), old, &corev1.Report{AttemptId: one.GetAttemptId(), Seq: 9}); rpcerr.ReasonOf(err) != rpcerr.SessionEnded {
+		t.Fatalf("the old session still speaks, or its attempt is taken for fenced: %v", err)
 	}
 	if err := a.report(two.GetAttemptId(), corev1.AttemptState_ATTEMPT_STATE_RUNNING); rpcerr.ReasonOf(err) != rpcerr.Fenced {
 		t.Fatalf("%v", err)
@@ -159,9 +162,6 @@ func TestAgentIsLost(t *testing.T) {
 	if err := a.report(begun.GetAttemptId(), corev1.AttemptState_ATTEMPT_STATE_DONE, result(success)); rpcerr.ReasonOf(err) != rpcerr.Fenced {
 		t.Fatalf("%v", err)
 	}
-	if a.killed() != begun.GetAttemptId() {
-		t.Fatal("not killed")
-	}
 	r.want(runID, "failed begun:failed fresh:succeeded again:succeeded")
 }
 
@@ -191,6 +191,24 @@ func TestHeartbeatsKeepASession(t *testing.T) {
 	r.clock.Advance(time.Hour)
 	r.settle()
 	if agents, err := r.Agents(r.ctx()); err != nil || agents[0].GetState() != "offline" {
+		t.Fatalf("%v %v", agents, err)
+	}
+}
+
+// A session that the engine gave up must not go on beside it: its heartbeats would be in vain, and its attempts lost while their agent is there.
+func TestASessionThatIsGivenUpIsEnded(t *testing.T) {
+	r := newRig(t)
+	a := r.agent("a", 1)
+	r.clock.Advance(30 * time.Second)
+	if e := a.endings(); len(e) != 1 || rpcerr.ReasonOf(e[0]) != rpcerr.SessionEnded {
+		t.Fatalf("silent: %v", e)
+	}
+	a.connect()
+	a.connect()
+	if e := a.endings(); len(e) != 2 || rpcerr.ReasonOf(e[1]) != rpcerr.SessionEnded {
+		t.Fatalf("replaced: %v", e)
+	}
+	if agents, err := r.Agents(r.ctx()); err != nil || agents[0].GetState() != "online" {
 		t.Fatalf("%v %v", agents, err)
 	}
 }

@@ -47,14 +47,14 @@ func (e *Engine) Report(ctx context.Context, sessionID string, report *corev1.Re
 func (e *Engine) speaker(sessionID, attemptID string) (*attemptRef, error) {
 	a := e.sessions[sessionID]
 	if a == nil {
-		return nil, rpcerr.New(rpcerr.Fenced, "session %s is not current: the agent has a newer one, or was away for too long", sessionID)
+		// Not FENCED: the attempt may live on in the agent's next session.
+		return nil, rpcerr.New(rpcerr.SessionEnded, "session %s is not current: the agent has a newer one, or was away for too long", sessionID)
 	}
 	ref := e.attempts[attemptID]
 	if ref == nil {
 		ref = e.tail[attemptID]
 	}
 	if ref == nil || ref.agentID != a.rec.GetId() {
-		e.sendKill(a.rec.GetId(), attemptID, "no such attempt is this agent's")
 		return nil, rpcerr.New(rpcerr.Fenced, "attempt %s is not this agent's to speak for", attemptID)
 	}
 	return ref, nil

@@ -201,6 +201,7 @@ type fakeAgent struct {
 	labels  []string
 	mu      sync.Mutex
 	got     []*fleetv1.SessionResponse
+	ended   []error
 	arrived chan struct{}
 	seq     map[string]uint64
 	tokens  map[string]string
@@ -214,6 +215,21 @@ func (a *fakeAgent) Send(m *fleetv1.SessionResponse) {
 	case a.arrived <- struct{}{}:
 	default:
 	}
+}
+
+// End implements Outbox.
+func (a *fakeAgent) End(reason error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.ended = append(a.ended, reason)
+}
+
+// endings are the reasons with which the engine gave sessions up.
+func (a *fakeAgent) endings() []error {
+	a.r.settle()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.ended
 }
 
 func (r *rig) agent(name string, slots uint32, labels ...string) *fakeAgent {

@@ -58,12 +58,12 @@ func (o *outbox) open(welcome *fleetv1.SessionResponse) {
 	o.signal()
 }
 
-// close drops what was not sent; later messages are dropped too.
-func (o *outbox) close(err error) {
+// End implements engine.Outbox. What was not sent is dropped, and later messages too.
+func (o *outbox) End(reason error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.err == nil {
-		o.err = err
+		o.err = reason
 	}
 	o.queue = nil
 	o.signal()

@@ -44,7 +44,7 @@ func (g *Gateway) Session(stream sessionStream) error {
 	s.log = g.Log.With("agent", s.agent.Agent.ID, "session", s.id)
 	s.ctx, s.end = context.WithCancelCause(stream.Context())
 	defer s.end(nil)
-	s.in = newInbox(s.handle, s.end)
+	s.in = newInbox(s.ctx, s.handle, s.end)
 	defer context.AfterFunc(g.life(), func() { s.end(rpcerr.New(rpcerr.NotLeader, "the coordinator ends this session; connect again")) })()
 
 	s.heard()
@@ -63,11 +63,12 @@ func (g *Gateway) Session(stream sessionStream) error {
 		return s.cause()
 	case hello = <-hellos:
 	}
+	// Also if Connect fails: the engine may have begun the session although nobody waits for its answer any more.
+	defer g.Control.Disconnect(s.agent.Agent.ID, s.id)
+	defer s.out.End(errors.New("the session has ended"))
 	if err := s.connect(hello); err != nil {
 		return err
 	}
-	defer g.Control.Disconnect(s.agent.Agent.ID, s.id)
-	defer s.out.close(errors.New("the session has ended"))
 	var sender sync.WaitGroup
 	sender.Go(func() {
 		if err := s.out.run(s.ctx.Done(), stream.Send); err != nil {
@@ -171,9 +172,6 @@ func (s *session) receive(m *fleetv1.SessionRequest) error {
 
 // handle gives one message about an attempt to the engine. An error ends the session; the agent repeats what was not acknowledged.
 func (s *session) handle(m *fleetv1.SessionRequest) error {
-	if s.ctx.Err() != nil {
-		return nil
-	}
 	if r := m.GetOfferReply(); r != nil {
 		return s.offerReply(r)
 	}

@@ -215,6 +215,70 @@ func TestFencedAttemptIsKilledAndTheSessionGoesOn(t *testing.T) {
 	h.Await("heartbeat " + agent + " 0")
 }
 
+// A late report in a session that another one replaced says nothing of the attempt, which the agent may well run on.
+func TestAReplacedSessionEndsAndKillsNothing(t *testing.T) {
+	h := coordtest.New(t, coordtest.Options{})
+	agent, conn := h.Agent()
+	h.Control.PutAttempt(attempt(agent, "att1"))
+	old, _ := session(t, conn, "att1")
+	session(t, conn, "att1")
+	old.report(&corev1.Report{AttemptId: "att1", Seq: 1, State: corev1.AttemptState_ATTEMPT_STATE_RUNNING})
+	if m, err := old.Recv(); rpcerr.ReasonOf(err) != rpcerr.SessionEnded {
+		t.Fatalf("%v %v", m, err)
+	}
+}
+
+func TestTheEngineEndsASession(t *testing.T) {
+	h := coordtest.New(t, coordtest.Options{})
+	agent, conn := h.Agent()
+	s, _ := session(t, conn)
+	h.Control.Outbox(agent).End(rpcerr.New(rpcerr.SessionEnded, "silent"))
+	if err := s.end(); rpcerr.ReasonOf(err) != rpcerr.SessionEnded {
+		t.Fatalf("%v", err)
+	}
+}
+
+// Whoever hangs up while the engine begins the session must not stay connected there.
+func TestHangingUpDuringConnectDisconnects(t *testing.T) {
+	h := coordtest.New(t, coordtest.Options{})
+	agent, conn := h.Agent()
+	h.Control.ConnectGate = func(ctx context.Context) { <-ctx.Done() }
+	ctx, hangUp := context.WithCancel(t.Context())
+	s, err := fleetv1.NewFleetServiceClient(conn).Session(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Send(&fleetv1.SessionRequest{Message: &fleetv1.SessionRequest_Hello{Hello: &fleetv1.Hello{Hostname: "host", Version: "v1"}}}); err != nil {
+		t.Fatal(err)
+	}
+	h.Await("connect " + agent)
+	hangUp()
+	h.Await("disconnect " + agent)
+}
+
+// Messages that wait for a slow engine are bounded by their bytes, too.
+func TestASessionDoesNotFillTheMemory(t *testing.T) {
+	h := coordtest.New(t, coordtest.Options{})
+	agent, conn := h.Agent()
+	h.Control.PutAttempt(attempt(agent, "att1"))
+	gate, entered := make(chan struct{}), make(chan struct{}, 100)
+	h.Control.ReportGate = func(*corev1.Report) { entered <- struct{}{}; <-gate }
+	defer close(gate)
+	s, _ := session(t, conn, "att1")
+	s.report(&corev1.Report{AttemptId: "att1", Seq: 1})
+	<-entered
+	big := &corev1.Report{AttemptId: "att1", Seq: 2, Failure: &corev1.Failure{Message: strings.Repeat("x", 15<<20)}}
+	for range 6 { // an answer between two reports, so that they are not one
+		if s.Send(&fleetv1.SessionRequest{Message: &fleetv1.SessionRequest_Report{Report: big}}) != nil ||
+			s.Send(&fleetv1.SessionRequest{Message: &fleetv1.SessionRequest_OfferReply{OfferReply: &fleetv1.OfferReply{AttemptId: "att1"}}}) != nil {
+			break
+		}
+	}
+	if err := s.end(); rpcerr.ReasonOf(err) != rpcerr.Busy || !strings.Contains(err.Error(), "bytes, wait") {
+		t.Fatalf("%v", err)
+	}
+}
+
 func TestSlowCommitDoesNotHoldBackHeartbeatsAndReportsCoalesce(t *testing.T) {
 	h := coordtest.New(t, coordtest.Options{})
 	agent, conn := h.Agent()

@@ -29,6 +29,7 @@ const (
 	Unauthenticated  Reason = "UNAUTHENTICATED"
 	PermissionDenied Reason = "PERMISSION_DENIED"
 	Fenced           Reason = "FENCED"
+	SessionEnded     Reason = "SESSION_ENDED"
 	NotLeader        Reason = "NOT_LEADER"
 	Busy             Reason = "BUSY"
 	StoreUnavailable Reason = "STORE_UNAVAILABLE"
@@ -45,6 +46,7 @@ var reasonCodes = map[Reason]codes.Code{
 	Unauthenticated:  codes.Unauthenticated,
 	PermissionDenied: codes.PermissionDenied,
 	Fenced:           codes.Aborted,
+	SessionEnded:     codes.Unavailable,
 	NotLeader:        codes.Unavailable,
 	Busy:             codes.ResourceExhausted,
 	StoreUnavailable: codes.Unavailable,

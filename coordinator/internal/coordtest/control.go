@@ -29,8 +29,9 @@ type Control struct {
 	Submissions []engine.Submission
 	// Events has one line for each call of a session's, for tests to wait on. Buffered; a full one drops.
 	Events chan string
-	// ReportGate, if set, is called before a report is applied.
-	ReportGate func(*corev1.Report)
+	// ReportGate, if set, is called before a report is applied, ConnectGate before Connect answers.
+	ReportGate  func(*corev1.Report)
+	ConnectGate func(context.Context)
 }
 
 // Attempt is one that the fake knows.

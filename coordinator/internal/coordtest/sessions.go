@@ -10,7 +10,15 @@ import (
 )
 
 // Connect implements engine.Control.
-func (c *Control) Connect(_ context.Context, s engine.Session, out engine.Outbox) ([]string, error) {
+func (c *Control) Connect(ctx context.Context, s engine.Session, out engine.Outbox) ([]string, error) {
+	live := c.connect(s, out)
+	if c.ConnectGate != nil {
+		c.ConnectGate(ctx)
+	}
+	return live, ctx.Err()
+}
+
+func (c *Control) connect(s engine.Session, out engine.Outbox) []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.sessions[s.AgentID] = &liveSession{Session: s, out: out}
@@ -27,7 +35,7 @@ func (c *Control) Connect(_ context.Context, s engine.Session, out engine.Outbox
 		}
 	}
 	c.event("connect %s", s.AgentID)
-	return live, nil
+	return live
 }
 
 // Offer is the message that offers an attempt.
@@ -58,7 +66,7 @@ func (c *Control) fence(sessionID, attemptID string) (*Attempt, error) {
 		return nil, rpcerr.New(rpcerr.Fenced, "attempt %s is not this session's", attemptID)
 	}
 	if s := c.sessions[a.Agent]; s == nil || s.ID != sessionID {
-		return nil, rpcerr.New(rpcerr.Fenced, "attempt %s is not this session's", attemptID)
+		return nil, rpcerr.New(rpcerr.SessionEnded, "session %s is not current", sessionID)
 	}
 	return a, nil
 }
