@@ -67,6 +67,8 @@ type PodSpec struct {
 	ID string
 	// Image is a reference by digest, e.g. 127.0.0.1:5000/ubuntu@sha256:….
 	Image string
+	// Container: the job asks for this image itself (`container:`); else it is what its runner's label stands for.
+	Container bool
 	// Entry of the image is ignored: PID 1 is the supervisor. The image's ENV is kept, Env comes over it.
 	Env []string
 	// User in the container, as an image's USER; "" is the image's own.
@@ -137,6 +139,8 @@ type StepSpec struct {
 	Output string
 	// Timeout after which the supervisor stops the step by itself, also while no agent runs; 0 is none. Grace is the time from TERM to KILL then.
 	Timeout, Grace time.Duration
+	// Resources limit this step, within the pod's; zero means no other limit.
+	Resources Resources
 }
 
 // Exit says how a step's process ended.
@@ -152,4 +156,19 @@ type Exit struct {
 	Message string
 	// Duration from start to end.
 	Duration time.Duration
+	// NotStarted: the command did not run, for Cause; Code is 126 or 127.
+	NotStarted bool
+	Cause      Cause
+	// Stopped: Stop ended it.
+	Stopped bool
+	// Killed: something of it outlived TERM and the grace.
+	Killed bool
+	// ForksRefused counts forks that failed because of a limit of processes.
+	ForksRefused int64
+	// Left counts the processes that the step left behind; they live until the pod is removed.
+	Left int
+	// Disks are file systems that the step could not write to when it had failed.
+	Disks []DiskFault
+	// Services are those that were dead when the step ended.
+	Services []ServiceEnd
 }

@@ -27,14 +27,14 @@ type command struct {
 // resolve merges a step with its pod's base and finds its user, directory and executable.
 func resolve(spec *proto.Step, base *proto.Base) (*command, error) {
 	if len(spec.Argv) == 0 || spec.Argv[0] == "" {
-		return nil, errors.New("the step has no command")
+		return nil, &startError{proto.CauseInvalid, errors.New("the step has no command")}
 	}
 	if base == nil {
 		base = &proto.Base{}
 	}
 	account, err := lookupUser(first(spec.User, base.User), "/etc/passwd", "/etc/group")
 	if err != nil {
-		return nil, err
+		return nil, &startError{proto.CauseUser, err}
 	}
 	cmd := &command{
 		argv: spec.Argv,
@@ -51,10 +51,12 @@ func resolve(spec *proto.Step, base *proto.Base) (*command, error) {
 		cmd.env = append(cmd.env, "HOME="+account.home)
 	}
 	if info, err := os.Stat(cmd.dir); err != nil || !info.IsDir() {
-		return nil, fmt.Errorf("working directory %s does not exist in the container", cmd.dir)
+		return nil, &startError{proto.CauseDirectory, fmt.Errorf("working directory %s does not exist in the container", cmd.dir)}
 	}
-	cmd.path, err = findExecutable(spec.Argv[0], cmd.dir, getenv(cmd.env, "PATH"))
-	return cmd, err
+	if cmd.path, err = findExecutable(spec.Argv[0], cmd.dir, getenv(cmd.env, "PATH")); err != nil {
+		return nil, &startError{proto.CauseNotFound, err}
+	}
+	return cmd, nil
 }
 
 // findExecutable searches as execvp does: names with a slash are relative to dir, others looked up in path.

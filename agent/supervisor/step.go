@@ -27,42 +27,46 @@ type step struct {
 	older   map[int]bool
 	timeout *time.Timer
 	grace   time.Duration
+	group   *group // nil: the step shares the supervisor's
 
 	exited   *syscall.WaitStatus // of the leader
 	stopping bool
 	killAt   time.Time
-	timedOut bool
-	record   *proto.Record // set once, when the step has ended
+	killed   bool // something outlived the grace
+	frozen   bool // no fork succeeds any more
+	// forksRefused is what was counted before.
+	forksRefused int64
+	timedOut     bool
+	record       *proto.Record // set once, when the step has ended
 }
 
 // launch starts a step's process and registers it. Called with mu held, so that the reaper can't take the child's
 // status before it is known.
-func (s *Supervisor) launch(spec *proto.Step, output, record *os.File) *step {
-	st := &step{id: spec.ID, began: time.Now(), file: record, grace: spec.Grace}
+func (s *Supervisor) launch(spec *proto.Step, output, record *os.File, g *group) *step {
+	st := &step{id: spec.ID, began: time.Now(), file: record, grace: spec.Grace, group: g}
 	s.steps[spec.ID] = st
 	for _, other := range s.byPID {
-		s.finish(st, codeNotExecutable, "step "+other.id+" is still running")
+		s.refuse(st, &startError{proto.CauseBusy, fmt.Errorf("step %s is still running", other.id)})
 		return st
 	}
 	cmd, err := resolve(spec, s.base)
 	if err != nil {
-		code := codeNotExecutable
-		if errors.Is(err, errNotFound) {
-			code = codeNotFound
-		}
-		s.finish(st, code, err.Error())
+		s.refuse(st, err)
 		return st
 	}
-	st.older = sessionsNow()
+	if g == nil || g.procs == nil {
+		st.older = sessionsNow()
+	}
 	restore := s.exposeToOOM()
-	pid, err := syscall.ForkExec(cmd.path, cmd.argv, &syscall.ProcAttr{
+	pid, err := g.fork(cmd, &syscall.ProcAttr{
 		Dir: cmd.dir, Env: cmd.env,
 		Files: []uintptr{s.null.Fd(), output.Fd(), output.Fd()},
 		Sys:   &syscall.SysProcAttr{Setsid: true, Credential: cmd.credential},
 	})
 	restore()
+	g.entered()
 	if err != nil {
-		s.finish(st, codeNotExecutable, fmt.Sprintf("%s: %v", spec.Argv[0], err))
+		s.refuse(st, &startError{causeOf(err), fmt.Errorf("%s: %w", spec.Argv[0], err)})
 		return st
 	}
 	st.pid = pid
@@ -71,6 +75,42 @@ func (s *Supervisor) launch(spec *proto.Step, output, record *os.File) *step {
 		st.timeout = time.AfterFunc(spec.Timeout, func() { s.expire(st) })
 	}
 	return st
+}
+
+// startError is why a step's command does not run.
+type startError struct {
+	cause proto.Cause
+	err   error
+}
+
+func (e *startError) Error() string { return e.err.Error() }
+func (e *startError) Unwrap() error { return e.err }
+
+// causeOf classifies what fork or exec said (execve(2), fork(2)).
+func causeOf(err error) proto.Cause {
+	for errno, cause := range map[syscall.Errno]proto.Cause{
+		syscall.EAGAIN: proto.CauseProcesses, syscall.ENOMEM: proto.CauseMemory, syscall.E2BIG: proto.CauseTooLong,
+		syscall.EACCES: proto.CauseNotExecutable, syscall.EPERM: proto.CauseNotExecutable, syscall.ENOEXEC: proto.CauseNotExecutable,
+		syscall.ENOENT: proto.CauseNotExecutable, // of its interpreter: the file itself was there
+	} {
+		if errors.Is(err, errno) {
+			return cause
+		}
+	}
+	return ""
+}
+
+// refuse ends a step that could not begin. Called with mu held.
+func (s *Supervisor) refuse(st *step, err error) {
+	r := &proto.Record{Code: codeNotExecutable, Message: err.Error()}
+	var start *startError
+	if errors.As(err, &start) {
+		r.Cause = start.cause
+	}
+	if r.Cause == proto.CauseNotFound {
+		r.Code = codeNotFound
+	}
+	s.end(st, r)
 }
 
 // stepScore is how much likelier than this process a step is to be chosen by the OOM killer: a tenth of the memory
@@ -137,19 +177,12 @@ func (s *Supervisor) reap() {
 
 // conclude ends a step whose leader has exited. Called with mu held.
 func (s *Supervisor) conclude(st *step) {
+	r := &proto.Record{Code: st.exited.ExitStatus()}
 	if st.exited.Signaled() {
-		s.finishSignal(st, int(st.exited.Signal()))
-		return
+		r.Signal = int(st.exited.Signal())
+		r.Code = 128 + r.Signal
 	}
-	s.finish(st, st.exited.ExitStatus(), "")
-}
-
-func (s *Supervisor) finishSignal(st *step, signal int) {
-	s.end(st, &proto.Record{Code: 128 + signal, Signal: signal})
-}
-
-func (s *Supervisor) finish(st *step, code int, message string) {
-	s.end(st, &proto.Record{Code: code, Message: message})
+	s.end(st, r)
 }
 
 // end writes the exit record and tells the agent, if there is one. Called with mu held.
@@ -161,6 +194,9 @@ func (s *Supervisor) end(st *step, r *proto.Record) {
 		st.timeout.Stop()
 	}
 	r.ID, r.TimedOut, r.Duration = st.id, st.timedOut, time.Since(st.began)
+	r.Stopped, r.Killed = st.stopping, st.killed
+	st.count(r)
+	st.group.close()
 	data, err := proto.EncodeRecord(*r)
 	if err == nil {
 		_, err = st.file.Write(data)
@@ -176,4 +212,23 @@ func (s *Supervisor) end(st *step, r *proto.Record) {
 	if c := s.conn; c != nil && running {
 		go func() { _ = c.Send(&proto.Message{Type: proto.TypeEnded, Ended: r}) }()
 	}
+}
+
+// count notes what the control group tells of the step.
+func (st *step) count(r *proto.Record) {
+	left, ok := st.group.members()
+	if !ok {
+		return // also without a group
+	}
+	r.Grouped, r.Left = true, len(left)
+	r.OOMKills = st.group.memory.read()
+	r.ForksRefused = st.refused()
+}
+
+// refused counts forks that failed before the supervisor itself made them fail.
+func (st *step) refused() int64 {
+	if st.frozen {
+		return st.forksRefused
+	}
+	return st.group.pids.read()
 }

@@ -27,21 +27,21 @@ func (s *Supervisor) terminate(st *step, grace time.Duration) {
 	st.stopping, st.killAt = true, killAt
 	if grace > 0 {
 		s.signalGroup(st, syscall.SIGTERM)
-		for _, p := range members(os.Getpid(), st.pid, st.older) {
-			if p.pgid != st.pid {
-				s.kill(p.pid, syscall.SIGTERM)
+		for _, pid := range st.left() {
+			if group, err := syscall.Getpgid(pid); err == nil && group != st.pid {
+				s.kill(pid, syscall.SIGTERM)
 			}
 		}
 	}
-	go s.finishOff(st)
+	go s.finishOff(st, grace)
 }
 
 // finishOff waits until nothing of a stopping step is left, kills what outlives the grace, and ends the step.
-func (s *Supervisor) finishOff(st *step) {
+func (s *Supervisor) finishOff(st *step, grace time.Duration) {
 	tick := time.NewTicker(leftPoll)
 	defer tick.Stop()
 	for {
-		left := members(os.Getpid(), st.pid, st.older)
+		left := st.left()
 		s.mu.Lock()
 		now := time.Now()
 		gone := len(left) == 0 && st.exited != nil
@@ -52,13 +52,38 @@ func (s *Supervisor) finishOff(st *step) {
 			return
 		}
 		if !now.Before(st.killAt) {
+			s.freeze(st)
+			st.killed = st.killed || grace > 0
 			s.signalGroup(st, syscall.SIGKILL)
-			for _, p := range left {
-				s.kill(p.pid, syscall.SIGKILL)
+			for _, pid := range left {
+				s.kill(pid, syscall.SIGKILL)
 			}
 		}
 		s.mu.Unlock()
 		<-tick.C
+	}
+}
+
+// left lists what lives of the step: by its control group, which nothing can leave, or else by sessions.
+func (st *step) left() []int {
+	if pids, ok := st.group.members(); ok {
+		return pids
+	}
+	var pids []int
+	for _, p := range members(os.Getpid(), st.pid, st.older) {
+		pids = append(pids, p.pid)
+	}
+	return pids
+}
+
+// freeze lets no process of the step fork any more. Called with mu held.
+func (s *Supervisor) freeze(st *step) {
+	if st.frozen || st.group == nil {
+		return
+	}
+	st.forksRefused, st.frozen = st.refused(), true
+	if err := st.group.freezeForks(); err != nil {
+		s.cfg.Log.Warn("stopping a step's forks", "step", st.id, "err", err)
 	}
 }
 

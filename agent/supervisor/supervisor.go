@@ -158,8 +158,8 @@ func (s *Supervisor) hello() *proto.Hello {
 
 func (s *Supervisor) handle(c *proto.Conn, m *proto.Message, files []*os.File) error {
 	switch {
-	case m.Type == proto.TypeStart && m.Start != nil && len(files) == 2:
-		return s.start(c, m.Start, files[0], files[1])
+	case m.Type == proto.TypeStart && m.Start != nil && len(files) == 2+len(m.Start.Group):
+		return s.start(c, m.Start, files)
 	case m.Type == proto.TypeStop && m.Stop != nil:
 		closeFiles(files)
 		return s.stop(c, m.Stop)
@@ -170,18 +170,22 @@ func (s *Supervisor) handle(c *proto.Conn, m *proto.Message, files []*os.File) e
 }
 
 // start answers started or ended; it runs the step unless its id was seen before.
-func (s *Supervisor) start(c *proto.Conn, spec *proto.Step, output, record *os.File) error {
+func (s *Supervisor) start(c *proto.Conn, spec *proto.Step, files []*os.File) error {
+	output, record := files[0], files[1]
 	s.mu.Lock()
 	st, known := s.steps[spec.ID]
 	if !known {
-		st = s.launch(spec, output, record)
+		st = s.launch(spec, output, record, newGroup(spec.Group, files[2:]))
 	}
 	ended := st.record
 	s.mu.Unlock()
-	// A started process has its own descriptor of the output; a repeated request brings a second pair.
+	// A started process has its own descriptor of the output; a repeated request brings a second set.
 	_ = output.Close()
 	if known || ended != nil {
 		_ = record.Close()
+	}
+	if known {
+		closeFiles(files[2:])
 	}
 	if ended != nil {
 		return c.Send(&proto.Message{Type: proto.TypeEnded, Ended: ended})

@@ -95,7 +95,7 @@ func (m mount) create(group string, l Limits, unified bool) error {
 	dir := filepath.Join(m.path, group)
 	switch {
 	case m.v2 && unified:
-		if err := m.delegate(group); err != nil {
+		if err := m.delegate(group, true); err != nil {
 			return err
 		}
 		return writeAll(dir, limitsV2(l))
@@ -112,10 +112,11 @@ func (m mount) create(group string, l Limits, unified bool) error {
 
 func (m mount) has(controller string) bool { return slices.Contains(m.controllers, controller) }
 
-// delegate makes the group in v2 and enables the controllers in every group above it.
-func (m mount) delegate(group string) error {
+// delegate makes the group in v2, or without last only the ones above it, and enables the controllers in these.
+func (m mount) delegate(group string, last bool) error {
 	dir := m.path
-	for _, part := range strings.Split(strings.Trim(group, "/"), "/") {
+	parts := strings.Split(strings.Trim(group, "/"), "/")
+	for i, part := range parts {
 		have, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
 		if err != nil {
 			return err
@@ -127,6 +128,9 @@ func (m mount) delegate(group string) error {
 			if err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+c), 0o644); err != nil {
 				return fmt.Errorf("enabling controller %s: %w", c, err)
 			}
+		}
+		if !last && i == len(parts)-1 {
+			return nil
 		}
 		dir = filepath.Join(dir, part)
 		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {

@@ -30,6 +30,10 @@ const (
 	// cleanPatience is for removing a pod that could not be completed.
 	cleanPatience = 2 * time.Minute
 
+	// ownProcesses is what the supervisor's threads and the health probes may use beyond the job's limit: without a
+	// thread when it needs one, the supervisor would die, and the job with it.
+	ownProcesses = 48
+
 	jobName = "job"
 )
 
@@ -160,7 +164,11 @@ func (s *Sandbox) gather(ctx context.Context, m *making) error {
 			return err
 		}
 		r := m.spec.Resources
-		return s.cgroups.Create(s.group(m.spec.ID), cgroup.Limits{CPUMilli: r.CPUMilli, Memory: r.Memory, PIDs: r.PIDs})
+		limits := cgroup.Limits{CPUMilli: r.CPUMilli, Memory: r.Memory}
+		if r.PIDs > 0 {
+			limits.PIDs = r.PIDs + ownProcesses
+		}
+		return s.cgroups.Create(s.group(m.spec.ID), limits)
 	})
 	return g.Wait()
 }
@@ -207,6 +215,9 @@ func (s *Sandbox) startJob(ctx context.Context, m *making, p *Pod) (procid.ID, e
 	init, err := procid.Of(int(task.Pid()))
 	if err != nil {
 		return procid.ID{}, fmt.Errorf("the job's container: %w", err)
+	}
+	if err := s.cgroups.Divide(p.jobGroup(), init.PID, cgroup.Limits{PIDs: m.spec.Resources.PIDs}); err != nil {
+		return procid.ID{}, err
 	}
 	base := &proto.Base{
 		Env:  mergeEnv(s.cfg.hostEnv(), m.job.config.Env, m.spec.Env),

@@ -80,15 +80,6 @@ func (p *Pod) guard(ctx context.Context) (context.Context, func()) {
 	return ctx, func() { cancel(nil) }
 }
 
-// lost explains the pod's death as far as can be known.
-func (p *Pod) lost() error {
-	kills, err := p.sb.cgroups.OOMKills(p.sb.group(p.id))
-	if err == nil && kills > 0 {
-		return fmt.Errorf("pod %s: %w: the kernel killed %d of its processes for want of memory", p.id, sandbox.ErrPodLost, kills)
-	}
-	return fmt.Errorf("pod %s: %w: the job's container has ended", p.id, sandbox.ErrPodLost)
-}
-
 func (p *Pod) waitReady(ctx context.Context) error {
 	ctx, stop := p.guard(ctx)
 	defer stop()
@@ -123,11 +114,18 @@ func (p *Pod) Start(ctx context.Context, spec sandbox.StepSpec) error {
 		return fmt.Errorf("exit record of step %s: %w", spec.ID, err)
 	}
 	defer record.Close()
+	group, err := p.enter(spec)
+	if err != nil {
+		return fmt.Errorf("starting step %s: %w", spec.ID, err)
+	}
+	defer group.Close()
 	ctx, stop := p.guard(ctx)
 	defer stop()
+	purposes, files := group.Files()
 	err = p.sup.Start(ctx, &proto.Step{
 		ID: spec.ID, Argv: spec.Argv, Env: spec.Env, Dir: spec.Dir, User: spec.User, Timeout: spec.Timeout, Grace: spec.Grace,
-	}, output, record)
+		Group: purposes,
+	}, output, record, files...)
 	if err != nil {
 		return fmt.Errorf("starting step %s: %w", spec.ID, err)
 	}
@@ -144,10 +142,6 @@ func (p *Pod) mark(id string) error {
 		return err
 	}
 	return writeJSON(p.dir.request(id), request{OOMKills: kills})
-}
-
-func (p *Pod) jobKills() (int64, error) {
-	return p.sb.cgroups.OOMKills(p.sb.group(p.id) + "/" + jobName)
 }
 
 // Wait implements sandbox.Pod.
@@ -211,33 +205,6 @@ func ignoreLost(err error) error {
 		return nil
 	}
 	return err
-}
-
-func (p *Pod) exit(r proto.Record) (sandbox.Exit, error) {
-	oom, err := p.outOfMemory(r.ID)
-	return sandbox.Exit{
-		Code: r.Code, Signal: r.Signal, TimedOut: r.TimedOut, OOMKilled: oom, Message: r.Message, Duration: r.Duration,
-	}, err
-}
-
-// outOfMemory decides once whether the kernel killed a process of the step, before later steps can change the count.
-func (p *Pod) outOfMemory(id string) (bool, error) {
-	p.marking.Lock()
-	defer p.marking.Unlock()
-	var req request
-	if err := readJSON(p.dir.request(id), &req); err != nil {
-		return false, err
-	}
-	if req.OOM != nil {
-		return *req.OOM, nil
-	}
-	kills, err := p.jobKills()
-	if err != nil {
-		return false, err
-	}
-	oom := kills > req.OOMKills
-	req.OOM = &oom
-	return oom, writeJSON(p.dir.request(id), req)
 }
 
 // Stop implements sandbox.Pod.

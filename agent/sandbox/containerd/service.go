@@ -31,6 +31,7 @@ func (s *Sandbox) startService(ctx context.Context, m *making, i int) error {
 	c := container{
 		name: name, img: img, args: slices.Concat(img.config.Entrypoint, command), dir: img.config.WorkingDir,
 		env: mergeEnv(s.cfg.hostEnv(), img.config.Env, svc.Env), user: or(svc.User, img.config.User),
+		pids: m.spec.Resources.PIDs,
 	}
 	if len(c.args) == 0 {
 		return fmt.Errorf("%w: service %s: its image has neither ENTRYPOINT nor CMD", sandbox.ErrImage, svc.Name)

@@ -43,6 +43,8 @@ type container struct {
 	env  []string
 	dir  string
 	user string
+	// pids is the container's own limit of processes; 0 is none.
+	pids int64
 	// mounts come after the common ones.
 	mounts []specs.Mount
 }
@@ -72,6 +74,9 @@ func (s *Sandbox) specOpts(p *making, c container) []oci.SpecOpts {
 		if !strings.Contains(c.user, ":") {
 			opts = append(opts, oci.WithAdditionalGIDs(c.user))
 		}
+	}
+	if c.pids > 0 {
+		opts = append(opts, oci.WithPidsLimit(c.pids))
 	}
 	return append(opts, seccomp.WithDefaultProfile()) // last: it looks at the capabilities
 }

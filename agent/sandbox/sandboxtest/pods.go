@@ -48,7 +48,9 @@ func (s *suite) createCancelled(t *testing.T) {
 	sb := s.open(t)
 	ctx, cancel := context.WithCancel(testContext(t))
 	spec := s.spec(t)
-	spec.Services = []sandbox.Service{s.backend.Service(Sick)}
+	if !s.lacks(Services) {
+		spec.Services = []sandbox.Service{s.backend.Service(Sick)}
+	}
 	s.removeLater(t, spec.ID)
 	_, err := sb.Create(ctx, spec, func(string) { cancel() })
 	cancel()
@@ -74,6 +76,9 @@ func (s *suite) absent(t *testing.T, sb sandbox.Sandbox, id string) {
 }
 
 func (s *suite) services(t *testing.T) {
+	if s.lacks(Services) {
+		return // refusals has it
+	}
 	sb := s.open(t)
 	spec := s.spec(t)
 	spec.Services = []sandbox.Service{s.backend.Service(Healthy)}
@@ -99,6 +104,9 @@ func (s *suite) serviceSick(t *testing.T) {
 }
 
 func (s *suite) badService(t *testing.T, kind ServiceKind, says ...string) {
+	if s.lacks(Services) {
+		return // refusals has it
+	}
 	sb := s.open(t)
 	spec := s.spec(t)
 	spec.Services = []sandbox.Service{s.backend.Service(kind)}
@@ -128,4 +136,27 @@ func (s *suite) removeTwice(t *testing.T) {
 		t.Errorf("remove of nothing: %v", err)
 	}
 	s.absent(t, sb, podID(t))
+}
+
+// refusals checks that what the backend declares to lack is refused before anything starts, and the rest is not.
+func (s *suite) refusals(t *testing.T) {
+	sb := s.open(t)
+	for c, ask := range map[Capability]func(*sandbox.PodSpec){
+		Services: func(p *sandbox.PodSpec) { p.Services = []sandbox.Service{s.backend.Service(Healthy)} },
+		Images:   func(p *sandbox.PodSpec) { p.Container = true },
+		NoEgress: func(p *sandbox.PodSpec) { p.Egress = false },
+	} {
+		if !s.lacks(c) {
+			continue // other tests have it
+		}
+		spec := s.spec(t)
+		ask(&spec)
+		s.removeLater(t, spec.ID)
+		said := false
+		_, err := sb.Create(testContext(t), spec, func(string) { said = true })
+		if !errors.Is(err, sandbox.ErrUnsupported) || said {
+			t.Errorf("a pod with %s: %v, want ErrUnsupported; begun: %v", c, err, said)
+		}
+		s.absent(t, sb, spec.ID)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,6 +27,31 @@ type Backend interface {
 	// Leaks names what is left on the host that belongs to a pod. The suite asks when every pod was removed; the
 	// backend waits for what goes away by itself.
 	Leaks(t *testing.T) []string
+}
+
+// Limited is a Backend whose sandbox can't do everything that a PodSpec can ask for. The suite then checks that it refuses
+// that with ErrUnsupported, instead of what it would check.
+type Limited interface {
+	Unsupported() []Capability
+}
+
+// Capability is something that a sandbox may lack.
+type Capability string
+
+// The capabilities that a sandbox may lack.
+const (
+	// Services are side containers.
+	Services Capability = "services"
+	// Images are file systems for jobs: `container:`.
+	Images Capability = "images"
+	// NoEgress is keeping a pod off the network.
+	NoEgress Capability = "no egress"
+)
+
+// lacks is whether the backend declares that it can't do something.
+func (s *suite) lacks(c Capability) bool {
+	l, ok := s.backend.(Limited)
+	return ok && slices.Contains(l.Unsupported(), c)
 }
 
 // ServiceKind says how a service behaves.
@@ -75,6 +101,7 @@ func Run(t *testing.T, b Backend) {
 		{"ServiceDies", s.serviceDies},
 		{"ServiceNeverHealthy", s.serviceSick},
 		{"RemoveIsIdempotent", s.removeTwice},
+		{"WhatItLacksIsRefused", s.refusals},
 	} {
 		t.Run(c.name, c.test)
 	}
@@ -114,6 +141,7 @@ func podID(t *testing.T) string {
 func (s *suite) spec(t *testing.T) sandbox.PodSpec {
 	return sandbox.PodSpec{
 		ID: podID(t), Image: s.backend.Image(), Env: []string{"FROM_POD=pod", "BOTH=pod"}, Labels: map[string]string{"run": "test"},
+		Egress: s.lacks(NoEgress),
 	}
 }
 

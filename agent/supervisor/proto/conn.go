@@ -20,7 +20,7 @@ const MaxFrame = 8 << 20
 var ErrTooLarge = errors.New("proto: message too large")
 
 // maxFiles is the most descriptors that one frame carries.
-const maxFiles = 2
+const maxFiles = 16
 
 // Conn exchanges messages over a unix stream socket. A frame is a big-endian 32-bit length and that many bytes of JSON;
 // descriptors ride on its first byte. Reads belong to one goroutine; writes may come from several.

@@ -5,7 +5,7 @@
 //	supervisor            agent
 //	   │ ── hello ────────► │   versions it speaks, the steps it knows
 //	   │ ◄─────── welcome ─ │   the version to speak; the pod's base environment, once
-//	   │ ◄───────── start ─ │   a step, with two descriptors: output and exit record
+//	   │ ◄───────── start ─ │   a step, with descriptors: output, exit record, control group
 //	   │ ── started ──────► │   or ended at once, if the command can't be executed
 //	   │ ◄────────── stop ─ │
 //	   │ ── ended ────────► │   whenever a step ends
@@ -17,9 +17,12 @@ package proto
 import "time"
 
 // Versions of the protocol that this build speaks. An agent meets supervisors that an older agent started.
+// Version 2 has a control group for each step.
 const (
 	MinVersion = 1
-	MaxVersion = 1
+	MaxVersion = 2
+	// GroupVersion is the first in which a step may bring a control group.
+	GroupVersion = 2
 )
 
 // Paths inside a job's container.
@@ -83,7 +86,8 @@ type Base struct {
 	Dir string `json:"dir,omitempty"`
 }
 
-// Step is a process to start. Two descriptors travel with it: the output file and the exit record's file.
+// Step is a process to start. Two descriptors travel with it: the output file and the exit record's file; then those of
+// its control group.
 type Step struct {
 	ID      string        `json:"id"`
 	Argv    []string      `json:"argv"`
@@ -92,6 +96,9 @@ type Step struct {
 	User    string        `json:"user,omitempty"`
 	Timeout time.Duration `json:"timeout,omitempty"`
 	Grace   time.Duration `json:"grace,omitempty"`
+	// Group says what each descriptor after the first two is for (package cgroup has the purposes). Unknown ones are
+	// ignored. Empty: the step shares the supervisor's control group.
+	Group []string `json:"group,omitempty"`
 }
 
 // Started says that a step's process runs, or ran: a step is started at most once.

@@ -18,7 +18,37 @@ type Record struct {
 	TimedOut bool          `json:"timed_out,omitempty"`
 	Message  string        `json:"message,omitempty"`
 	Duration time.Duration `json:"duration"`
+	// Cause of a command that did not run, for programs; Message is for people.
+	Cause Cause `json:"cause,omitempty"`
+	// Stopped: the agent asked to end the step, or its time was up.
+	Stopped bool `json:"stopped,omitempty"`
+	// Killed: something of the step outlived TERM and its grace, and got KILL.
+	Killed bool `json:"killed,omitempty"`
+	// Grouped: the step had a control group of its own, and the counts below are of it.
+	Grouped bool `json:"grouped,omitempty"`
+	// OOMKills counts processes that the kernel killed for want of memory.
+	OOMKills int64 `json:"oom_kills,omitempty"`
+	// ForksRefused counts forks that failed because of a limit of processes.
+	ForksRefused int64 `json:"forks_refused,omitempty"`
+	// Left counts the processes that the step left behind.
+	Left int `json:"left,omitempty"`
 }
+
+// Cause is why a command did not run.
+type Cause string
+
+// The causes; "" is one without a name here.
+const (
+	CauseNotFound      Cause = "not-found"
+	CauseNotExecutable Cause = "not-executable"
+	CauseDirectory     Cause = "directory"
+	CauseUser          Cause = "user"
+	CauseTooLong       Cause = "arguments-too-long"
+	CauseProcesses     Cause = "no-process"
+	CauseMemory        Cause = "no-memory"
+	CauseBusy          Cause = "busy"
+	CauseInvalid       Cause = "invalid"
+)
 
 // ErrNoRecord: the record is not there yet, or was not written to its end.
 var ErrNoRecord = errors.New("proto: no complete exit record")

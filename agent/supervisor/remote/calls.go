@@ -16,10 +16,16 @@ func (s *Supervisor) Ready(ctx context.Context) error {
 
 // Start has the supervisor start a step and returns once its process runs or has ended. Idempotent by the step's id: the
 // request is repeated over a new connection until an answer comes. It returns early only for ctx or Close. The files stay the
-// caller's.
-func (s *Supervisor) Start(ctx context.Context, step *proto.Step, output, record *os.File) error {
-	return s.ask(ctx, step.ID, func(known bool, _ *proto.Record) bool { return known },
-		&proto.Message{Type: proto.TypeStart, Start: step}, output, record)
+// caller's; group is what step.Group describes, and an older supervisor does without it.
+func (s *Supervisor) Start(ctx context.Context, step *proto.Step, output, record *os.File, group ...*os.File) error {
+	return s.ask(ctx, step.ID, func(known bool, _ *proto.Record) bool { return known }, func(version int) (*proto.Message, []*os.File) {
+		if version < proto.GroupVersion {
+			plain := *step
+			plain.Group = nil
+			return &proto.Message{Type: proto.TypeStart, Start: &plain}, []*os.File{output, record}
+		}
+		return &proto.Message{Type: proto.TypeStart, Start: step}, append([]*os.File{output, record}, group...)
+	})
 }
 
 // Known is whether the supervisor has named the step: it runs, or ended while this agent was connected.
@@ -32,13 +38,14 @@ func (s *Supervisor) Known(id string) bool {
 
 // Stop asks to end a step and returns once it has ended.
 func (s *Supervisor) Stop(ctx context.Context, id string, grace time.Duration) error {
+	m := &proto.Message{Type: proto.TypeStop, Stop: &proto.Stop{ID: id, Grace: grace}}
 	return s.ask(ctx, id, func(_ bool, r *proto.Record) bool { return r != nil },
-		&proto.Message{Type: proto.TypeStop, Stop: &proto.Stop{ID: id, Grace: grace}})
+		func(int) (*proto.Message, []*os.File) { return m, nil })
 }
 
-// ask sends m on every connection that comes until the step's state satisfies done.
+// ask sends what message gives for a protocol version, on every connection that comes, until the step's state satisfies done.
 func (s *Supervisor) ask(ctx context.Context, id string, done func(known bool, r *proto.Record) bool,
-	m *proto.Message, files ...*os.File,
+	message func(version int) (*proto.Message, []*os.File),
 ) error {
 	var sentOn *proto.Conn
 	return s.wait(ctx, func() (bool, error) {
@@ -50,6 +57,7 @@ func (s *Supervisor) ask(ctx context.Context, id string, done func(known bool, r
 			sentOn = c
 			// Sending with mu held is safe: it can block only until the supervisor reads, and that never waits for
 			// us. An error means that the connection is broken, and release will wake us for the next one.
+			m, files := message(s.version)
 			err := c.Send(m, files...)
 			if errors.Is(err, proto.ErrTooLarge) {
 				return false, err

@@ -44,6 +44,7 @@ type Supervisor struct {
 	trusted chan struct{} // closed once init is known
 	base    *proto.Base
 	conn    *proto.Conn
+	version int  // spoken on conn
 	ready   bool // the pod's base has reached the supervisor
 	steps   map[string]*proto.Record
 	changed chan struct{} // closed and replaced whenever something below mu changes
@@ -199,7 +200,7 @@ func (s *Supervisor) serve(c *net.UnixConn) error {
 	if err := conn.Send(&proto.Message{Type: proto.TypeWelcome, Welcome: welcome}); err != nil {
 		return err
 	}
-	if !s.adopt(conn, m.Hello) {
+	if !s.adopt(conn, m.Hello, version) {
 		return ErrClosed
 	}
 	defer s.release(conn)
@@ -227,7 +228,7 @@ func receive(c *proto.Conn) (*proto.Message, error) {
 }
 
 // adopt makes conn the current one.
-func (s *Supervisor) adopt(conn *proto.Conn, h *proto.Hello) bool {
+func (s *Supervisor) adopt(conn *proto.Conn, h *proto.Hello, version int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	select {
@@ -238,7 +239,7 @@ func (s *Supervisor) adopt(conn *proto.Conn, h *proto.Hello) bool {
 	if s.conn != nil {
 		_ = s.conn.Close()
 	}
-	s.conn, s.ready = conn, h.Configured || s.base != nil
+	s.conn, s.version, s.ready = conn, version, h.Configured || s.base != nil
 	if h.Running != "" {
 		if _, ok := s.steps[h.Running]; !ok {
 			s.steps[h.Running] = nil
