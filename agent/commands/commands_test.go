@@ -1,10 +1,14 @@
 package commands
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"pgregory.net/rapid"
 )
@@ -121,4 +125,31 @@ func TestMasksHideTheValueAndEachLine(t *testing.T) {
 func FuzzParsePairs(f *testing.F) {
 	f.Add([]byte("a<<b\nc\nb"))
 	f.Fuzz(func(_ *testing.T, data []byte) { _, _ = ParsePairs("GITHUB_ENV", data) })
+}
+
+func TestHostileFilesAreBounded(t *testing.T) {
+	got, err := ParsePairs("GITHUB_OUTPUT", []byte("a=1\nb=\xff\xfe\na=2\n"))
+	if err != nil || !slices.Equal(got, []Pair{{"a", "2"}, {"b", "\uFFFD"}}) {
+		t.Errorf("%q, %v", got, err)
+	}
+	var format *FormatError
+	if _, err := ParsePairs("GITHUB_OUTPUT", bytes.Repeat([]byte("x"), 10<<20)); !errors.As(err, &format) || len(err.Error()) > 1000 {
+		t.Errorf("an endless line: %.100v", err)
+	}
+	if _, err := ParsePairs("GITHUB_OUTPUT", []byte("x<<"+strings.Repeat("é", 5<<20))); !errors.As(err, &format) || len(err.Error()) > 1000 || !utf8.ValidString(err.Error()) {
+		t.Errorf("an endless delimiter: %.100v", err)
+	}
+	var many strings.Builder
+	for i := range MaxPairs + 1 {
+		fmt.Fprintf(&many, "k%d=\n", i)
+	}
+	if _, err := ParsePairs("GITHUB_OUTPUT", []byte(many.String())); !errors.As(err, &format) || format.Line != MaxPairs+1 {
+		t.Errorf("%.100v", err)
+	}
+	if c, ok := ParseLine("::error title=\xff::a\xffb"); !ok || c.Value != "a\uFFFDb" || c.Properties["title"] != "\uFFFD" {
+		t.Errorf("%q", c)
+	}
+	if c, ok := ParseLine("::add-mask::a\xffb"); !ok || c.Value != "a\xffb" {
+		t.Errorf("a mask is bytes: %q", c)
+	}
 }

@@ -7,6 +7,9 @@ import (
 	"strings"
 )
 
+// MaxPairs bounds the values of one file command.
+const MaxPairs = 20_000
+
 // Pair is one name with its value, as a file command or `::set-output` gives it.
 type Pair struct {
 	Name  string `json:"name"`
@@ -22,21 +25,53 @@ type FormatError struct {
 	Reason string
 }
 
+// quoted is how much of a line an error repeats, in bytes.
+const quoted = 200
+
+func clip(line string) string {
+	if len(line) <= quoted {
+		return line
+	}
+	return strings.ToValidUTF8(line[:quoted], "") + "…"
+}
+
+// text is what a step wrote, as GitHub's runner reads it: what is not UTF-8 becomes U+FFFD.
+func text(data []byte) string {
+	return strings.ToValidUTF8(strings.TrimPrefix(string(data), "\uFEFF"), "\uFFFD")
+}
+
+// Merge sets the pairs of more in list, by name: a name keeps its first place and gets its last value. list may be changed.
+func Merge(list []Pair, more ...Pair) []Pair {
+	at := make(map[string]int, len(list)+len(more))
+	for i, p := range list {
+		at[p.Name] = i
+	}
+	for _, p := range more {
+		if i, ok := at[p.Name]; ok {
+			list[i] = p
+			continue
+		}
+		at[p.Name] = len(list)
+		list = append(list, p)
+	}
+	return list
+}
+
 func (e *FormatError) Error() string {
 	return fmt.Sprintf("Unable to process file command '%s' successfully. Line %d: %s",
 		strings.ToLower(strings.TrimPrefix(e.File, "GITHUB_")), e.Line, e.Reason)
 }
 
 // ParsePairs reads NAME=VALUE lines and NAME<<DELIMITER heredocs: whichever of `=` and `<<` comes first in a line
-// decides, the delimiter is compared exactly, empty lines between pairs are skipped. file names the variable in errors,
-// which are *FormatError.
+// decides, the delimiter is compared exactly, empty lines between pairs are skipped, of several values of a name the last
+// one counts. file names the variable in errors, which are *FormatError.
 func ParsePairs(file string, data []byte) ([]Pair, error) {
-	r := lineReader{text: strings.TrimPrefix(string(data), "\uFEFF")}
+	r := lineReader{text: text(data)}
 	var pairs []Pair
 	for {
 		line, ok := r.next()
 		if !ok {
-			return pairs, nil
+			return Merge(nil, pairs...), nil
 		}
 		if line == "" {
 			continue
@@ -45,24 +80,27 @@ func ParsePairs(file string, data []byte) ([]Pair, error) {
 		fail := func(format string, args ...any) ([]Pair, error) {
 			return nil, &FormatError{File: file, Line: at, Reason: fmt.Sprintf(format, args...)}
 		}
+		if len(pairs) >= MaxPairs {
+			return fail("more than %d values; put large things into a file", MaxPairs)
+		}
 		eq, here := strings.Index(line, "="), strings.Index(line, "<<")
 		switch {
 		case here >= 0 && (eq < 0 || here < eq):
 			name, delimiter := line[:here], line[here+2:]
 			if name == "" || delimiter == "" {
-				return fail("Invalid format '%s'. Name must not be empty and delimiter must not be empty", line)
+				return fail("Invalid format '%s'. Name must not be empty and delimiter must not be empty", clip(line))
 			}
 			value, ok := r.heredoc(delimiter)
 			if !ok {
-				return fail("Invalid value. Matching delimiter not found '%s'", delimiter)
+				return fail("Invalid value. Matching delimiter not found '%s'", clip(delimiter))
 			}
 			pairs = append(pairs, Pair{name, value})
 		case eq > 0:
 			pairs = append(pairs, Pair{line[:eq], line[eq+1:]})
 		case eq == 0:
-			return fail("Invalid format '%s'. Name must not be empty", line)
+			return fail("Invalid format '%s'. Name must not be empty", clip(line))
 		default:
-			return fail("Invalid format '%s'", line)
+			return fail("Invalid format '%s'", clip(line))
 		}
 	}
 }
@@ -86,7 +124,7 @@ func ParseEnv(data []byte) ([]Pair, error) {
 
 // ParsePaths reads GITHUB_PATH: one directory a line, in the order written. The caller puts the latest first.
 func ParsePaths(data []byte) []string {
-	r := lineReader{text: strings.TrimPrefix(string(data), "\uFEFF")}
+	r := lineReader{text: text(data)}
 	var paths []string
 	for {
 		line, ok := r.next()

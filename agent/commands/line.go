@@ -10,7 +10,8 @@ import (
 // MaxLine is how many bytes of a line are looked at for a command; a longer line is output like any other.
 const MaxLine = 64 << 10
 
-// Command is one workflow command, unescaped.
+// Command is one workflow command, unescaped. All of it is valid UTF-8, but for the value of add-mask: what is to be hidden
+// is the bytes that the step prints.
 type Command struct {
 	Name       string
 	Properties map[string]string
@@ -37,8 +38,11 @@ func ParseLine(line string) (Command, bool) {
 	if name == "" {
 		return Command{}, false
 	}
-	c := Command{Name: strings.ToLower(name), Properties: map[string]string{}, Value: unescapeData.Replace(value)}
-	for _, p := range strings.Split(properties, ",") {
+	c := Command{Name: strings.ToLower(strings.ToValidUTF8(name, "\uFFFD")), Properties: map[string]string{}, Value: unescapeData.Replace(value)}
+	if c.Name != "add-mask" {
+		c.Value = strings.ToValidUTF8(c.Value, "\uFFFD")
+	}
+	for _, p := range strings.Split(strings.ToValidUTF8(properties, "\uFFFD"), ",") {
 		if k, v, ok := strings.Cut(strings.TrimSpace(p), "="); ok && k != "" {
 			c.Properties[strings.ToLower(k)] = unescapeProperty.Replace(v)
 		}

@@ -317,16 +317,20 @@ func (a *Attempt) acked(number uint32, offset int64) {
 		return
 	}
 	s := a.steps[i]
-	news, complete := s.ack(offset)
-	if complete {
-		a.steps = slices.Delete(a.steps, i, i+1)
-		a.finished = append(a.finished, s)
-		a.releaseLocked()
-	}
 	a.mu.Unlock()
+	news, complete := s.ack(offset)
+	// Before WaitAcked returns: who waited may forget the attempt, and nothing must be noted of it then.
 	if news {
 		a.cfg.OnAck(number, offset, complete)
 	}
+	if !complete {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.steps = slices.DeleteFunc(a.steps, func(x *Step) bool { return x == s })
+	a.finished = append(slices.DeleteFunc(a.finished, (*Step).gone), s)
+	a.releaseLocked()
 }
 
 func (a *Attempt) refuse(err error) {

@@ -2,6 +2,8 @@ package logs
 
 import (
 	"bytes"
+	"fmt"
+	"strings"
 
 	"github.com/slipway-ci/slipway/agent/commands"
 )
@@ -10,7 +12,7 @@ import (
 // and its events depend only on the bytes, not on how they arrive.
 //
 // The log keeps command lines as the step wrote them; only `::add-mask::` loses its value. A mask applies from the line
-// after the one that declared it.
+// after the one that declared it. What follows a mask too many is hidden altogether: it might hold that mask's value.
 type Filter struct {
 	mask    Masker
 	onEvent func(commands.Command)
@@ -20,18 +22,18 @@ type Filter struct {
 	plain bool
 	// stopped is the token of ::stop-commands:: while commands are off.
 	stopped string
+	// full: there were too many masks.
+	full bool
 }
 
 // NewFilter returns a filter that starts with the masks known. onEvent is called for every command, in order.
 func NewFilter(masks []string, onEvent func(commands.Command)) *Filter {
-	f := &Filter{onEvent: onEvent}
-	f.mask.Add(nil, masks...)
-	return f
+	return &Filter{onEvent: onEvent, mask: Masker{masks: NewMasks(masks...)}}
 }
 
 // Write appends to out what p lets be decided, and returns it.
 func (f *Filter) Write(out, p []byte) []byte {
-	for len(p) > 0 {
+	for len(p) > 0 && !f.full {
 		if f.plain {
 			out, p = f.passLine(out, p)
 			continue
@@ -97,7 +99,7 @@ func (f *Filter) endLine(out []byte) []byte {
 		}
 		ok = false
 	case c.Name == "stop-commands":
-		f.stopped = lower(c.Value)
+		f.stopped = strings.ToLower(c.Value)
 		ok = false
 	}
 	if ok && c.Name == "add-mask" {
@@ -113,27 +115,20 @@ func (f *Filter) endLine(out []byte) []byte {
 
 // hide puts out an add-mask line without its value, and lets the mask apply from here.
 func (f *Filter) hide(out, text []byte, c commands.Command) []byte {
-	head := len(text) - len(bytes.TrimLeft(text, " \t")) + 2
-	head += bytes.Index(text[head:], []byte("::")) + 2
-	out = f.mask.Write(out, text[:head])
 	out = f.mask.Flush(out)
-	out = append(out, stars...)
-	f.mask.changed = true
+	out = append(out, text[:len(text)-len(bytes.TrimLeft(text, " \t"))]...)
+	out = append(out, "::add-mask::***"...)
 	out = append(out, f.line[len(text):]...)
-	out = f.mask.Add(out, commands.Masks(c.Value)...)
+	f.mask.changed = true
 	f.line = f.line[:0]
+	out, ok := f.mask.Add(out, commands.Masks(c.Value)...)
+	if !ok {
+		f.full = true
+		return fmt.Appendf(out, "The job masks more than %d values or %d KiB: the rest of this output is hidden.\n", MaxMasks, MaxMaskBytes>>10)
+	}
 	f.onEvent(c)
 	return out
 }
 
-func lower(s string) string { return string(bytes.ToLower([]byte(s))) }
-
-// Hide masks a whole text, as a log would.
-func Hide(text string, masks []string) string {
-	if len(masks) == 0 {
-		return text
-	}
-	var m Masker
-	m.Add(nil, masks...)
-	return string(m.Flush(m.Write(nil, []byte(text))))
-}
+// Full says whether there were more masks than there may be.
+func (f *Filter) Full() bool { return f.full }

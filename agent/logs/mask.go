@@ -1,10 +1,5 @@
 package logs
 
-import (
-	"bytes"
-	"slices"
-)
-
 // stars stands for every masked run of bytes, however long.
 var stars = []byte("***")
 
@@ -12,120 +7,119 @@ var stars = []byte("***")
 // masked bytes becomes `***`. So what comes out depends only on what went in, never on how it was cut into chunks: a
 // restarted agent makes the same bytes again.
 type Masker struct {
-	masks   [][]byte
-	longest int
+	masks *Masks
+	// at is where the bytes so far lead in the masks.
+	at int32
 	// held are the bytes that may still become part of a match.
 	held []byte
-	// covered bytes at the start of held are known to be masked.
-	covered int
+	// spans of held that are masked: in order, none touching another. The first may begin before held.
+	spans []span
 	// inRun: the last byte put out was masked.
 	inRun bool
 	// changed: something was masked already.
 	changed bool
 }
 
+// span is [from, to) of held.
+type span struct{ from, to int }
+
 // Add makes a mask apply to what is written from now on. What was held back is decided first, so its result goes to out.
-func (m *Masker) Add(out []byte, values ...string) []byte {
+// ok is false if there are too many masks.
+func (m *Masker) Add(out []byte, values ...string) (_ []byte, ok bool) {
 	out = m.Flush(out)
 	for _, v := range values {
-		if b := []byte(v); v != "" && !slices.ContainsFunc(m.masks, func(x []byte) bool { return bytes.Equal(x, b) }) {
-			m.masks = append(m.masks, b)
-			m.longest = max(m.longest, len(b))
+		if !m.masks.Add(v) {
+			return out, false
 		}
+	}
+	return out, true
+}
+
+// Write appends to out what p lets be decided, and returns it. Only what may become a match is held back, so that a live
+// log does not lag.
+func (m *Masker) Write(out, p []byte) []byte {
+	if m.masks.count == 0 {
+		return append(out, p...)
+	}
+	m.masks.link()
+	for len(p) > 0 {
+		if m.at == 0 && len(m.held) == 0 {
+			n := 0
+			for n < len(p) && m.masks.root[p[n]] == 0 {
+				n++
+			}
+			out = m.plain(out, p[:n])
+			p = p[n:]
+		}
+		n := m.follow(p)
+		m.held = append(m.held, p[:n]...)
+		p = p[n:]
+		out = m.decide(out, len(m.held)-int(m.masks.nodes[m.at].hold))
 	}
 	return out
 }
 
-// Write appends to out what p lets be decided, and returns it.
-func (m *Masker) Write(out, p []byte) []byte {
-	if m.longest == 0 {
-		return append(out, p...)
-	}
-	m.held = append(m.held, p...)
-	return m.decide(out, m.decidable())
-}
-
-// decidable is how many held bytes no match that is still incomplete can reach back to. Only what may become a match is
-// held back, so that a live log does not lag.
-func (m *Masker) decidable() int {
-	for i := max(0, len(m.held)-m.longest+1); i < len(m.held); i++ {
-		rest := m.held[i:]
-		for _, mask := range m.masks {
-			if len(mask) > len(rest) && bytes.HasPrefix(mask, rest) {
-				return i
-			}
+// follow reads bytes until no match is under way, and says how many.
+func (m *Masker) follow(p []byte) int {
+	for i, b := range p {
+		m.at = m.masks.next(m.at, b)
+		if m.at == 0 {
+			return i + 1
+		}
+		if l := int(m.masks.nodes[m.at].longest); l > 0 {
+			end := len(m.held) + i + 1
+			m.cover(span{end - l, end})
 		}
 	}
-	return len(m.held)
+	return len(p)
+}
+
+// cover adds a span that ends behind all others.
+func (m *Masker) cover(s span) {
+	for n := len(m.spans); n > 0 && m.spans[n-1].to >= s.from; n-- {
+		s.from = min(s.from, m.spans[n-1].from)
+		m.spans = m.spans[:n-1]
+	}
+	m.spans = append(m.spans, s)
 }
 
 // Flush decides all that is held, as at the end of the stream.
 func (m *Masker) Flush(out []byte) []byte {
 	out = m.decide(out, len(m.held))
-	m.inRun = false
+	m.inRun, m.at = false, 0
 	return out
 }
 
-// decide puts out the first n held bytes; matches that start before n are all visible by then.
-func (m *Masker) decide(out []byte, n int) []byte {
-	if n <= 0 {
-		return out
+func (m *Masker) plain(out, p []byte) []byte {
+	if len(p) > 0 {
+		m.inRun = false
 	}
-	pos := 0
-	for _, r := range m.ranges(n) {
-		if r.from >= n {
+	return append(out, p...)
+}
+
+// decide puts out the first n held bytes; matches that start before n are all complete by then.
+func (m *Masker) decide(out []byte, n int) []byte {
+	pos, past := 0, 0
+	for _, s := range m.spans {
+		if s.from >= n {
 			break
 		}
-		if r.from > pos {
-			out = append(out, m.held[pos:r.from]...)
-			m.inRun = false
-		}
+		out = m.plain(out, m.held[pos:max(pos, s.from)])
 		if !m.inRun {
 			out = append(out, stars...)
 			m.inRun, m.changed = true, true
 		}
-		pos = min(r.to, n)
-		m.covered = max(m.covered, r.to)
+		if pos = min(s.to, n); s.to > n {
+			break
+		}
+		past++
 	}
-	if pos < n {
-		out = append(out, m.held[pos:n]...)
-		m.inRun = false
-	}
+	out = m.plain(out, m.held[pos:n])
 	m.held = append(m.held[:0], m.held[n:]...)
-	m.covered = max(0, m.covered-n)
+	m.spans = append(m.spans[:0], m.spans[past:]...)
+	for i := range m.spans {
+		m.spans[i].from -= n
+		m.spans[i].to -= n
+	}
 	return out
-}
-
-type span struct{ from, to int }
-
-// ranges returns the merged spans of held that are masked by matches starting before n, in order.
-func (m *Masker) ranges(n int) []span {
-	var all []span
-	if m.covered > 0 {
-		all = append(all, span{0, m.covered})
-	}
-	for _, mask := range m.masks {
-		for from := 0; ; {
-			i := bytes.Index(m.held[from:max(from, min(len(m.held), n-1+len(mask)))], mask)
-			if i < 0 {
-				break
-			}
-			all = append(all, span{from + i, from + i + len(mask)})
-			// Occurrences may overlap themselves: "aa" in "aaa" covers all three.
-			from += i + 1
-			if from >= n {
-				break
-			}
-		}
-	}
-	slices.SortFunc(all, func(a, b span) int { return a.from - b.from })
-	merged := all[:0]
-	for _, s := range all {
-		if k := len(merged); k > 0 && s.from <= merged[k-1].to {
-			merged[k-1].to = max(merged[k-1].to, s.to)
-		} else {
-			merged = append(merged, s)
-		}
-	}
-	return merged
 }

@@ -22,6 +22,12 @@ const readSize = 256 << 10
 // maxAnnotations of one kind are kept of a step; GitHub shows ten.
 const maxAnnotations = 10
 
+// Bounds of the values that a step hands on with set-output and save-state.
+const (
+	maxValues     = 20_000
+	maxValueBytes = 16 << 20
+)
+
 // buffers of a scan; the scans of an attempt share them, because most steps say little.
 type buffers struct{ in, out []byte }
 
@@ -35,6 +41,10 @@ type Result struct {
 	SHA256 string
 	// Commands that matter to the runner, in order: annotations (ten a kind), add-mask, set-output and save-state.
 	Commands []commands.Command
+	// Hidden: the step declared more masks than there may be, and the rest of its output was hidden.
+	Hidden bool
+	// Dropped: the step printed more values than it may hand on.
+	Dropped bool
 }
 
 // Step is the log of one step. The zero value is not usable; Attempt.Step makes it.
@@ -51,6 +61,8 @@ type Step struct {
 	hash   hash.Hash
 	result Result
 	kinds  map[string]int
+	// values and valueBytes count what set-output and save-state said.
+	values, valueBytes int
 
 	mu sync.Mutex
 	// length of the log so far; what is below it can be sent.
@@ -91,7 +103,14 @@ func (s *Step) onCommand(c commands.Command) {
 		if s.kinds[c.Name]++; s.kinds[c.Name] > maxAnnotations {
 			return
 		}
-	case "add-mask", "set-output", "save-state":
+	case "add-mask":
+	case "set-output", "save-state":
+		s.values++
+		s.valueBytes += len(c.Value) + len(c.Properties["name"])
+		if s.values > maxValues || s.valueBytes > maxValueBytes {
+			s.result.Dropped = true
+			return
+		}
 	default:
 		return
 	}
@@ -177,7 +196,9 @@ func (s *Step) emit(p []byte) error {
 func (s *Step) overlayPath() string { return s.path + ".masked" }
 
 func (s *Step) finish(err error) {
-	s.result.Length, s.result.SHA256 = s.length, hex.EncodeToString(s.hash.Sum(nil))
+	s.result.Length, s.result.SHA256, s.result.Hidden = s.length, hex.EncodeToString(s.hash.Sum(nil)), s.filter.Full()
+	// The masks are large, and a finished step may wait long for its coordinator.
+	s.filter = nil
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ended, s.err = !errors.Is(err, ErrStopping), err
@@ -277,6 +298,13 @@ func (s *Step) removeLocked() {
 	s.closeLocked()
 	_ = os.Remove(s.path)
 	_ = os.Remove(s.overlayPath())
+}
+
+// gone says whether nothing of the log is left on this host.
+func (s *Step) gone() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.removed
 }
 
 func (s *Step) closeLocked() {

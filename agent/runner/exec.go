@@ -263,8 +263,13 @@ func (t *Attempt) readCommandFiles(n uint32, x *ending) {
 		data, err := workspace.ReadLimited(t.commandsRoot(), stepDir(n)+"/"+file, limit)
 		if err == nil {
 			err = use(data)
+		} else {
+			err = fmt.Errorf("the step's file %s can't be read: %w", file, err)
 		}
-		if err != nil {
+		if err != nil && file == "summary" {
+			// As on GitHub: what only people read fails no step.
+			x.extra = append(x.extra, state.Annotation{Level: "error", Message: err.Error()})
+		} else if err != nil {
 			x.failed(codeStepFailed, user, "%v", err)
 			x.extra = append(x.extra, state.Annotation{Level: "error", Message: err.Error()})
 		}
@@ -272,9 +277,7 @@ func (t *Attempt) readCommandFiles(n uint32, x *ending) {
 	pairs := func(variable string, to *[]commands.Pair) func([]byte) error {
 		return func(data []byte) error {
 			all, err := commands.ParsePairs(variable, data)
-			for _, p := range all {
-				*to = setPair(*to, p)
-			}
+			*to = commands.Merge(*to, all...)
 			return err
 		}
 	}

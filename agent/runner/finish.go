@@ -30,18 +30,10 @@ func (t *Attempt) finish(_ context.Context) error {
 	}
 	defer out.Close()
 	x := ending{outcome: corev1.Result_RESULT_SUCCESS}
-	outputs, err := t.evaluateOutputs(out, &x)
-	if err != nil {
-		out.Printf("Error: %v", err)
-		x.failed(codeStepFailed, user, "%v", err)
+	if !t.p.Hidden {
+		t.showValues(out, &x)
 	}
-	for _, s := range t.p.Steps {
-		if v := t.values.steps[s.Number]; v != nil && v.Summary != "" {
-			out.Printf("Summary of step %d, %s:\n%s", s.Number, s.Name, strings.TrimRight(v.Summary, "\n"))
-		}
-	}
-	t.values.outputs = outputs
-	if err := t.dirs.WritePrivate(outputsFile, outputs); err != nil {
+	if err := t.dirs.WritePrivate(outputsFile, t.values.outputs); err != nil {
 		return err
 	}
 	t.end(rec, l, x)
@@ -52,7 +44,22 @@ func (t *Attempt) finish(_ context.Context) error {
 	t.p.Phase = state.PhaseDone
 	t.save()
 	t.d.Metrics.attempt(word(t.p.Result))
+	t.log.Info("attempt ended", "result", word(t.p.Result), "ms", t.elapsed())
 	return nil
+}
+
+// showValues fills in the job's outputs and writes the steps' summaries into the log.
+func (t *Attempt) showValues(out *lines, x *ending) {
+	var err error
+	if t.values.outputs, err = t.evaluateOutputs(out, x); err != nil {
+		out.Printf("Error: %v", err)
+		x.failed(codeStepFailed, user, "%v", err)
+	}
+	for _, s := range t.p.Steps {
+		if v := t.values.steps[s.Number]; v != nil && v.Summary != "" {
+			out.Printf("Summary of step %d, %s:\n%s", s.Number, s.Name, strings.TrimRight(v.Summary, "\n"))
+		}
+	}
 }
 
 func (t *Attempt) result() corev1.Result {
@@ -80,7 +87,7 @@ func (t *Attempt) evaluateOutputs(out *lines, x *ending) ([]commands.Pair, error
 		if p.Value == "" {
 			continue
 		}
-		if t.values.hidden(p.Value) {
+		if t.values.hide.Hides(p.Value) {
 			message := fmt.Sprintf("Skip output '%s' since it may contain secret.", p.Name)
 			out.Printf("Warning: %s", message)
 			x.extra = append(x.extra, state.Annotation{Level: "warning", Message: message})
@@ -90,7 +97,7 @@ func (t *Attempt) evaluateOutputs(out *lines, x *ending) ([]commands.Pair, error
 			return nil, fmt.Errorf("the job's outputs are larger than %d MiB together; put large things into an artifact", maxOutputs>>20)
 		}
 		out.Printf("Set output '%s'", p.Name)
-		kept = append(kept, commands.Pair(p))
+		kept = append(kept, commands.Pair{Name: p.Name, Value: strings.ToValidUTF8(p.Value, "\uFFFD")})
 	}
 	return kept, nil
 }
@@ -136,18 +143,13 @@ func (t *Attempt) removePod(ctx context.Context) error {
 			return stopReason(ctx)
 		}
 		if err == nil {
-			break
+			return nil
 		}
 		t.log.Error("the pod could not be removed; trying again", "error", err, "try", n+1)
 		if err := t.pause(ctx, min(time.Minute, time.Second<<min(n, 6))); err != nil {
 			return err
 		}
 	}
-	t.p.Cleaned = true
-	if err := t.d.DB.Save(t.id, t.p); err != nil {
-		return fmt.Errorf("runner: %w", err)
-	}
-	return nil
 }
 
 func (t *Attempt) pause(ctx context.Context, d time.Duration) error {

@@ -46,7 +46,7 @@ func (t *Attempt) begin(n uint32, name, id string) (*state.Step, *logs.Step, err
 	rec := t.record(n)
 	if rec == nil {
 		rec = &state.Step{
-			Number: n, Name: logs.Hide(name, t.values.masks), ID: id, State: corev1.StepState_STEP_STATE_RUNNING,
+			Number: n, Name: t.values.public(name, maxName), ID: id, State: corev1.StepState_STEP_STATE_RUNNING,
 			StartedMS: t.elapsed(), EndedMS: -1, Masks: len(t.values.masks), HasLog: true,
 		}
 		t.p.Steps = append(t.p.Steps, rec)

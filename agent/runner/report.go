@@ -1,7 +1,6 @@
 package runner
 
 import (
-	"github.com/slipway-ci/slipway/agent/logs"
 	"github.com/slipway-ci/slipway/agent/state"
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
 )
@@ -19,6 +18,7 @@ const (
 	codeInvalid     = "invalid-job"
 	codeCancelled   = "cancelled"
 	codeCannotStart = "cannot-execute"
+	codeTooMany     = "too-many-masks"
 )
 
 const (
@@ -30,7 +30,7 @@ const (
 func (t *Attempt) fail(code string, fault corev1.Fault, message string) {
 	t.p.Failed = true
 	if t.p.Failure == nil {
-		t.p.Failure = &state.Failure{Code: code, Fault: fault, Message: logs.Hide(message, t.values.masks)}
+		t.p.Failure = &state.Failure{Code: code, Fault: fault, Message: t.values.public(message, maxMessage)}
 	}
 }
 

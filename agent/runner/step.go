@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -77,7 +76,7 @@ func (t *Attempt) beginStep(ctx context.Context, e entry) error {
 func (t *Attempt) skip(e entry, name string) {
 	now := t.elapsed()
 	t.p.Steps = append(t.p.Steps, &state.Step{
-		Number: e.number, Name: logs.Hide(name, t.values.masks), ID: idOf(e), State: corev1.StepState_STEP_STATE_SKIPPED,
+		Number: e.number, Name: t.values.public(name, maxName), ID: idOf(e), State: corev1.StepState_STEP_STATE_SKIPPED,
 		Outcome: corev1.Result_RESULT_SKIPPED, Conclusion: corev1.Result_RESULT_SKIPPED, StartedMS: now, EndedMS: now, Masks: len(t.values.masks),
 	})
 	t.d.Metrics.step("skipped", 0)
@@ -196,26 +195,56 @@ func (t *Attempt) endWith(rec *state.Step, l *logs.Step, x ending, lenient bool)
 	rec.Log = &state.Log{Length: result.Length, SHA256: result.SHA256}
 	t.unreleased = append(t.unreleased, l)
 	rec.Annotations = append(t.fromOutput(result.Commands, &x.values), x.extra...)
+	if result.Dropped {
+		x.failed(codeStepFailed, user, "the step printed too many ::set-output or ::save-state commands; put large things into a file")
+	}
+	if result.Hidden {
+		// Later steps could print what this one wanted to hide, so there are none.
+		x.failed(codeTooMany, user, "the job masks more than %d values or %d KiB", logs.MaxMasks, logs.MaxMaskBytes>>10)
+		lenient = false
+		t.p.Hidden, t.p.Phase = true, state.PhaseFinishing
+	}
+	if t.values.size+x.values.size() > maxKept {
+		x.failed(codeStepFailed, user, "the steps of the job hand on more than %d MiB (outputs, environment, summaries); put large things into files", maxKept>>20)
+		x.values = stepValues{Masks: x.values.Masks}
+	}
 	if err := t.keep(rec.Number, &x.values); err != nil {
 		t.log.Error("what a step left can't be kept", "step", rec.Number, "error", err)
 		x.failed(codeInternal, system, "what the step left can't be kept: %v", err)
 	}
-	for i, a := range rec.Annotations {
-		rec.Annotations[i].Message, rec.Annotations[i].Title = logs.Hide(a.Message, t.values.masks), logs.Hide(a.Title, t.values.masks)
-	}
+	t.publish(rec)
 	rec.Outcome, rec.Conclusion, rec.ExitCode, rec.EndedMS = x.outcome, x.outcome, x.exitCode, t.elapsed()
 	if x.outcome == corev1.Result_RESULT_FAILURE && lenient {
 		rec.Conclusion = corev1.Result_RESULT_SUCCESS
 	}
 	rec.State = stateOf(rec.Conclusion)
 	if x.failure != nil {
-		x.failure.Message = logs.Hide(x.failure.Message, t.values.masks)
+		x.failure.Message = t.values.public(x.failure.Message, maxMessage)
 		rec.Failure = x.failure
 	}
 	if rec.Conclusion == corev1.Result_RESULT_FAILURE {
 		t.failStep(rec)
 	}
+	t.log.Debug("step ended", "step", rec.Number, "conclusion", word(rec.Conclusion), "exit_code", rec.ExitCode, "ms", rec.EndedMS-rec.StartedMS)
 	t.d.Metrics.step(word(rec.Conclusion), time.Duration(rec.EndedMS-rec.StartedMS)*time.Millisecond)
+}
+
+// maxAnnotations of an attempt are reported.
+const maxAnnotations = 200
+
+// publish makes a step's annotations fit for a report.
+func (t *Attempt) publish(rec *state.Step) {
+	left := maxAnnotations
+	for _, s := range t.p.Steps {
+		if s != rec {
+			left -= len(s.Annotations)
+		}
+	}
+	rec.Annotations = rec.Annotations[:min(len(rec.Annotations), max(0, left))]
+	for i := range rec.Annotations {
+		a := &rec.Annotations[i]
+		a.Message, a.Title, a.File = t.values.public(a.Message, maxMessage), t.values.public(a.Title, maxName), t.values.public(a.File, maxName)
+	}
 }
 
 func (t *Attempt) failStep(rec *state.Step) {
@@ -244,27 +273,31 @@ func stateOf(r corev1.Result) corev1.StepState {
 // fromOutput applies the workflow commands that a step printed, and returns its annotations.
 func (t *Attempt) fromOutput(all []commands.Command, v *stepValues) []state.Annotation {
 	var out []state.Annotation
+	var outputs, saved []commands.Pair
+	known := map[string]bool{}
+	for _, m := range t.values.masks {
+		known[m] = true
+	}
 	for _, c := range all {
-		switch c.Name {
-		case "add-mask":
+		pair := commands.Pair{Name: c.Properties["name"], Value: c.Value}
+		switch {
+		case c.Name == "add-mask":
 			for _, m := range commands.Masks(c.Value) {
-				if !slices.Contains(t.values.masks, m) && !slices.Contains(v.Masks, m) {
-					v.Masks = append(v.Masks, m)
+				if !known[m] {
+					known[m] = true
+					v.Masks = append(v.Masks, []byte(m))
 				}
 			}
-		case "set-output":
-			if name := c.Properties["name"]; name != "" {
-				v.Outputs = setPair(v.Outputs, commands.Pair{Name: name, Value: c.Value})
-			}
-		case "save-state":
-			if name := c.Properties["name"]; name != "" {
-				v.State = setPair(v.State, commands.Pair{Name: name, Value: c.Value})
-			}
+		case c.Name == "set-output" && pair.Name != "":
+			outputs = append(outputs, pair)
+		case c.Name == "save-state" && pair.Name != "":
+			saved = append(saved, pair)
 		default:
 			if a, ok := c.Annotation(); ok {
 				out = append(out, state.Annotation{Level: a.GetLevel(), Message: a.GetMessage(), Title: a.GetTitle(), File: a.GetFile(), Line: a.GetLine(), Column: a.GetColumn()})
 			}
 		}
 	}
+	v.Outputs, v.State = commands.Merge(v.Outputs, outputs...), commands.Merge(v.State, saved...)
 	return out
 }

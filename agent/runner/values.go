@@ -8,7 +8,9 @@ import (
 	"strings"
 
 	"github.com/slipway-ci/slipway/agent/commands"
+	"github.com/slipway-ci/slipway/agent/logs"
 	"github.com/slipway-ci/slipway/agent/state"
+	"github.com/slipway-ci/slipway/pipeline/resolve"
 )
 
 // values is what steps made and what may be secret. It lies in the private directory on a tmpfs, one file for each step,
@@ -16,10 +18,13 @@ import (
 type values struct {
 	base  base
 	steps map[uint32]*stepValues
-	// Of all steps so far, in order.
+	// Of all steps so far, in order; hide has the same values.
 	masks []string
+	hide  logs.Masks
 	env   []commands.Pair
 	paths []string
+	// size in bytes of what the steps handed on.
+	size int
 	// podPath is the image's PATH, once it was asked for.
 	podPath string
 	outputs []commands.Pair
@@ -36,7 +41,8 @@ type base struct {
 
 // stepValues is what one step left for later ones.
 type stepValues struct {
-	Masks   []string        `json:"masks,omitempty"`
+	// Masks are bytes: JSON would change what is not UTF-8, and the next process would not find it in the log.
+	Masks   [][]byte        `json:"masks,omitempty"`
 	Env     []commands.Pair `json:"env,omitempty"`
 	Path    []string        `json:"path,omitempty"`
 	Outputs []commands.Pair `json:"outputs,omitempty"`
@@ -90,6 +96,22 @@ func (t *Attempt) keep(n uint32, v *stepValues) error {
 	return nil
 }
 
+// maxKept bounds in bytes what all steps of a job hand on: it lies in memory, here and on the tmpfs.
+const maxKept = 64 << 20
+
+func (v *stepValues) size() int {
+	n := len(v.Summary)
+	for _, list := range [][]commands.Pair{v.Env, v.Outputs, v.State} {
+		for _, p := range list {
+			n += len(p.Name) + len(p.Value)
+		}
+	}
+	for _, p := range v.Path {
+		n += len(p)
+	}
+	return n
+}
+
 func (v *stepValues) empty() bool {
 	return len(v.Masks) == 0 && len(v.Env) == 0 && len(v.Path) == 0 && len(v.Outputs) == 0 && len(v.State) == 0 && v.Summary == ""
 }
@@ -99,7 +121,11 @@ func (vs *values) take(n uint32, v *stepValues) {
 		vs.steps = map[uint32]*stepValues{}
 	}
 	vs.steps[n] = v
-	vs.masks = append(vs.masks, v.Masks...)
+	vs.size += v.size()
+	for _, m := range v.Masks {
+		vs.masks = append(vs.masks, string(m))
+		vs.hide.Add(string(m))
+	}
 	vs.env = commands.Merge(vs.env, v.Env...)
 	// Latest first.
 	for _, p := range v.Path {
@@ -116,7 +142,17 @@ func pairsOf(entries []resolve.Pair) []commands.Pair {
 	return out
 }
 
-// hidden says whether text holds something that is masked.
-func (vs *values) hidden(text string) bool {
-	return slices.ContainsFunc(vs.masks, func(m string) bool { return strings.Contains(text, m) })
+// Bounds of texts in a report, in bytes. All of an attempt go in one message.
+const (
+	maxName    = 500
+	maxMessage = 4 << 10
+)
+
+// public is a text as a report may hold it: masked, valid UTF-8, at most so many bytes.
+func (vs *values) public(text string, most int) string {
+	text = strings.ToValidUTF8(vs.hide.Hide(text), "\uFFFD")
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + "…"
+	}
+	return text
 }

@@ -43,10 +43,8 @@ type Progress struct {
 	Failure *Failure `json:"failure,omitempty"`
 	// Result, in PhaseDone.
 	Result corev1.Result `json:"result,omitempty"`
-	// Cleaned: the pod was removed.
-	Cleaned bool `json:"cleaned,omitempty"`
-	// ReportAcked: the coordinator has committed the final report.
-	ReportAcked bool `json:"report_acked,omitempty"`
+	// Hidden: a step declared more masks than there may be, so nothing that steps made is shown from then on.
+	Hidden bool `json:"hidden,omitempty"`
 }
 
 // Step is one step that has begun.
@@ -68,9 +66,7 @@ type Step struct {
 	// HasLog: the step has an output file. Log is known once it ended.
 	HasLog bool `json:"has_log,omitempty"`
 	Log    *Log `json:"log,omitempty"`
-	// ContinueOnError as it was evaluated when the step began.
-	ContinueOnError bool `json:"continue_on_error,omitempty"`
-	// Condition of a step is evaluated again when the job is cancelled; it is the step's number in the plan.
+	// Annotations of the step, masked.
 	Annotations []Annotation `json:"annotations,omitempty"`
 }
 
