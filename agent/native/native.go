@@ -17,7 +17,6 @@ import (
 
 	"github.com/slipway-ci/slipway/agent/commands"
 	"github.com/slipway-ci/slipway/agent/glob"
-	"github.com/slipway-ci/slipway/agent/workspace"
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
 	fleetv1 "github.com/slipway-ci/slipway/proto/gen/slipway/fleet/v1"
 )
@@ -46,6 +45,8 @@ type Call struct {
 	With map[string]string
 	// Trees are the directories that the step may read and write: workspace first.
 	Trees []glob.Tree
+	// Home and ToolCache are paths as steps see them.
+	Home, ToolCache string
 	// Log writes a line into the step's log.
 	Log func(format string, args ...any)
 	// Annotate adds an annotation of a level (notice, warning, error), and logs it.
@@ -136,11 +137,11 @@ func (c *Call) ignore(reason string, names ...string) {
 	}
 }
 
-// abs is a path as the container sees it; relative ones begin at the workspace, ~ is the home directory.
+// abs is a path as steps see it; relative ones begin at the workspace, ~ is the home directory.
 func (c *Call) abs(p string) string {
 	switch {
 	case p == "~" || strings.HasPrefix(p, "~/"):
-		p = workspace.ContainerHome + p[1:]
+		p = c.Home + p[1:]
 	case !strings.HasPrefix(p, "/"):
 		p = c.Trees[0].Prefix + "/" + p
 	}

@@ -42,11 +42,11 @@ func setupNode(ctx context.Context, c *Call) (Outcome, error) {
 	if spec == "" {
 		return c.currentNode(ctx)
 	}
-	v, err := pickNode(spec, found)
+	v, err := c.pickNode(spec, found)
 	if err != nil {
 		return Outcome{}, err
 	}
-	home := path.Join(workspace.ContainerToolCache, "node", v.Original(), arch)
+	home := path.Join(c.ToolCache, "node", v.Original(), arch)
 	c.Log("Found node %s in the image (%s), for %s.", v, home, spec)
 	return Outcome{
 		Outputs: []commands.Pair{{Name: "node-version", Value: "v" + v.String()}, {Name: "cache-hit", Value: "false"}},
@@ -140,7 +140,7 @@ func versionInFile(name, text string) string {
 // installed asks the image what its tool cache holds.
 func (c *Call) installed(ctx context.Context, arch string) ([]*semver.Version, error) {
 	out, code, err := c.Exec(ctx, "/bin/sh", "-c",
-		`for d in "$0"/*/"$1"; do if [ -x "$d/bin/node" ]; then printf '%s\n' "$d"; fi; done`, path.Join(workspace.ContainerToolCache, "node"), arch)
+		`for d in "$0"/*/"$1"; do if [ -x "$d/bin/node" ]; then printf '%s\n' "$d"; fi; done`, path.Join(c.ToolCache, "node"), arch)
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +163,7 @@ var ltsNames = map[string]uint64{
 }
 
 // pickNode returns the newest version that the spec allows; found is newest first.
-func pickNode(spec string, found []*semver.Version) (*semver.Version, error) {
+func (c *Call) pickNode(spec string, found []*semver.Version) (*semver.Version, error) {
 	allows, err := nodeRange(spec, found)
 	if err != nil {
 		return nil, err
@@ -175,7 +175,7 @@ func pickNode(spec string, found []*semver.Version) (*semver.Version, error) {
 	}
 	if len(found) == 0 {
 		return nil, userErrorf("no node %s: the image has no node in %s/node; use an image that has (`runners:` in the coordinator's configuration)",
-			spec, workspace.ContainerToolCache)
+			spec, c.ToolCache)
 	}
 	var names []string
 	for _, v := range found {

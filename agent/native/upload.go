@@ -113,7 +113,7 @@ func (c *Call) toUpload() (files []string, root string, err error) {
 	if err != nil {
 		return nil, "", err
 	}
-	set := glob.Compile(strings.Split(c.With["path"], "\n"), c.Trees[0].Prefix, workspace.ContainerHome)
+	set := glob.Compile(strings.Split(c.With["path"], "\n"), c.Trees[0].Prefix, c.Home)
 	files, err = set.Find(c.Trees, glob.Options{Hidden: hidden})
 	var outside *glob.OutsideError
 	if errors.As(err, &outside) || errors.Is(err, glob.ErrTooMany) {

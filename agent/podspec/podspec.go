@@ -39,6 +39,7 @@ func Build(a *fleetv1.Assignment, d workspace.Dirs, env *expr.Env) (sandbox.PodS
 		return spec, fmt.Errorf("the assignment of job %s names no image", a.GetJobId())
 	}
 	if job.GetContainer() != nil {
+		spec.Container = true
 		if err := jobContainer(&spec, job.GetContainer(), env); err != nil {
 			return spec, fmt.Errorf("container: %w", err)
 		}

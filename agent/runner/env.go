@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/slipway-ci/slipway/agent/commands"
-	"github.com/slipway-ci/slipway/agent/workspace"
 	"github.com/slipway-ci/slipway/pipeline/expr"
 )
 
@@ -25,13 +24,13 @@ var fileCommands = []struct{ variable, file string }{
 
 func stepDir(n uint32) string { return strconv.FormatUint(uint64(n), 10) }
 
-// containerDir is where a step's script and command files lie in the container.
-func containerDir(n uint32) string { return workspace.ContainerCommands + "/" + stepDir(n) }
+// commandsDir is where a step's script and command files lie, as the step sees it.
+func (t *Attempt) commandsDir(n uint32) string { return t.paths.Commands + "/" + stepDir(n) }
 
 // processEnv is the whole environment of a step's process. env is workflow < job < GITHUB_ENV < step; GITHUB_… and
 // RUNNER_… go over all of it.
 func (t *Attempt) processEnv(n uint32, env []commands.Pair, action, traceparent string) ([]string, error) {
-	all := []commands.Pair{{Name: "CI", Value: "true"}, {Name: "HOME", Value: workspace.ContainerHome}}
+	all := []commands.Pair{{Name: "CI", Value: "true"}, {Name: "HOME", Value: t.paths.Home}}
 	set := func(name, value string) { all = append(all, commands.Pair{Name: name, Value: value}) }
 	if traceparent != "" {
 		set("TRACEPARENT", traceparent)
@@ -51,7 +50,7 @@ func (t *Attempt) processEnv(n uint32, env []commands.Pair, action, traceparent 
 	}
 	set("GITHUB_ACTION", action)
 	for _, c := range fileCommands {
-		set(c.variable, containerDir(n)+"/"+c.file)
+		set(c.variable, t.commandsDir(n)+"/"+c.file)
 	}
 	runner := t.scope.fixed.Value().Get("runner")
 	for _, name := range []string{"name", "os", "arch", "temp", "tool_cache", "workspace", "environment"} {

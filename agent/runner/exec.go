@@ -73,7 +73,7 @@ func (t *Attempt) runSpec(ctx context.Context, e entry, env []commands.Pair) (sa
 	if err != nil {
 		return sandbox.StepSpec{}, err
 	}
-	argv, script, err := command(texts[1], job.GetContainer() != nil, containerDir(e.number))
+	argv, script, err := command(texts[1], job.GetContainer() != nil, t.commandsDir(e.number))
 	if err != nil {
 		return sandbox.StepSpec{}, err
 	}
@@ -92,7 +92,7 @@ func (t *Attempt) runSpec(ctx context.Context, e entry, env []commands.Pair) (sa
 		return sandbox.StepSpec{}, err
 	}
 	return sandbox.StepSpec{
-		ID: stepDir(e.number), Argv: argv, Env: process, Dir: workingDir(workspace.ContainerWorkspace, texts[2]),
+		ID: stepDir(e.number), Argv: argv, Env: process, Dir: workingDir(t.paths.Workspace, texts[2]),
 		Output: t.dirs.LogPath(e.number), Timeout: t.stepTimeout(limit), Grace: Grace,
 	}, nil
 }

@@ -26,7 +26,7 @@ func (t *Attempt) hashFiles(args []expr.Value) (expr.Value, error) {
 		}
 		lines = append(lines, strings.Split(text, "\n")...)
 	}
-	set := glob.Compile(lines, workspace.ContainerWorkspace, workspace.ContainerHome)
+	set := glob.Compile(lines, t.paths.Workspace, t.paths.Home)
 	files, err := set.Find(t.trees[:1], glob.Options{Hidden: true})
 	if err != nil {
 		return expr.Value{}, fmt.Errorf("hashFiles: %w", err)

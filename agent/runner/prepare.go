@@ -111,6 +111,8 @@ func prepareFailure(err error) *state.Failure {
 		f.Code, f.Fault, f.Message = codeInvalid, user, err.Error()
 	case errors.Is(err, sandbox.ErrUnhealthy):
 		f.Code, f.Fault = codeUnhealthy, user
+	case errors.Is(err, sandbox.ErrUnsupported):
+		f.Code, f.Fault = codeUnsupported, user
 	case errors.Is(err, sandbox.ErrImage):
 		f.Code = codeImage
 	}

@@ -16,6 +16,7 @@ const (
 	codeSandbox     = "sandbox"
 	codeInternal    = "internal"
 	codeInvalid     = "invalid-job"
+	codeUnsupported = "unsupported"
 	codeCancelled   = "cancelled"
 	codeCannotStart = "cannot-execute"
 	codeTooMany     = "too-many-masks"

@@ -66,6 +66,8 @@ type Attempt struct {
 	id   string
 	log  *slog.Logger
 	dirs workspace.Dirs
+	// paths are what steps are told of dirs.
+	paths workspace.Paths
 
 	entries []entry
 	values  values
@@ -131,6 +133,10 @@ func prepareActor(d Deps, a *fleetv1.Assignment) (*Attempt, error) {
 	t := &Attempt{
 		d: d, a: a, id: a.GetAttemptId(), dirs: dirs, acked: map[uint32]state.Ack{}, done: make(chan struct{}),
 		log: d.Log.With("run", a.GetRunId(), "job", a.GetJobId(), "attempt", a.GetAttemptId()),
+	}
+	t.paths = workspace.ContainerPaths()
+	if host, ok := d.Sandbox.(sandbox.HostPaths); ok {
+		t.paths = dirs.HostPaths(host.ToolCache())
 	}
 	t.notices.wake = make(chan struct{}, 1)
 	t.notices.killed = make(chan struct{})
@@ -248,7 +254,7 @@ func (t *Attempt) open() error {
 		}
 	}
 	for _, m := range []struct{ prefix, dir string }{
-		{workspace.ContainerWorkspace, t.dirs.Workspace}, {workspace.ContainerTemp, t.dirs.Temp}, {workspace.ContainerHome, t.dirs.Home},
+		{t.paths.Workspace, t.dirs.Workspace}, {t.paths.Temp, t.dirs.Temp}, {t.paths.Home, t.dirs.Home},
 	} {
 		root, err := os.OpenRoot(m.dir)
 		if err != nil {

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"fmt"
+	"path"
 	"runtime"
 	"slices"
 	"time"
@@ -9,7 +10,6 @@ import (
 	"github.com/slipway-ci/slipway/agent/commands"
 	"github.com/slipway-ci/slipway/agent/podspec"
 	"github.com/slipway-ci/slipway/agent/state"
-	"github.com/slipway-ci/slipway/agent/workspace"
 	"github.com/slipway-ci/slipway/pipeline/expr"
 	"github.com/slipway-ci/slipway/pipeline/resolve"
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
@@ -42,16 +42,16 @@ func (s *scope) init(t *Attempt) error {
 		}
 	}
 	github := s.fixed.Value().Get("github").Object()
-	github.Set("workspace", expr.String(workspace.ContainerWorkspace))
-	github.Set("event_path", expr.String(workspace.ContainerWorkflow+"/event.json"))
+	github.Set("workspace", expr.String(t.paths.Workspace))
+	github.Set("event_path", expr.String(t.paths.Workflow+"/event.json"))
 	github.Set("job", expr.String(t.a.GetJob().GetId()))
 	s.fixed.Set("runner", expr.NewObject(
 		expr.Pair{Key: "name", Value: expr.String(t.d.AgentName)},
 		expr.Pair{Key: "os", Value: expr.String("Linux")},
 		expr.Pair{Key: "arch", Value: expr.String(runnerArch())},
-		expr.Pair{Key: "temp", Value: expr.String(workspace.ContainerTemp)},
-		expr.Pair{Key: "tool_cache", Value: expr.String(workspace.ContainerToolCache)},
-		expr.Pair{Key: "workspace", Value: expr.String("/github")},
+		expr.Pair{Key: "temp", Value: expr.String(t.paths.Temp)},
+		expr.Pair{Key: "tool_cache", Value: expr.String(t.paths.ToolCache)},
+		expr.Pair{Key: "workspace", Value: expr.String(path.Dir(t.paths.Workspace))},
 		expr.Pair{Key: "environment", Value: expr.String("self-hosted")},
 		expr.Pair{Key: "debug", Value: expr.String("")},
 	).Value())

@@ -38,6 +38,28 @@ const (
 	ContainerToolCache = "/opt/hostedtoolcache"
 )
 
+// Paths are an attempt's directories as its steps see them.
+type Paths struct {
+	Workspace, Home, Temp, Commands, Workflow string
+	// ToolCache is where setup actions find tools; not of the attempt alone.
+	ToolCache string
+}
+
+// ContainerPaths are where a job container has them mounted.
+func ContainerPaths() Paths {
+	return Paths{
+		Workspace: ContainerWorkspace, Home: ContainerHome, Temp: ContainerTemp, Commands: ContainerCommands, Workflow: ContainerWorkflow,
+		ToolCache: ContainerToolCache,
+	}
+}
+
+// HostPaths are the directories themselves, for steps that run without a container.
+func (d Dirs) HostPaths(toolCache string) Paths {
+	return Paths{
+		Workspace: d.Workspace, Home: d.Home, Temp: d.Temp, Commands: d.Commands, Workflow: d.Workflow, ToolCache: toolCache,
+	}
+}
+
 // Layout knows where attempts live. The zero value is not usable.
 type Layout struct{ data, run string }
 
