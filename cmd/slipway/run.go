@@ -104,9 +104,13 @@ func (a *app) live() bool {
 	return ok && a.getenv("TERM") != "dumb" && a.getenv("TERM") != ""
 }
 
+// frame is the time between two ticks of the display: on a terminal how often it is drawn.
 func (a *app) frame(json bool) time.Duration {
-	if json || !a.live() {
+	switch {
+	case json:
 		return 0
+	case a.live():
+		return 80 * time.Millisecond
 	}
-	return 80 * time.Millisecond
+	return 200 * time.Millisecond
 }

@@ -25,6 +25,10 @@ type plainRun struct {
 	state corev1.RunState
 	title string
 	jobs  map[string]*plainJob
+	// waits are the reasons of waiting that were said: many jobs of a run wait for the same.
+	waits map[string]bool
+	// watched: its states are shown, so names of steps will come.
+	watched bool
 }
 
 type plainJob struct {
@@ -37,7 +41,13 @@ type plainJob struct {
 	printed    bool
 	partial    []byte
 	stepNames  map[uint32]string
+	// held is output of a step whose name has not come yet; heldBytes is its size, heldTicks its age.
+	held                 []*apiv1.StreamLogsResponse
+	heldBytes, heldTicks int
 }
+
+// maxHeld is how much output of a job waits for the name of its step, in bytes.
+const maxHeld = 64 << 10
 
 // NewPlain writes to w; colour lets colours of the output through. many puts the run in front of the job.
 func NewPlain(w io.Writer, colour, many bool) *Plain {
@@ -54,6 +64,7 @@ func (p *Plain) Run(r *apiv1.Run) {
 		pr.title = fmt.Sprintf("%s #%d", clean(r.GetName()), r.GetNumber())
 		p.line("%s > run %s, %s", pr.title, r.GetId(), Describe(r))
 	}
+	pr.watched = true
 	for _, j := range r.GetJobs() {
 		p.job(pr, j)
 	}
@@ -79,9 +90,15 @@ func (pr *plainRun) learn(j *apiv1.Job) *plainJob {
 
 func (p *Plain) job(pr *plainRun, j *apiv1.Job) {
 	pj := pr.learn(j)
-	if j.GetState() == pj.state && j.GetAttempt() == pj.attempt {
-		return
+	p.waiting(pr, pj, j)
+	if j.GetState() != pj.state || j.GetAttempt() != pj.attempt {
+		p.change(pr, pj, j)
 	}
+	p.named(p.prefix(pr, pj), pj)
+}
+
+// change says what a job came to.
+func (p *Plain) change(pr *plainRun, pj *plainJob, j *apiv1.Job) {
 	pj.state, pj.attempt = j.GetState(), j.GetAttempt()
 	prefix := p.prefix(pr, pj)
 	again := ""
@@ -100,6 +117,7 @@ func (p *Plain) job(pr *plainRun, j *apiv1.Job) {
 	case lookSkipped:
 		p.line("%s > skipped%s", prefix, colon(why(j)))
 	case lookSucceeded, lookFailed, lookTimedOut, lookCancelled:
+		p.release(prefix, pj)
 		p.flush(prefix, pj)
 		took := ""
 		if j.GetStartedMs() != 0 && j.GetEndedMs() != 0 {
@@ -113,6 +131,18 @@ func (p *Plain) job(pr *plainRun, j *apiv1.Job) {
 	}
 }
 
+// waiting says once why jobs wait: else a run that nobody can start would look as if Slipway hung. What they need is not
+// worth a line, the plan says it.
+func (p *Plain) waiting(pr *plainRun, pj *plainJob, j *apiv1.Job) {
+	reason := clean(j.GetReason())
+	look := jobLook(j.GetState())
+	if reason == "" || look != lookWaiting && look != lookQueued || j.GetAttempt() > 1 || pr.waits[reason] {
+		return
+	}
+	pr.waits[reason] = true
+	p.line("%s > %s: %s", p.prefix(pr, pj), JobWord(j.GetState()), reason)
+}
+
 func colon(s string) string {
 	if s == "" {
 		return ""
@@ -120,11 +150,58 @@ func colon(s string) string {
 	return ": " + s
 }
 
-// Log takes output of a run's job.
+// Log takes output of a run's job. Where states are shown too, the output of a step waits a moment for the state that
+// names the step: both come in streams of their own.
 func (p *Plain) Log(runID string, l *apiv1.StreamLogsResponse) {
 	pr := p.run(runID)
 	pj := pr.job(l.GetJobId())
 	prefix := p.prefix(pr, pj)
+	if _, named := pj.stepNames[l.GetStep()]; len(pj.held) == 0 && (named || !pr.watched) {
+		p.log(prefix, pj, l)
+		return
+	}
+	pj.held, pj.heldBytes = append(pj.held, l), pj.heldBytes+len(l.GetData())
+	if pj.heldBytes > maxHeld {
+		p.release(prefix, pj)
+	}
+}
+
+// Tick lets output that waited from one tick to the next go without its step's name: the states may be late for long.
+func (p *Plain) Tick() {
+	for _, pr := range p.runs {
+		for _, pj := range pr.jobs {
+			if len(pj.held) == 0 {
+				continue
+			}
+			if pj.heldTicks++; pj.heldTicks > 1 {
+				p.release(p.prefix(pr, pj), pj)
+			}
+		}
+	}
+}
+
+// named writes what was held until the next step without a name.
+func (p *Plain) named(prefix string, pj *plainJob) {
+	for len(pj.held) > 0 {
+		l := pj.held[0]
+		if _, named := pj.stepNames[l.GetStep()]; !named {
+			return
+		}
+		pj.held, pj.heldBytes = pj.held[1:], pj.heldBytes-len(l.GetData())
+		p.log(prefix, pj, l)
+	}
+	pj.heldTicks = 0
+}
+
+// release writes all that was held.
+func (p *Plain) release(prefix string, pj *plainJob) {
+	for _, l := range pj.held {
+		p.log(prefix, pj, l)
+	}
+	pj.held, pj.heldBytes, pj.heldTicks = nil, 0, 0
+}
+
+func (p *Plain) log(prefix string, pj *plainJob, l *apiv1.StreamLogsResponse) {
 	if !pj.printed || l.GetStep() != pj.step || l.GetAttemptId() != pj.logAttempt {
 		p.flush(prefix, pj)
 		pj.printed, pj.step, pj.logAttempt = true, l.GetStep(), l.GetAttemptId()
@@ -162,6 +239,7 @@ func (p *Plain) Notice(text string) { p.line("slipway > %s", clean(text)) }
 func (p *Plain) Close() {
 	for _, pr := range p.runs {
 		for _, pj := range pr.jobs {
+			p.release(p.prefix(pr, pj), pj)
 			p.flush(p.prefix(pr, pj), pj)
 		}
 	}
@@ -189,7 +267,7 @@ func (p *Plain) prefix(pr *plainRun, pj *plainJob) string {
 func (p *Plain) run(id string) *plainRun {
 	pr := p.runs[id]
 	if pr == nil {
-		pr = &plainRun{jobs: map[string]*plainJob{}}
+		pr = &plainRun{jobs: map[string]*plainJob{}, waits: map[string]bool{}}
 		p.runs[id] = pr
 	}
 	return pr

@@ -8,7 +8,7 @@ import (
 	"github.com/slipway-ci/slipway/internal/tui"
 )
 
-// plainDisplay adapts tui.Plain: it writes at once, so a tick has nothing to do.
+// plainDisplay adapts tui.Plain.
 type plainDisplay struct{ *tui.Plain }
 
 // Plain is a Display of prefixed lines.
@@ -17,7 +17,10 @@ func Plain(w io.Writer, colour, many bool) Display {
 }
 
 // Tick implements Display.
-func (p plainDisplay) Tick() error { return p.Err() }
+func (p plainDisplay) Tick() error {
+	p.Plain.Tick()
+	return p.Err()
+}
 
 // Close implements Display.
 func (p plainDisplay) Close() error {
