@@ -40,10 +40,10 @@ func (a *Agent) Welcome(live []string) {
 		t, err := runner.Resume(a.deps, r)
 		if err != nil {
 			// It stays on record: another version may be able to.
-			a.log.Error("an attempt can't be resumed", "attempt", id, "error", err)
+			a.log.Error("an attempt can't be resumed", "run", r.Assignment.GetRunId(), "job", r.Assignment.GetJobId(), "attempt", id, "error", err)
 			continue
 		}
-		a.log.Info("resuming an attempt", "attempt", id, "phase", r.Progress.Phase, "steps", len(r.Progress.Steps))
+		a.log.Info("resuming an attempt", "run", r.Assignment.GetRunId(), "job", r.Assignment.GetJobId(), "attempt", id, "phase", r.Progress.Phase, "steps", len(r.Progress.Steps))
 		a.startLocked(t)
 		delete(a.records, id)
 	}
@@ -158,9 +158,10 @@ func (a *Agent) Offer(as *fleetv1.Assignment) (accepted bool, reason string) {
 	}
 	t, err := runner.New(a.deps, as)
 	if err != nil {
-		a.log.Error("an offered attempt can't be taken", "attempt", id, "error", err)
+		a.log.Error("an offered attempt can't be taken", "run", as.GetRunId(), "job", as.GetJobId(), "attempt", id, "error", err)
 		return false, err.Error()
 	}
+	a.log.Info("attempt taken", "run", as.GetRunId(), "job", as.GetJobId(), "attempt", id, "number", as.GetAttempt())
 	a.startLocked(t)
 	return true, ""
 }
