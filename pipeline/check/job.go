@@ -30,7 +30,7 @@ func (c *checker) checkJob(j *syntax.Job) {
 	c.text(j.ContinueOnError, jobRules)
 	c.concurrency(j.Concurrency, jobRules)
 	c.permissions(j.Permissions)
-	c.container(j.Container, "a job's container")
+	c.container(j.Container, "a job's container", false)
 	for _, s := range j.Services {
 		c.service(s)
 	}
@@ -128,7 +128,7 @@ func (c *checker) positive(s *syntax.Scalar, key string) {
 	}
 }
 
-func (c *checker) container(k *syntax.Container, what string) {
+func (c *checker) container(k *syntax.Container, what string, service bool) {
 	if k == nil {
 		return
 	}
@@ -149,7 +149,11 @@ func (c *checker) container(k *syntax.Container, what string) {
 		c.errorf(k.Volumes[0].Pos, "not-supported", "", "`volumes` of %s are not supported yet", what)
 	}
 	if k.Options != nil && !k.Options.HasExpression() {
-		if _, err := dockeropts.Parse(k.Options.Text); err != nil {
+		o, err := dockeropts.Parse(k.Options.Text)
+		if err == nil {
+			err = o.Check(service)
+		}
+		if err != nil {
 			c.errorf(k.Options.Pos, "bad-options", "", "`options` of %s: %v", what, err)
 		}
 	}
@@ -169,7 +173,7 @@ func (c *checker) service(s *syntax.Service) {
 	if !hostName.MatchString(s.Name.Text) {
 		c.errorf(s.Name.Pos, "bad-id", "", "`%s` can't be the name of a service: it must be usable as a host name", s.Name.Text)
 	}
-	c.container(s.Container, "the service `"+s.Name.Text+"`")
+	c.container(s.Container, "the service `"+s.Name.Text+"`", true)
 }
 
 // ours checks the keys that only Slipway has.

@@ -37,6 +37,24 @@ type Health struct {
 	Retries                                       int
 }
 
+// Check says which of the options can't be done: an error by name. A service takes fewer than a job's container, whose
+// limits are those of the job.
+func (o Options) Check(service bool) error {
+	for _, u := range []struct {
+		name string
+		used bool
+	}{
+		{"--hostname", o.Hostname != ""}, {"--entrypoint", o.Entrypoint != ""}, {"--workdir", o.WorkDir != ""}, {"--network-alias", len(o.Aliases) > 0},
+		{"--cpus", service && o.CPUMilli > 0}, {"--memory", service && o.Memory > 0}, {"--pids-limit", service && o.PIDs > 0},
+		{"--no-healthcheck", service && o.NoHealth},
+	} {
+		if u.used {
+			return fmt.Errorf("the container option %s is not supported here", u.name)
+		}
+	}
+	return nil
+}
+
 // option is one flag that is understood.
 type option struct {
 	flag bool // takes no value

@@ -76,3 +76,29 @@ func TestParsePort(t *testing.T) {
 		}
 	}
 }
+
+func TestCheckSaysWhatCannotBeDone(t *testing.T) {
+	for _, tt := range []struct {
+		options string
+		service bool
+		want    string
+	}{
+		{"--health-cmd true --user 1 -e A=b --init", true, ""},
+		{"--cpus 1 --memory 1g --pids-limit 9 --no-healthcheck", false, ""},
+		{"--cpus 1", true, "--cpus"},
+		{"-m 1g", true, "--memory"},
+		{"--no-healthcheck", true, "--no-healthcheck"},
+		{"--network-alias x", true, "--network-alias"},
+		{"-h x", false, "--hostname"},
+		{"-w /x", false, "--workdir"},
+	} {
+		o, err := Parse(tt.options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = o.Check(tt.service)
+		if (err != nil) != (tt.want != "") || err != nil && !strings.Contains(err.Error(), tt.want+" is not supported") {
+			t.Errorf("%q: %v, want %q", tt.options, err, tt.want)
+		}
+	}
+}
