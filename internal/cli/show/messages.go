@@ -25,8 +25,11 @@ func Error(w io.Writer, err error) {
 		Diagnostics(w, findings.List)
 	}
 	var call *client.Error
-	if errors.As(err, &call) {
-		Diagnostics(w, fromAPI(call.Diagnostics))
+	if errors.As(err, &call) && len(call.Diagnostics) > 0 {
+		// The coordinator found what the CLI could not: said in the same words, as nothing was started either.
+		findings = &launch.Findings{List: fromAPI(call.Diagnostics)}
+		Diagnostics(w, findings.List)
+		err = fmt.Errorf("%s: %w", call.Op, findings)
 	}
 	fmt.Fprintf(w, "slipway: %v\n", err)
 	switch {
