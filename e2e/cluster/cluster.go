@@ -252,24 +252,25 @@ func Registry(address string) string {
 
 // FindBinary returns the absolute path of the slipway binary to test; ErrNotBuilt if there is none.
 func FindBinary(bin string) (string, error) {
-	if bin = first(bin, os.Getenv("SLIPWAY_BIN")); bin != "" {
-		return filepath.Abs(bin)
-	}
-	dir, err := os.Getwd()
-	for err == nil {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			break
+	bin = first(bin, os.Getenv("SLIPWAY_BIN"))
+	if bin == "" {
+		dir, err := os.Getwd()
+		for err == nil {
+			if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+				break
+			}
+			if dir == filepath.Dir(dir) {
+				return "", ErrNotBuilt
+			}
+			dir = filepath.Dir(dir)
 		}
-		if dir == filepath.Dir(dir) {
-			return "", ErrNotBuilt
-		}
-		dir = filepath.Dir(dir)
+		bin = filepath.Join(dir, "bin", "slipway")
 	}
-	bin = filepath.Join(dir, "bin", "slipway")
+	// Also so that `go test` knows that a result is of this binary and not of the next.
 	if _, err := os.Stat(bin); err != nil {
-		return "", ErrNotBuilt
+		return "", fmt.Errorf("%w: %w", ErrNotBuilt, err)
 	}
-	return bin, nil
+	return filepath.Abs(bin)
 }
 
 // freePorts finds loopback addresses that nobody listens on at the moment.

@@ -159,12 +159,13 @@ func (p *project) until(id, what string, ok func(*apiv1.Run) bool) *apiv1.Run {
 
 func ended(r *apiv1.Run) bool { return r.GetState() >= corev1.RunState_RUN_STATE_SUCCEEDED }
 
-// log is what a job's steps printed, without what the agent says in "Set up job".
+// log is what a job's steps printed, without what the agent says in "Set up job" and "Complete job".
 func (o outcome) log(job string) string {
 	o.t.Helper()
 	return o.logOf(o.run.GetId(), job)
 }
 
+// logOf is the log of a job's steps, once it is complete. The CLI has no way to ask for one step.
 func (p *project) logOf(run, job string) string {
 	p.t.Helper()
 	cl, err := sys.Client()
@@ -174,15 +175,31 @@ func (p *project) logOf(run, job string) string {
 	defer cl.Release()
 	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
 	defer cancel()
-	var text bytes.Buffer
+	var steps []uint32
+	var texts []string
 	err = cl.Logs(ctx, &apiv1.StreamLogsRequest{RunId: run, JobId: job, Follow: true}, func(l *apiv1.StreamLogsResponse) error {
-		if l.GetStep() > 0 {
-			text.Write(l.GetData())
+		if len(steps) == 0 || steps[len(steps)-1] != l.GetStep() {
+			steps, texts = append(steps, l.GetStep()), append(texts, "")
 		}
+		texts[len(texts)-1] += string(l.GetData())
 		return nil
 	})
 	if err != nil {
 		p.t.Fatalf("logs of %s %s: %v", run, job, err)
+	}
+	agents := map[uint32]bool{}
+	for _, j := range p.show(run).GetJobs() {
+		for _, s := range j.GetSteps() {
+			if j.GetId() == job && (s.GetName() == "Set up job" || s.GetName() == "Complete job") {
+				agents[s.GetNumber()] = true
+			}
+		}
+	}
+	var text strings.Builder
+	for i, s := range steps {
+		if !agents[s] {
+			text.WriteString(texts[i])
+		}
 	}
 	return text.String()
 }

@@ -69,6 +69,8 @@ func TestBadInput(t *testing.T) {
 		{"no UTF-8", "on: push # \xff\xfa\n", []string{"ci.yml is not UTF-8 text"}},
 		{"twice the same key", oneJob("runs-on: busybox\n" + ok), []string{"ci.yml:5:5: error:", "`runs-on`"}},
 		{"extra key in a file of GitHub's folder", "", nil},
+		{"option that can't be done", oneJob("services:\n  db: {image: 'postgres:15-alpine', options: --network-alias x}\n" + ok),
+			[]string{"ci.yml:6:48: error:", "--network-alias is not supported"}},
 		{"feature that is not supported", oneJob("environment: production\n" + ok), []string{"ci.yml:5:", "error:", "environment"}},
 	}
 	p := newProject(t, nil)
@@ -101,6 +103,11 @@ func refused(t *testing.T, p *project, says []string, args ...string) {
 	for _, s := range says {
 		if !strings.Contains(res.Stderr, s) {
 			t.Errorf("stderr does not say %q:\n%s", s, res.Stderr)
+		}
+	}
+	for line := range strings.Lines(res.Stderr) {
+		if strings.Count(res.Stderr, line) > 1 {
+			t.Errorf("said twice: %s", line)
 		}
 	}
 	if len(res.Stderr) > 4096 || strings.Contains(res.Stderr, "panic") || strings.Contains(res.Stderr, "rpc error") {
