@@ -56,14 +56,12 @@ type DiskFault struct {
 	Path string
 	// ReadOnly: nothing can be written. Else it is full.
 	ReadOnly bool
-	// Own is false for what only the step itself fills: a file system of its pod. A full disk of the host is our fault.
-	Own bool
 }
 
 func (d DiskFault) String() string {
-	what := "is full"
+	what := "is full: free space on the agent's host"
 	if d.ReadOnly {
-		what = "is read-only"
+		what = "has become read-only: look at the host's kernel log"
 	}
 	return fmt.Sprintf("the file system of %s %s", d.Path, what)
 }
@@ -133,15 +131,7 @@ func (e Exit) disk(readOnly bool) bool {
 // OurFault is whether the step failed for something that its author can't help: the host's disk.
 func (e Exit) OurFault() bool {
 	kind := e.Kind()
-	if kind != KindDiskFull && kind != KindReadOnly {
-		return false
-	}
-	for _, d := range e.Disks {
-		if d.Own {
-			return true
-		}
-	}
-	return false
+	return kind == KindDiskFull || kind == KindReadOnly
 }
 
 // Explain says for a person how the step ended, why, and what to do; "" for a plain success.

@@ -42,6 +42,7 @@ type Config struct {
 	Registries map[string]Registry
 	// Network of the pods; its Dir and Nameservers are filled in if empty.
 	Network network.Config
+	Pulls   Pulls
 	// ResolvConf is mounted as /etc/resolv.conf; "" is the host's own, or systemd-resolved's upstream.
 	ResolvConf string
 	// CABundle is a PEM file of the host to trust in every container, e.g. of a proxy; "" is none.
@@ -77,6 +78,7 @@ func (c *Config) complete() error {
 	if !filepath.IsAbs(c.CgroupParent) || c.CgroupParent == "/" {
 		return fmt.Errorf("containerd sandbox: cgroup parent %q must be an absolute path below /", c.CgroupParent)
 	}
+	c.Pulls.complete()
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}

@@ -193,15 +193,34 @@ func (s *Sandbox) populate(ctx context.Context, m *making, p *Pod) error {
 	if err != nil {
 		return err
 	}
+	st := podState{ID: m.spec.ID, Created: time.Now().UTC(), Namespace: m.ns.Name, Init: init, Writable: writables(m.spec)}
+	st.Services = make([]serviceState, len(m.spec.Services))
 	g, gctx := errgroup.WithContext(ctx)
 	for i := range m.spec.Services {
-		g.Go(func() error { return s.startService(gctx, m, i) })
+		g.Go(func() (err error) {
+			st.Services[i], err = s.startService(gctx, m, i)
+			return err
+		})
 	}
 	g.Go(func() error { return p.waitReady(gctx) })
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	return m.dir.save(podState{ID: m.spec.ID, Created: time.Now().UTC(), Namespace: m.ns.Name, Init: init})
+	if st.Shim, err = procid.Parent(init); err != nil {
+		return fmt.Errorf("the job's container: %w", err)
+	}
+	p.state = st
+	return m.dir.save(st)
+}
+
+func writables(spec sandbox.PodSpec) []writable {
+	var out []writable
+	for _, m := range spec.Mounts {
+		if !m.ReadOnly {
+			out = append(out, writable{Source: m.Source, Target: m.Target})
+		}
+	}
+	return out
 }
 
 func (s *Sandbox) startJob(ctx context.Context, m *making, p *Pod) (procid.ID, error) {

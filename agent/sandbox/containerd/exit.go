@@ -1,11 +1,15 @@
 package containerd
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
 	"strings"
+	"time"
+
+	containerd "github.com/containerd/containerd/v2/client"
 
 	"github.com/slipway-ci/slipway/agent/sandbox"
 	"github.com/slipway-ci/slipway/agent/sandbox/cgroup"
@@ -25,7 +29,7 @@ func (p *Pod) enter(spec sandbox.StepSpec) (cgroup.Entry, error) {
 }
 
 // exit turns a record into what the runner is told.
-func (p *Pod) exit(r proto.Record) (sandbox.Exit, error) {
+func (p *Pod) exit(ctx context.Context, r proto.Record) (sandbox.Exit, error) {
 	e := sandbox.Exit{
 		Code: r.Code, Signal: r.Signal, TimedOut: r.TimedOut, OOMKilled: r.OOMKills > 0, Message: r.Message, Duration: r.Duration,
 		NotStarted: r.Message != "", Cause: sandbox.Cause(r.Cause), Stopped: r.Stopped && !r.TimedOut, Killed: r.Killed,
@@ -37,6 +41,13 @@ func (p *Pod) exit(r proto.Record) (sandbox.Exit, error) {
 			return e, err
 		}
 	}
+	if e.Code != 0 {
+		around, err := p.around(ctx, r.ID)
+		if err != nil {
+			return e, err
+		}
+		e.Disks, e.Services = around.Disks, around.Services
+	}
 	if e.Cause == sandbox.CauseProcesses {
 		e.Message += p.crowd()
 	}
@@ -45,6 +56,64 @@ func (p *Pod) exit(r proto.Record) (sandbox.Exit, error) {
 		p.sb.cfg.Log.Warn("a step's control group stays until its pod is removed", "pod", p.id, "step", r.ID, "err", err)
 	}
 	return e, nil
+}
+
+// around finds out, once for each step, what was wrong with its pod when it failed.
+func (p *Pod) around(ctx context.Context, id string) (surroundings, error) {
+	p.marking.Lock()
+	defer p.marking.Unlock()
+	var req request
+	if err := readJSON(p.dir.request(id), &req); err != nil {
+		return surroundings{}, err
+	}
+	if req.Seen != nil {
+		return *req.Seen, nil
+	}
+	seen := surroundings{Disks: p.disks(p.state), Services: p.deadServices(ctx)}
+	req.Seen = &seen
+	if err := writeJSON(p.dir.request(id), req); err != nil {
+		// On a full disk, which it tells of, it is looked at again next time.
+		p.sb.cfg.Log.Warn("what was wrong around a step is not kept", "pod", p.id, "step", id, "err", err)
+	}
+	return seen, nil
+}
+
+// deadServices describes the services that have ended.
+func (p *Pod) deadServices(ctx context.Context) []sandbox.ServiceEnd {
+	var ends []sandbox.ServiceEnd
+	for _, svc := range p.state.Services {
+		if svc.Init.Alive() {
+			continue
+		}
+		end := sandbox.ServiceEnd{Name: svc.Name, Code: p.sb.exitCode(ctx, p.id+"."+svc.Container), Log: tail(p.dir.log(svc.Container))}
+		if kills, err := p.sb.cgroups.OOMKills(p.sb.group(p.id) + "/" + svc.Container); err == nil {
+			end.OOMKilled = kills > 0
+		}
+		ends = append(ends, end)
+	}
+	return ends
+}
+
+// askPatience is how long containerd may take to say how a container ended; it may be away.
+const askPatience = 5 * time.Second
+
+// exitCode asks containerd how a container's task ended; -1 if it does not know.
+func (s *Sandbox) exitCode(ctx context.Context, id string) int {
+	ctx, cancel := context.WithTimeout(s.context(ctx), askPatience)
+	defer cancel()
+	c, err := s.client.LoadContainer(ctx, id)
+	if err != nil {
+		return -1
+	}
+	task, err := c.Task(ctx, nil)
+	if err != nil {
+		return -1
+	}
+	status, err := task.Status(ctx)
+	if err != nil || status.Status != containerd.Stopped {
+		return -1
+	}
+	return int(status.ExitStatus)
 }
 
 // crowd says who holds the processes that a new step would need.
@@ -87,9 +156,15 @@ func (p *Pod) outOfMemory(id string) (bool, error) {
 
 // lost explains the pod's death as far as can be known.
 func (p *Pod) lost() error {
-	kills, err := p.sb.cgroups.OOMKills(p.sb.group(p.id))
-	if err == nil && kills > 0 {
-		return fmt.Errorf("pod %s: %w: the kernel killed %d of its processes for want of memory", p.id, sandbox.ErrPodLost, kills)
+	e := &sandbox.LostError{Pod: p.id, Reason: sandbox.LostKilled}
+	if kills, err := p.sb.cgroups.OOMKills(p.jobGroup()); err == nil {
+		e.OOMKills = kills
 	}
-	return fmt.Errorf("pod %s: %w: the job's container has ended", p.id, sandbox.ErrPodLost)
+	switch {
+	case e.OOMKills > 0:
+		e.Reason = sandbox.LostOutOfMemory
+	case p.state.Shim.PID > 0 && !p.state.Shim.Alive():
+		e.Reason = sandbox.LostShim
+	}
+	return e
 }

@@ -3,6 +3,7 @@ package containerd
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -32,15 +33,17 @@ type images struct {
 	client      *containerd.Client
 	snapshotter string
 	resolver    remotes.Resolver
+	pulls       Pulls
+	root        string // where the snapshotter writes; "" if that is not known
 
 	mu    sync.Mutex
 	known map[string]*image
 	locks map[string]chan struct{} // a semaphore of one for each image
 }
 
-func newImages(client *containerd.Client, cfg Config) *images {
+func newImages(client *containerd.Client, cfg Config, root string) *images {
 	return &images{
-		client: client, snapshotter: cfg.Snapshotter, resolver: newResolver(cfg.Registries),
+		client: client, snapshotter: cfg.Snapshotter, resolver: newResolver(cfg.Registries), pulls: cfg.Pulls, root: root,
 		known: map[string]*image{}, locks: map[string]chan struct{}{},
 	}
 }
@@ -59,7 +62,7 @@ func newResolver(registries map[string]Registry) remotes.Resolver {
 // get returns an image that is unpacked on this host, pulling it if need be.
 func (i *images) get(ctx context.Context, ref string, progress func(string)) (*image, error) {
 	if !strings.Contains(ref, "@sha256:") {
-		return nil, fmt.Errorf("%w: %q is not a reference by digest", sandbox.ErrImage, ref)
+		return nil, &sandbox.ImageError{Ref: ref, Reason: sandbox.ImageInvalid, Err: errors.New("not a reference by digest")}
 	}
 	i.mu.Lock()
 	img, lock := i.known[ref], i.locks[ref]
@@ -112,10 +115,8 @@ func (i *images) fetch(ctx context.Context, ref string, progress func(string)) (
 	if !unpacked {
 		began := time.Now()
 		progress("pulling " + ref)
-		got, err = i.client.Pull(ctx, ref, containerd.WithResolver(i.resolver), containerd.WithPullUnpack,
-			containerd.WithPullSnapshotter(i.snapshotter))
-		if err != nil {
-			return nil, fmt.Errorf("%w: pulling %s: %w", sandbox.ErrImage, ref, err)
+		if got, err = i.pull(ctx, ref, progress); err != nil {
+			return nil, err
 		}
 		progress(fmt.Sprintf("pulled %s in %s", ref, time.Since(began).Round(10*time.Millisecond)))
 	}
@@ -135,25 +136,28 @@ type dockerConfig struct {
 }
 
 func (i *images) inspect(ctx context.Context, ref string, got containerd.Image) (*image, error) {
+	unusable := func(what string, err error) error {
+		return &sandbox.ImageError{Ref: ref, Reason: sandbox.ImageInvalid, Err: fmt.Errorf("%s: %w", what, err)}
+	}
 	diffs, err := got.RootFS(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("%w: layers of %s: %w", sandbox.ErrImage, ref, err)
+		return nil, unusable("its layers", err)
 	}
 	desc, err := got.Config(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("%w: configuration of %s: %w", sandbox.ErrImage, ref, err)
+		return nil, unusable("its configuration", err)
 	}
 	blob, err := content.ReadBlob(ctx, i.client.ContentStore(), desc)
 	if err != nil {
-		return nil, fmt.Errorf("%w: configuration of %s: %w", sandbox.ErrImage, ref, err)
+		return nil, unusable("its configuration", err)
 	}
 	var config ocispec.Image
 	var extra dockerConfig
 	if err := json.Unmarshal(blob, &config); err != nil {
-		return nil, fmt.Errorf("%w: configuration of %s: %w", sandbox.ErrImage, ref, err)
+		return nil, unusable("its configuration", err)
 	}
 	if err := json.Unmarshal(blob, &extra); err != nil {
-		return nil, fmt.Errorf("%w: health check of %s: %w", sandbox.ErrImage, ref, err)
+		return nil, unusable("its health check", err)
 	}
 	img := &image{ref: ref, chain: identity.ChainID(diffs).String(), config: config.Config}
 	if h := extra.Config.Healthcheck; h != nil && len(h.Test) > 1 {

@@ -24,6 +24,8 @@ type Pod struct {
 	init *procid.Handle
 	dead <-chan struct{} // closed when the job's container has ended
 
+	state podState // as it was when the pod was complete
+
 	starting sync.Mutex // one Start at a time
 	marking  sync.Mutex // one writer of a step's request file at a time
 }
@@ -153,7 +155,7 @@ func (p *Pod) Wait(ctx context.Context, stepID string) (sandbox.Exit, error) {
 		changed := p.sup.Changed()
 		rec, err := p.dir.record(stepID)
 		if err == nil {
-			return p.exit(rec)
+			return p.exit(ctx, rec)
 		}
 		if !errors.Is(err, proto.ErrNoRecord) {
 			return sandbox.Exit{}, err
@@ -168,7 +170,7 @@ func (p *Pod) Wait(ctx context.Context, stepID string) (sandbox.Exit, error) {
 		case <-changed:
 		case <-p.dead:
 			if rec, err := p.dir.record(stepID); err == nil {
-				return p.exit(rec)
+				return p.exit(ctx, rec)
 			}
 			return sandbox.Exit{}, p.lost()
 		case <-ctx.Done():

@@ -226,7 +226,7 @@ func TestBadSpecs(t *testing.T) {
 	}{
 		"id":        {sandbox.PodSpec{ID: "../x", Image: h.image}, "letters and digits"},
 		"tag":       {sandbox.PodSpec{ID: "a", Image: "busybox:latest"}, "not a reference by digest"},
-		"no image":  {sandbox.PodSpec{ID: "b", Image: gone}, "image unavailable"},
+		"no image":  {sandbox.PodSpec{ID: "b", Image: gone}, "the registry does not have it"},
 		"alias":     {sandbox.PodSpec{ID: "c", Image: h.image, Services: []sandbox.Service{{Name: "a b"}}}, "host's name"},
 		"host":      {sandbox.PodSpec{ID: "d", Image: h.image, Hosts: map[string]string{"x": "nowhere"}}, "not an IP address"},
 		"no source": {sandbox.PodSpec{ID: "e", Image: h.image, Mounts: []sandbox.Mount{{Source: "/no/such", Target: "/x"}}}, "/no/such"},

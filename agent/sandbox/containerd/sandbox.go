@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/leases"
@@ -19,6 +20,11 @@ import (
 	"github.com/slipway-ci/slipway/agent/sandbox/cgroup"
 	"github.com/slipway-ci/slipway/agent/sandbox/network"
 	"github.com/slipway-ci/slipway/agent/supervisor/embedded"
+)
+
+const (
+	lockPatience = time.Second
+	lockPoll     = 10 * time.Millisecond
 )
 
 // labelPod is on every container and snapshot of a pod.
@@ -57,7 +63,7 @@ func New(ctx context.Context, cfg Config) (*Sandbox, error) {
 	if err := os.MkdirAll(s.podsDir(), 0o700); err != nil {
 		return nil, fmt.Errorf("containerd sandbox: %w", err)
 	}
-	if err := s.acquire(); err != nil {
+	if err := s.acquire(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.connect(ctx); err != nil {
@@ -71,17 +77,25 @@ func New(ctx context.Context, cfg Config) (*Sandbox, error) {
 	return s, nil
 }
 
-// acquire keeps a second agent away: it would take this one's namespaces for leftovers.
-func (s *Sandbox) acquire() error {
+// acquire keeps a second agent away: it would take this one's namespaces for leftovers. What an agent was about to execute when
+// it was killed holds its lock for a moment longer.
+func (s *Sandbox) acquire(ctx context.Context) error {
 	var err error
 	if s.lock, err = os.OpenFile(filepath.Join(s.cfg.Dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
 		return fmt.Errorf("containerd sandbox: %w", err)
 	}
-	if err := unix.Flock(int(s.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		_ = s.lock.Close()
-		return fmt.Errorf("containerd sandbox: %s is in use by another agent: %w", s.cfg.Dir, err)
+	deadline := time.Now().Add(lockPatience)
+	for {
+		err := unix.Flock(int(s.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) || ctx.Err() != nil || time.Now().After(deadline) {
+			_ = s.lock.Close()
+			return fmt.Errorf("containerd sandbox: %s is in use by another agent: %w", s.cfg.Dir, err)
+		}
+		<-time.After(lockPoll)
 	}
-	return nil
 }
 
 func (s *Sandbox) connect(ctx context.Context) error {
@@ -106,7 +120,7 @@ func (s *Sandbox) connect(ctx context.Context) error {
 	if err := s.dropLeases(s.context(ctx)); err != nil {
 		return err
 	}
-	s.images = newImages(s.client, s.cfg)
+	s.images = newImages(s.client, s.cfg, s.snapshotRoot(s.context(ctx)))
 	s.network, err = network.Open(ctx, s.cfg.Network, inUse, s.cfg.Log)
 	return err
 }
@@ -230,6 +244,7 @@ func (s *Sandbox) Attach(_ context.Context, id string) (sandbox.Pod, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.state = st
 	if err := p.bind(st.Init, nil); err != nil {
 		return nil, errors.Join(err, p.close())
 	}

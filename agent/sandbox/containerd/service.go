@@ -2,6 +2,7 @@ package containerd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -10,8 +11,10 @@ import (
 	"strings"
 
 	containerd "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/errdefs"
 
 	"github.com/slipway-ci/slipway/agent/sandbox"
+	"github.com/slipway-ci/slipway/agent/sandbox/procid"
 )
 
 // defaultPath is what an image without ENV gets, as in Docker.
@@ -21,7 +24,7 @@ const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbi
 const logTail = 2048
 
 // startService starts the pod's i-th service and waits until it is healthy.
-func (s *Sandbox) startService(ctx context.Context, m *making, i int) error {
+func (s *Sandbox) startService(ctx context.Context, m *making, i int) (serviceState, error) {
 	svc, img := m.spec.Services[i], m.services[i]
 	name := "svc" + strconv.Itoa(i)
 	command := img.config.Cmd
@@ -34,19 +37,22 @@ func (s *Sandbox) startService(ctx context.Context, m *making, i int) error {
 		pids: m.spec.Resources.PIDs,
 	}
 	if len(c.args) == 0 {
-		return fmt.Errorf("%w: service %s: its image has neither ENTRYPOINT nor CMD", sandbox.ErrImage, svc.Name)
+		return serviceState{}, &sandbox.ImageError{
+			Ref: img.ref, Reason: sandbox.ImageInvalid, Err: fmt.Errorf("service %s: it has neither ENTRYPOINT nor CMD", svc.Name),
+		}
 	}
 	_, task, err := s.newTask(ctx, m, c, name)
 	if err != nil {
-		// Mostly a command that the image does not have, which runc tells in words only.
-		return fmt.Errorf("%w: service %s could not be started: %w", sandbox.ErrUnhealthy, svc.Name, err)
+		return serviceState{}, cannotStart(ctx, svc.Name, err)
 	}
 	exited, err := task.Wait(ctx)
 	if err != nil {
-		return fmt.Errorf("service %s: %w", svc.Name, err)
+		return serviceState{}, fmt.Errorf("service %s: %w", svc.Name, err)
 	}
+	// One that has ended already is found out below.
+	init, _ := procid.Of(int(task.Pid()))
 	if err := task.Start(ctx); err != nil {
-		return fmt.Errorf("%w: service %s could not be started: %w", sandbox.ErrUnhealthy, svc.Name, err)
+		return serviceState{}, cannotStart(ctx, svc.Name, err)
 	}
 	m.progress(svc.Name + " is started")
 	health := svc.Health
@@ -54,12 +60,30 @@ func (s *Sandbox) startService(ctx context.Context, m *making, i int) error {
 		health = img.health
 	}
 	if err := s.await(ctx, m, svc.Name, task, exited, health); err != nil {
-		return fmt.Errorf("%w%s", err, quoteLog(m.dir.log(name)))
+		return serviceState{}, s.unfit(err, m, name)
 	}
 	if health != nil {
 		m.progress(svc.Name + " is healthy")
 	}
-	return nil
+	return serviceState{Name: svc.Name, Container: name, Init: init}, nil
+}
+
+// cannotStart is mostly a command that the image does not have, which runc tells in words only.
+func cannotStart(ctx context.Context, service string, err error) error {
+	if ctx.Err() != nil || errdefs.IsUnavailable(err) {
+		return fmt.Errorf("service %s: %w", service, err) // not the service's doing
+	}
+	return &sandbox.ServiceError{Service: service, Reason: sandbox.ServiceCannotStart, Err: fmt.Errorf("could not be started: %w", err)}
+}
+
+// unfit adds what else is known of a service that did not become healthy.
+func (s *Sandbox) unfit(err error, m *making, name string) error {
+	var e *sandbox.ServiceError
+	if errors.As(err, &e) {
+		kills, oomErr := s.cgroups.OOMKills(s.group(m.spec.ID) + "/" + name)
+		e.OOMKilled = oomErr == nil && kills > 0
+	}
+	return fmt.Errorf("%w%s", err, quoteLog(m.dir.log(name)))
 }
 
 // await probes a service until it is healthy; one without a probe only must not have died at once.
@@ -75,7 +99,9 @@ func (s *Sandbox) await(ctx context.Context, m *making, name string, task contai
 		case st := <-exited:
 			if ctx.Err() == nil {
 				code, _, _ := st.Result()
-				cancel(fmt.Errorf("%w: service %s exited with code %d", sandbox.ErrUnhealthy, name, code))
+				cancel(&sandbox.ServiceError{
+					Service: name, Reason: sandbox.ServiceDied, Code: int(code), Err: fmt.Errorf("exited with code %d", code),
+				})
 			}
 		case <-ctx.Done():
 		}
@@ -86,7 +112,7 @@ func (s *Sandbox) await(ctx context.Context, m *making, name string, task contai
 		return cause // a probe fails in many ways when its container dies
 	}
 	if err != nil {
-		return fmt.Errorf("%w: service %s: %w", sandbox.ErrUnhealthy, name, err)
+		return &sandbox.ServiceError{Service: name, Reason: sandbox.ServiceUnhealthy, Err: err}
 	}
 	return nil
 }
@@ -106,6 +132,14 @@ func (s *Sandbox) untilHealthy(ctx context.Context, m *making, task containerd.T
 
 // quoteLog returns the end of a log as lines for a person, or nothing.
 func quoteLog(path string) string {
+	if text := tail(path); text != "" {
+		return "; the end of its log:\n" + text
+	}
+	return ""
+}
+
+// tail returns the end of a log, as text.
+func tail(path string) string {
 	f, err := os.Open(path)
 	if err != nil {
 		return ""
@@ -118,10 +152,10 @@ func quoteLog(path string) string {
 	}
 	data, err := io.ReadAll(io.LimitReader(f, logTail))
 	text := strings.TrimSpace(strings.ToValidUTF8(string(data), "�"))
-	if err != nil || text == "" {
+	if err != nil {
 		return ""
 	}
-	return "; the end of its log:\n" + text
+	return text
 }
 
 // mergeEnv lays later lists over earlier ones and gives a PATH where there is none.

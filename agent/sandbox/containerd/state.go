@@ -23,6 +23,25 @@ type podState struct {
 	Namespace string `json:"network_namespace,omitempty"`
 	// Init is set once the pod is complete: Start works.
 	Init procid.ID `json:"init"`
+	// Shim is the parent of all the pod's containers.
+	Shim procid.ID `json:"shim"`
+	// Services in the order of the spec.
+	Services []serviceState `json:"services,omitempty"`
+	// Writable are the host's directories that steps write to.
+	Writable []writable `json:"writable,omitempty"`
+}
+
+// serviceState is a service that had become healthy.
+type serviceState struct {
+	Name string `json:"name"`
+	// Container is its name in the pod: svc0, svc1 …
+	Container string    `json:"container"`
+	Init      procid.ID `json:"init"`
+}
+
+type writable struct {
+	Source string `json:"source"`
+	Target string `json:"target"`
 }
 
 const stateVersion = 1
@@ -74,6 +93,14 @@ type request struct {
 	OOMKills int64 `json:"oom_kills"`
 	// OOM is whether more came while it ran; set when its end was first seen.
 	OOM *bool `json:"oom,omitempty"`
+	// Seen is what was found around the step when its failure was first seen.
+	Seen *surroundings `json:"seen,omitempty"`
+}
+
+// surroundings explain a failure: what was wrong with the pod, not with the step.
+type surroundings struct {
+	Disks    []sandbox.DiskFault  `json:"disks,omitempty"`
+	Services []sandbox.ServiceEnd `json:"services,omitempty"`
 }
 
 // record reads a step's exit record; proto.ErrNoRecord while there is none.

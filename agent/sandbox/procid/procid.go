@@ -44,6 +44,23 @@ func Of(pid int) (ID, error) {
 	return ID{PID: pid, Start: start}, nil
 }
 
+// Parent returns the identity of a live process's parent.
+func Parent(id ID) (ID, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", id.PID))
+	if err != nil || !id.Alive() {
+		return ID{}, fmt.Errorf("%w: pid %d", ErrGone, id.PID)
+	}
+	fields := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
+	if len(fields) < 2 {
+		return ID{}, fmt.Errorf("pid %d: unexpected /proc stat line", id.PID)
+	}
+	parent, err := strconv.Atoi(string(fields[1]))
+	if err != nil {
+		return ID{}, fmt.Errorf("pid %d: parent: %w", id.PID, err)
+	}
+	return Of(parent)
+}
+
 // Alive is whether exactly this process lives.
 func (id ID) Alive() bool {
 	now, err := Of(id.PID)
