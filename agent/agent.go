@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -56,6 +57,9 @@ type Config struct {
 	Clock clock.Clock
 	// Natives; nil is native.All().
 	Natives map[string]native.Action
+	// Label that the agent's certificate must have, or it does not work: what this agent does needs the consent of whoever
+	// made its join token. "" is none.
+	Label string
 }
 
 // Agent holds a host's attempts.
@@ -71,6 +75,8 @@ type Agent struct {
 	deps     runner.Deps
 	diskFree atomic.Int64
 	metrics  atomic.Pointer[net.TCPAddr]
+	ready    chan struct{}
+	isReady  sync.Once
 
 	// ctx is Run's, for actors that begin later.
 	ctx    context.Context
@@ -113,7 +119,8 @@ func New(cfg Config, sb sandbox.Sandbox, log *slog.Logger) (*Agent, error) {
 	if cfg.Version == "" {
 		cfg.Version = "dev"
 	}
-	return &Agent{cfg: cfg, sandbox: sb, log: log, registry: prometheus.NewRegistry(), attempts: map[string]*runner.Attempt{}, records: map[string]*state.Record{}}, nil
+	return &Agent{cfg: cfg, sandbox: sb, log: log, registry: prometheus.NewRegistry(), attempts: map[string]*runner.Attempt{}, records: map[string]*state.Record{},
+		ready: make(chan struct{})}, nil
 }
 
 // Run joins if needed, connects and works until ctx ends. Jobs that run then live on in their pods; the next Run goes on
@@ -124,6 +131,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.isReady.Do(func() { close(a.ready) })
 	actorsCtx, stopActors := context.WithCancel(ctx)
 	defer stopActors()
 	a.ctx = actorsCtx
@@ -131,6 +139,24 @@ func (a *Agent) Run(ctx context.Context) error {
 	stopActors()
 	a.actors.Wait()
 	return err
+}
+
+// Ready is closed once the agent has its identity and begins to connect; whether a coordinator is there does not matter.
+func (a *Agent) Ready() <-chan struct{} { return a.ready }
+
+// Alive is an error if the agent does not answer itself before ctx ends: then it hangs.
+func (a *Agent) Alive(ctx context.Context) error {
+	answered := make(chan struct{})
+	go func() {
+		a.Held()
+		close(answered)
+	}()
+	select {
+	case <-answered:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("agent: its state is held by something that does not let go: %w", context.Cause(ctx))
+	}
 }
 
 // open makes everything that Run needs; closeAll ends what was made.
@@ -179,6 +205,10 @@ func (a *Agent) connect(ctx context.Context) error {
 		return err
 	}
 	id := creds.Identity()
+	if a.cfg.Label != "" && !slices.Contains(id.Labels, a.cfg.Label) {
+		return fmt.Errorf("agent: its certificate (pool %s) does not have the label %q, without which it may not run jobs like this: make a token with "+
+			"`slipway agents join-token --pool POOL --labels %s`, remove %s and join again", id.Pool, a.cfg.Label, a.cfg.Label, filepath.Join(a.cfg.DataDir, "identity"))
+	}
 	a.log = a.log.With("agent", id.ID)
 	a.log.Info("agent starting", "pool", id.Pool, "labels", id.Labels, "coordinator", a.cfg.Address, "slots", a.cfg.Slots, "held", len(a.records))
 	m := newMetrics()
