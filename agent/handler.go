@@ -68,9 +68,7 @@ func (a *Agent) Welcome(live []string) {
 		t.Kill("the coordinator does not name it among the live attempts")
 	}
 	for _, id := range gone {
-		if err := a.db.Delete(id); err != nil {
-			a.log.Error("the record of a dead attempt could not be removed", "attempt", id, "error", err)
-		}
+		a.dropRecord(id)
 	}
 	if sweep || len(gone) > 0 {
 		a.actors.Go(func() { a.sweep(a.ctx, lives) })
@@ -85,6 +83,8 @@ func (a *Agent) startLocked(t *runner.Attempt) {
 		if a.ctx.Err() != nil {
 			return
 		}
+		// It may have reported after it was fenced, before it knew.
+		a.session.Forget(t.ID())
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		if a.attempts[t.ID()] == t {
@@ -183,10 +183,24 @@ func (a *Agent) Cancel(id, reason string) {
 	}
 }
 
-// Kill implements session.Handler.
+// Kill implements session.Handler. An attempt that could not be resumed has no actor, but perhaps a pod.
 func (a *Agent) Kill(id, reason string) {
-	if t := a.attempt(id); t != nil {
+	a.mu.Lock()
+	t, left := a.attempts[id], a.records[id] != nil
+	delete(a.records, id)
+	a.mu.Unlock()
+	if t != nil {
 		t.Kill(reason)
+	}
+	if left {
+		a.dropRecord(id)
+		a.actors.Go(func() { a.sweep(a.ctx, nil) })
+	}
+}
+
+func (a *Agent) dropRecord(id string) {
+	if err := a.db.Delete(id); err != nil {
+		a.log.Error("the record of a dead attempt could not be removed", "attempt", id, "error", err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path"
 	"path/filepath"
@@ -24,6 +25,8 @@ import (
 const (
 	maxFileCommand = 16 << 20
 	maxSummary     = 1 << 20
+	// maxProbe is how much of what the agent's own commands print is read.
+	maxProbe = 64 << 10
 )
 
 // beginRun writes everything that the step needs, records the intention, and starts it.
@@ -179,7 +182,8 @@ func (t *Attempt) awaitRun(ctx context.Context, e entry, rec *state.Step, l *log
 	}
 	t.endEntry(e, rec, l, x)
 	if errors.Is(w.err, sandbox.ErrPodLost) || errors.Is(w.err, sandbox.ErrNotFound) {
-		t.p.Phase = state.PhaseFinishing
+		// Also after a step whose failure does not matter: no other can run.
+		t.markLost(w.err)
 	}
 	return nil
 }
@@ -216,15 +220,30 @@ func (t *Attempt) startAndWait(ctx context.Context, e entry, spec sandbox.StepSp
 	}
 }
 
-// stopStep waits for the start first: there is nothing to stop before.
+// stopStep waits for the start first: there is nothing to stop before. It goes on until the step has ended.
 func (t *Attempt) stopStep(ctx context.Context, id string, started, over <-chan struct{}) {
 	select {
 	case <-started:
 	case <-over:
 		return
 	}
-	if err := t.pod.Stop(ctx, id, Grace); err != nil && ctx.Err() == nil {
-		t.log.Error("a step could not be stopped", "step", id, "error", err)
+	for {
+		err := t.pod.Stop(ctx, id, Grace)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		t.log.Error("a step could not be stopped; trying again", "step", id, "error", err)
+		again := make(chan struct{})
+		stop := t.d.Clock.AfterFunc(time.Second, func() { close(again) })
+		select {
+		case <-again:
+		case <-over:
+			stop()
+			return
+		case <-ctx.Done():
+			stop()
+			return
+		}
 	}
 }
 
@@ -316,7 +335,7 @@ func (t *Attempt) probe(ctx context.Context, env []string, argv ...string) (outp
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	id := "probe-" + strings.ToLower(rand.Text()[:12])
-	file := filepath.Join(t.dirs.Private, id)
+	file := filepath.Join(t.dirs.Logs, id)
 	defer os.Remove(file)
 	spec := sandbox.StepSpec{ID: id, Argv: argv, Env: env, Dir: "/", Output: file, Timeout: probeTimeout, Grace: time.Second}
 	if err := t.pod.Start(ctx, spec); err != nil {
@@ -326,9 +345,11 @@ func (t *Attempt) probe(ctx context.Context, env []string, argv ...string) (outp
 	if err != nil {
 		return "", 0, err
 	}
-	data, err := os.ReadFile(file)
+	f, err := os.Open(file)
 	if err != nil {
 		return "", 0, err
 	}
-	return string(data[:min(len(data), 64<<10)]), exit.Code, nil
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxProbe))
+	return string(data), exit.Code, err
 }

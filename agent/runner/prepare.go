@@ -194,11 +194,8 @@ func (t *Attempt) attach(ctx context.Context) error {
 	return t.setServices()
 }
 
-// markLost ends an attempt whose pod or records are gone: no step can run any more.
+// markLost ends an attempt whose pod or records are gone: no step can run any more, and what steps handed on is not known.
 func (t *Attempt) markLost(why error) {
-	if t.p.Phase >= state.PhaseFinishing {
-		return
-	}
 	t.log.Error("the attempt is lost", "error", why)
 	for _, s := range t.p.Steps {
 		if s.State == corev1.StepState_STEP_STATE_RUNNING {
@@ -208,5 +205,9 @@ func (t *Attempt) markLost(why error) {
 		}
 	}
 	t.fail(codeLost, system, why.Error())
+	if t.p.Phase == state.PhaseDone {
+		t.p.Result = corev1.Result_RESULT_FAILURE
+		return
+	}
 	t.p.Phase = state.PhaseFinishing
 }

@@ -100,14 +100,15 @@ func New(d Deps, a *fleetv1.Assignment) (*Attempt, error) {
 	}
 	t.p = &state.Progress{Phase: state.PhaseAccepted, StartedMS: d.Clock.Now().UnixMilli()}
 	t.values.base.Token = a.GetToken()
-	if err := t.dirs.Make(); err != nil {
-		return nil, err
+	err = t.dirs.Make()
+	if err == nil {
+		err = t.writeBase()
 	}
-	if err := t.writeBase(); err != nil {
-		return nil, err
+	if err == nil {
+		err = d.DB.Create(a, t.p)
 	}
-	if err := d.DB.Create(a, t.p); err != nil {
-		return nil, err
+	if err != nil {
+		return nil, errors.Join(err, t.dirs.Remove())
 	}
 	return t, nil
 }
@@ -183,17 +184,9 @@ func (t *Attempt) Run(parent context.Context) {
 func (t *Attempt) abandon(ctx context.Context, why error) error {
 	t.log.Error("the attempt can't go on", "error", why)
 	t.markLost(why)
-	t.fail(codeInternal, system, why.Error())
 	t.p.Result, t.p.Phase = corev1.Result_RESULT_FAILURE, state.PhaseDone
 	t.save()
-	if t.logs == nil {
-		return nil
-	}
-	err := t.settle(ctx)
-	if err != nil && !errors.Is(err, errKilled) && !errors.Is(err, errDetached) {
-		t.log.Error("the attempt could not be settled; the next start of the agent will", "error", err)
-	}
-	return err
+	return t.settle(ctx)
 }
 
 func (t *Attempt) run(ctx context.Context) error {

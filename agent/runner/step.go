@@ -24,8 +24,7 @@ func (t *Attempt) nextStep(ctx context.Context) error {
 			return stopReason(ctx)
 		}
 		if errors.Is(err, sandbox.ErrNotFound) {
-			t.markLost(fmt.Errorf("the job's pod is gone: %w", err))
-			return nil
+			return t.losePod(err)
 		}
 		if err != nil {
 			return err
@@ -45,6 +44,22 @@ func (t *Attempt) nextStep(ctx context.Context) error {
 		return nil
 	}
 	return t.beginStep(ctx, e)
+}
+
+// losePod ends an attempt whose pod is gone. A step that ran in it ends with all that it said.
+func (t *Attempt) losePod(why error) error {
+	last := t.p.Steps[len(t.p.Steps)-1]
+	if last.State == corev1.StepState_STEP_STATE_RUNNING {
+		rec, l, err := t.begin(last.Number, last.Name, last.ID)
+		if err != nil {
+			return err
+		}
+		x := ending{}
+		x.failed(codeLost, system, "the job's pod is gone: %v", why)
+		t.end(rec, l, x)
+	}
+	t.markLost(fmt.Errorf("the job's pod is gone: %w", why))
+	return nil
 }
 
 // beginStep evaluates what decides whether the step runs, in GitHub's order: env, then if.

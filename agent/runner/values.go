@@ -63,11 +63,6 @@ func (t *Attempt) loadValues() error {
 	if err := t.dirs.ReadPrivate("base.json", &t.values.base); err != nil {
 		return err
 	}
-	if t.p.Phase == state.PhaseDone {
-		if err := t.dirs.ReadPrivate(outputsFile, &t.values.outputs); err != nil {
-			return err
-		}
-	}
 	for _, s := range t.p.Steps {
 		v := &stepValues{}
 		err := t.dirs.ReadPrivate(stepFile(s.Number), v)
@@ -81,6 +76,9 @@ func (t *Attempt) loadValues() error {
 		if s.Outcome != 0 {
 			t.values.take(s.Number, v)
 		}
+	}
+	if t.p.Phase == state.PhaseDone {
+		return t.dirs.ReadPrivate(outputsFile, &t.values.outputs)
 	}
 	return nil
 }
