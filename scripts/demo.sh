@@ -23,7 +23,7 @@ up)
   echo "demo: running $app/.github/workflows/ci.yml at commit $(git rev-parse --short HEAD)"
   "$slipway" run .github/workflows/ci.yml
   echo
-  "$slipway" runs show "$("$slipway" runs ls -o json | jq -r '.[0].id // .runs[0].id')"
+  "$slipway" runs show "$("$slipway" runs ls -o json | jq -r '.[0].id')"
   cat <<TXT
 
 demo: done. Slipway keeps running; next:
