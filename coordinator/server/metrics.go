@@ -1,6 +1,7 @@
 package server
 
 import (
+	grpcprom "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sys/unix"
@@ -16,7 +17,8 @@ func (s *Server) registerMetrics() {
 	build.Set(1)
 	free := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "slipway_data_free_bytes", Help: "Free on the file system of the data directory."},
 		func() float64 { return freeBytes(s.conf.DataDir) })
-	s.registry.MustRegister(s.logBytes, build, free, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	s.rpcs = grpcprom.NewServerMetrics(grpcprom.WithServerHandlingTimeHistogram())
+	s.registry.MustRegister(s.rpcs, s.logBytes, build, free, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 }
 
 // freeBytes is 0 if the file system does not say.

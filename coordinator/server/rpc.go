@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	grpcprom "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
@@ -53,16 +52,14 @@ var alwaysHosts = []string{"localhost", "127.0.0.1", "::1"}
 func (s *Server) newGRPC(be *backend, tokens *identity.Tokens, arts *artifacts.Artifacts, gw *gateway.Gateway, stop <-chan struct{}) *grpc.Server {
 	cert := identity.NewServerCert(s.ca, append(append([]string{}, alwaysHosts...), s.conf.Hosts...), s.clock)
 	guard := identity.NewGuard(tokens, s.clock, s.log)
-	metrics := grpcprom.NewServerMetrics(grpcprom.WithServerHandlingTimeHistogram())
-	s.registry.MustRegister(metrics)
 	recoverer := recovery.WithRecoveryHandlerContext(func(ctx context.Context, p any) error {
 		s.log.ErrorContext(ctx, "a call panicked", "panic", p, "stack", string(debug.Stack()))
 		return rpcerr.New(rpcerr.Internal, "the call failed in the coordinator; its log says why")
 	})
 	rpc := grpc.NewServer(append(s.tracing(),
 		grpc.Creds(credentials.NewTLS(tlsutil.ServerTLS(cert.Get, s.ca.Pool()))),
-		grpc.ChainUnaryInterceptor(metrics.UnaryServerInterceptor(), recovery.UnaryServerInterceptor(recoverer), guard.Unary),
-		grpc.ChainStreamInterceptor(metrics.StreamServerInterceptor(), recovery.StreamServerInterceptor(recoverer), guard.Stream),
+		grpc.ChainUnaryInterceptor(s.rpcs.UnaryServerInterceptor(), recovery.UnaryServerInterceptor(recoverer), guard.Unary),
+		grpc.ChainStreamInterceptor(s.rpcs.StreamServerInterceptor(), recovery.StreamServerInterceptor(recoverer), guard.Stream),
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxConcurrentStreams(maxStreams),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingEvery, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: idlePing, Timeout: pingTimeout}),
@@ -72,7 +69,7 @@ func (s *Server) newGRPC(be *backend, tokens *identity.Tokens, arts *artifacts.A
 	fleetv1.RegisterJoinServiceServer(rpc, gw)
 	fleetv1.RegisterFleetServiceServer(rpc, gw)
 	healthv1.RegisterHealthServer(rpc, health.NewServer())
-	metrics.InitializeMetrics(rpc)
+	s.rpcs.InitializeMetrics(rpc)
 	return rpc
 }
 

@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"time"
 
+	grpcprom "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
@@ -58,6 +59,7 @@ type Server struct {
 	control  *control
 	tracers  trace.TracerProvider
 	logBytes prometheus.Counter
+	rpcs     *grpcprom.ServerMetrics
 
 	grpcListener, httpListener net.Listener
 	ready                      chan struct{}
