@@ -250,28 +250,27 @@ func (t *Attempt) stopStep(ctx context.Context, id string, started, over <-chan 
 // judge turns an exit into an outcome.
 func (t *Attempt) judge(w waited, stopped bool, spec sandbox.StepSpec) ending {
 	x := ending{outcome: corev1.Result_RESULT_SUCCESS, exitCode: int32(w.exit.Code)}
-	switch exit := w.exit; {
+	switch {
 	case errors.Is(w.err, sandbox.ErrPodLost), errors.Is(w.err, sandbox.ErrNotFound):
-		x.failed(codeLost, system, "the job's container ended under the step: %v", w.err)
+		code, fault := sandboxFailure(codeLost, w.err)
+		x.failed(code, fault, "the job's container ended under the step: %v", w.err)
 	case w.err != nil:
-		x.failed(codeSandbox, system, "the step could not be run: %v", w.err)
+		code, fault := sandboxFailure(codeSandbox, w.err)
+		x.failed(code, fault, "the step could not be run: %v", w.err)
 	case stopped:
 		x.outcome = corev1.Result_RESULT_CANCELLED
 		why := "the run was cancelled"
 		if t.p.TimedOut {
 			why = "the job ran out of time"
 		}
+		if w.exit.Killed {
+			why += "; it did not end on TERM and was killed after " + Grace.String()
+		}
 		x.failure = &state.Failure{Code: codeCancelled, Fault: user, Message: "stopped because " + why}
-	case exit.OOMKilled:
-		x.failed(codeOOM, user, "the kernel killed a process of the step for want of memory; give the job more (`resources: memory`) or let it use less")
-	case exit.TimedOut:
-		x.failed(codeTimedOut, user, "the step ran longer than %s", spec.Timeout)
-	case exit.Message != "" && exit.Code != 0:
-		x.failed(codeCannotStart, user, "%s", exit.Message)
-	case exit.Signal != 0:
-		x.failed(codeStepFailed, user, "the process was ended by signal %d (exit code %d)", exit.Signal, exit.Code)
-	case exit.Code != 0:
-		x.failed(codeStepFailed, user, "Process completed with exit code %d.", exit.Code)
+	default:
+		if f := exitFailure(w.exit, spec); f != nil {
+			x.failed(f.Code, f.Fault, "%s", f.Message)
+		}
 	}
 	return x
 }

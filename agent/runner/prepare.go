@@ -109,12 +109,10 @@ func prepareFailure(err error) *state.Failure {
 	switch {
 	case errors.As(err, &invalid):
 		f.Code, f.Fault, f.Message = codeInvalid, user, err.Error()
-	case errors.Is(err, sandbox.ErrUnhealthy):
-		f.Code, f.Fault = codeUnhealthy, user
 	case errors.Is(err, sandbox.ErrUnsupported):
 		f.Code, f.Fault = codeUnsupported, user
-	case errors.Is(err, sandbox.ErrImage):
-		f.Code = codeImage
+	default:
+		f.Code, f.Fault = sandboxFailure(codeSandbox, err)
 	}
 	return f
 }

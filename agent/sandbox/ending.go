@@ -100,7 +100,7 @@ func (e Exit) Kind() Kind {
 		return KindStopped
 	case e.Code == 0:
 		return KindSucceeded
-	case e.NotStarted:
+	case e.NotStarted, e.Message != "":
 		return KindCannotStart
 	case e.OOMKilled:
 		return KindOutOfMemory

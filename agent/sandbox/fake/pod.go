@@ -96,7 +96,7 @@ func (p *Pod) Start(_ context.Context, spec sandbox.StepSpec) error {
 	}
 	s := &step{began: st.opts.Clock.Now(), term: make(chan struct{})}
 	if message := st.refuse(spec); message != "" {
-		s.exit = &sandbox.Exit{Code: 126, Message: message}
+		s.exit = &sandbox.Exit{Code: 126, Message: message, NotStarted: true}
 		st.steps[spec.ID] = s
 		return out.Close()
 	}
@@ -142,7 +142,7 @@ func (p *podState) end(s *step, code int) {
 		return // a killed pod writes no records
 	default:
 	}
-	exit := &sandbox.Exit{Code: code, TimedOut: s.timedOut, Duration: p.opts.Clock.Now().Sub(s.began)}
+	exit := &sandbox.Exit{Code: code, TimedOut: s.timedOut, Stopped: s.termed && !s.timedOut, Duration: p.opts.Clock.Now().Sub(s.began)}
 	if code > 128 && s.termed {
 		exit.Signal = code - 128
 	}
