@@ -73,6 +73,8 @@ func sandboxFailure(code string, err error) (string, corev1.Fault) {
 			return codeDiskFull, system
 		}
 		return codeImage, system
+	case errors.Is(err, sandbox.ErrImage):
+		return codeImage, system
 	case errors.Is(err, sandbox.ErrUnhealthy):
 		return codeUnhealthy, user
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):

@@ -53,6 +53,7 @@ func TestSandboxFailure(t *testing.T) {
 		{errors.New("x"), codeSandbox, system},
 		{&sandbox.LostError{Reason: sandbox.LostShim}, codeLost, system},
 		{&sandbox.LostError{Reason: sandbox.LostOutOfMemory}, codeOOM, user},
+		{sandbox.ErrImage, codeImage, system},
 		{image(sandbox.ImageNotFound), codeImage, user},
 		{image(sandbox.ImageUnauthorised), codeImage, system},
 		{image(sandbox.ImageUnreachable), codeImage, system},
