@@ -10,8 +10,10 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/slipway-ci/slipway/agent"
+	"github.com/slipway-ci/slipway/agent/sandbox"
 	"github.com/slipway-ci/slipway/agent/sandbox/containerd"
 	"github.com/slipway-ci/slipway/agent/sandbox/network"
+	"github.com/slipway-ci/slipway/agent/sandbox/process"
 	"github.com/slipway-ci/slipway/internal/cli/agentconf"
 	"github.com/slipway-ci/slipway/internal/cli/exit"
 	"github.com/slipway-ci/slipway/internal/version"
@@ -21,7 +23,8 @@ func (a *app) agentCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "agent",
 		Short: "Run an agent on this host",
-		Long:  "Run an agent on this host, with containerd and as root. It joins with a token of `slipway agents join-token`.",
+		Long: "Run an agent on this host, with containerd and as root, or with `--sandbox process`: then without containers, and without isolation. " +
+			"It joins with a token of `slipway agents join-token`.",
 		Args:  cobra.NoArgs,
 	}
 	f := cmd.Flags()
@@ -33,6 +36,7 @@ func (a *app) agentCmd() *cobra.Command {
 	f.StringVar(&c.DataDir, "data", "", "directory of the agent's identity, database and workspaces (default $XDG_DATA_HOME/slipway/agent)")
 	f.StringVar(&c.Metrics, "metrics", "", "loopback address of /metrics, host:port")
 	f.IntVar(&c.Slots, "slots", 0, "how many jobs run at once (default twice the number of processors)")
+	f.StringVar(&c.Sandbox.Kind, "sandbox", "", "where jobs run: containerd (default), or process: on this host itself, not isolated")
 	f.StringVar(&c.Sandbox.Socket, "containerd", "", "containerd's socket (default "+agentconf.DefaultSocket+")")
 	f.StringVar(&c.Sandbox.CABundle, "ca-bundle", "", "PEM file of this host that every container is to trust")
 	f.StringSliceVar(&c.Sandbox.PassEnv, "pass-env", nil, "variables of this process that every container gets, e.g. HTTPS_PROXY")
@@ -60,7 +64,7 @@ func (a *app) agentConfig(file string, flags agentconf.Config) (agentconf.Config
 	}
 	for _, p := range []struct{ to, from *string }{
 		{&c.Coordinator, &flags.Coordinator}, {&c.TokenFile, &flags.TokenFile}, {&c.CA, &flags.CA}, {&c.DataDir, &flags.DataDir}, {&c.Metrics, &flags.Metrics},
-		{&c.Sandbox.Socket, &flags.Sandbox.Socket}, {&c.Sandbox.CABundle, &flags.Sandbox.CABundle},
+		{&c.Sandbox.Kind, &flags.Sandbox.Kind}, {&c.Sandbox.Socket, &flags.Sandbox.Socket}, {&c.Sandbox.CABundle, &flags.Sandbox.CABundle},
 	} {
 		if *p.from != "" {
 			*p.to = *p.from
@@ -85,23 +89,42 @@ func (a *app) runAgent(ctx context.Context, c agentconf.Config, log *slog.Logger
 	if err != nil {
 		return err
 	}
-	conf, err := a.sandboxConfig(c, log)
-	if err != nil {
-		return err
-	}
-	sb, err := containerd.New(ctx, conf)
+	sb, label, err := a.openSandbox(ctx, c, log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, sb.Close()) }()
 	ag, err := agent.New(agent.Config{
 		Address: c.Coordinator, DataDir: c.DataDir, RunDir: c.RunDir, JoinToken: token, CA: ca, Hostname: c.Hostname, Version: version.String(),
-		Slots: c.Slots, MetricsAddr: c.Metrics, Tracer: tracers,
+		Slots: c.Slots, MetricsAddr: c.Metrics, Tracer: tracers, Label: label,
 	}, sb, log)
 	if err != nil {
 		return err
 	}
+	stop, err := a.notify(ctx, log, ag.Ready(), ag.Alive)
+	if err != nil {
+		return exit.With(exit.Invalid, err)
+	}
+	defer stop()
 	return ag.Run(ctx)
+}
+
+// openSandbox returns also the label that an agent with this sandbox must have.
+func (a *app) openSandbox(ctx context.Context, c agentconf.Config, log *slog.Logger) (sb sandbox.Sandbox, label string, err error) {
+	if c.Sandbox.Kind == agentconf.Process {
+		log.Warn("jobs run as processes of this host, and nothing isolates them", "sandbox", c.Sandbox.Kind)
+		sb, err = process.New(ctx, process.Config{
+			Dir: filepath.Join(c.DataDir, "processes"), CgroupParent: c.Sandbox.Cgroup, ToolCache: c.Sandbox.ToolCache, Path: a.getenv("PATH"),
+			CABundle: c.Sandbox.CABundle, PassEnv: c.Sandbox.Env(a.getenv), Log: log,
+		})
+		return sb, agentconf.ProcessLabel, err
+	}
+	conf, err := a.sandboxConfig(c, log)
+	if err != nil {
+		return nil, "", err
+	}
+	sb, err = containerd.New(ctx, conf)
+	return sb, "", err
 }
 
 func (a *app) sandboxConfig(c agentconf.Config, log *slog.Logger) (containerd.Config, error) {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -47,8 +48,31 @@ func (a *app) coordinatorCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			stop, err := a.notify(ctx, log, s.Ready(), answers(s.MetricsAddr()))
+			if err != nil {
+				return exit.With(exit.Invalid, err)
+			}
+			defer stop()
 			return s.Run(ctx)
 		})
 	}
 	return cmd
+}
+
+// answers is whether the coordinator's own web server does, whatever it says; without one, every process lives that can ask.
+func answers(addr string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if addr == "" {
+			return nil
+		}
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/healthz", http.NoBody)
+		if err != nil {
+			return err
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return err
+		}
+		return resp.Body.Close()
+	}
 }

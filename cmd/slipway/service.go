@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"os/signal"
 	"syscall"
 
@@ -11,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/slipway-ci/slipway/internal/cli/exit"
+	"github.com/slipway-ci/slipway/internal/systemd"
 	"github.com/slipway-ci/slipway/internal/telemetry"
 	"github.com/slipway-ci/slipway/internal/version"
 )
@@ -20,6 +22,37 @@ type logFlags struct{ level, format *string }
 
 func addLogFlags(cmd *cobra.Command) logFlags {
 	return logFlags{cmd.Flags().String("log-level", "info", "debug, info, warn or error"), cmd.Flags().String("log-format", "json", "json or text")}
+}
+
+// notify tells the service manager, if there is one that listens, when ready is closed, from then on that the process lives as long as
+// alive agrees, and when ctx ends that it stops. stop ends that.
+func (a *app) notify(ctx context.Context, log *slog.Logger, ready <-chan struct{}, alive func(context.Context) error) (stop func(), err error) {
+	manager, err := systemd.FromEnv(a.getenv, os.Getpid())
+	if err != nil {
+		return nil, err
+	}
+	warn := func(err error) {
+		if err != nil {
+			log.Warn("service manager", "error", err)
+		}
+	}
+	watching, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case <-ready:
+			warn(manager.Ready(version.String()))
+			manager.Watch(watching, alive, warn)
+		case <-watching.Done():
+		}
+		<-watching.Done()
+		warn(manager.Stopping())
+	}()
+	return func() {
+		cancel()
+		<-done
+	}, nil
 }
 
 // serve runs a long-lived part with logging and traces until INT or TERM. The tracer provider is nil if nothing is to be traced.

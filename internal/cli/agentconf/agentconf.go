@@ -3,12 +3,15 @@ package agentconf
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -36,11 +39,26 @@ type Config struct {
 	Sandbox Sandbox `yaml:"sandbox,omitempty"`
 }
 
+// Kinds of sandboxes.
+const (
+	// Containerd runs jobs in containers.
+	Containerd = "containerd"
+	// Process runs them as processes of the host, which isolates nothing.
+	Process = "process"
+)
+
+// ProcessLabel must be in the certificate of an agent whose sandbox is Process: who made its join token agreed to it.
+const ProcessLabel = "process"
+
 // Sandbox is where jobs run. Two agents on one host differ in namespace, control group, bridge and subnet.
 type Sandbox struct {
+	// Kind is "containerd" or "process"; "" is containerd.
+	Kind string `yaml:"kind,omitempty"`
+	// ToolCache is the host's directory in which setup actions find tools; with kind process only. "" is /opt/hostedtoolcache.
+	ToolCache string `yaml:"tool_cache,omitempty"`
 	// Socket is containerd's; "" is /run/containerd/containerd.sock.
 	Socket string `yaml:"socket,omitempty"`
-	// Namespace in containerd, and the absolute path of the control group above the pods.
+	// Namespace in containerd, and the absolute path of the control group above the pods; with kind process, "none" is none.
 	Namespace string `yaml:"namespace,omitempty"`
 	Cgroup    string `yaml:"cgroup,omitempty"`
 	// Bridge and Subnet of the pods' network.
@@ -97,7 +115,27 @@ func (c Config) Check() error {
 			errs = append(errs, fmt.Errorf("sandbox.subnet: %w", err))
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.Sandbox.check()...)...)
+}
+
+// check refuses keys that mean nothing to the kind: who wrote them expects something.
+func (s Sandbox) check() []error {
+	foreign := map[string]bool{}
+	switch s.Kind {
+	case "", Containerd:
+		foreign["tool_cache"] = s.ToolCache != ""
+	case Process:
+		foreign = map[string]bool{"socket": s.Socket != "", "namespace": s.Namespace != "", "bridge": s.Bridge != "", "subnet": s.Subnet != "", "registries": len(s.Registries) > 0}
+	default:
+		return []error{fmt.Errorf("sandbox.kind %q: want %s or %s", s.Kind, Containerd, Process)}
+	}
+	var errs []error
+	for _, key := range slices.Sorted(maps.Keys(foreign)) {
+		if foreign[key] {
+			errs = append(errs, fmt.Errorf("sandbox.%s means nothing with kind %s; remove it", key, cmp.Or(s.Kind, Containerd)))
+		}
+	}
+	return errs
 }
 
 // Token reads the join token; "" if there is no file for it.

@@ -39,6 +39,18 @@ func TestLoadAndCheck(t *testing.T) {
 	if _, err := Load(write("bad.yaml", "slot: 1\n")); err == nil || !strings.Contains(err.Error(), "slot") {
 		t.Errorf("unknown key: %v", err)
 	}
+	for _, bad := range []Sandbox{{Kind: "docker"}, {ToolCache: "/opt"}, {Kind: Process, Socket: "/s"}, {Kind: Process, Registries: got.Sandbox.Registries}} {
+		c.Sandbox = bad
+		if err := c.Check(); err == nil || strings.Count(err.Error(), "sandbox.") != 1 {
+			t.Errorf("%+v: %v", bad, err)
+		}
+	}
+	for _, good := range []Sandbox{{Kind: Containerd, Socket: "/s"}, {Kind: Process, ToolCache: "/opt", Cgroup: "none"}} {
+		c.Sandbox = good
+		if err := c.Check(); err != nil {
+			t.Errorf("%+v: %v", good, err)
+		}
+	}
 	if err := (Config{Slots: -1, DataDir: "x", Sandbox: Sandbox{Subnet: "x"}}).Check(); err == nil || strings.Count(err.Error(), "\n") != 3 {
 		t.Errorf("%v", err)
 	}
