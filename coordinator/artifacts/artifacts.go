@@ -16,12 +16,8 @@ import (
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
 )
 
-// Limits of an artifact's record, which lives in the run's header.
-const (
-	maxName   = 255
-	maxFailed = 50
-	maxText   = 1024
-)
+// maxName bounds an artifact's name in bytes.
+const maxName = 255
 
 // Artifacts reads and adds artifacts. Safe for concurrent use.
 type Artifacts struct {
@@ -81,7 +77,7 @@ func (a *Artifacts) Add(ctx context.Context, ref engine.AttemptRef, art *corev1.
 	}
 	_ = r.Close()
 	return a.control.AddArtifact(ctx, ref, &corev1.Artifact{
-		Name: art.GetName(), Digest: art.GetDigest(), Size: size, Files: art.GetFiles(), JobId: ref.JobID, Tests: boundTests(art.GetTests()),
+		Name: art.GetName(), Digest: art.GetDigest(), Size: size, Files: art.GetFiles(), JobId: ref.JobID, Tests: art.GetTests(),
 	}, overwrite)
 }
 
@@ -96,23 +92,4 @@ func CheckName(name string) error {
 		return fmt.Errorf("an artifact can't be named %q", name)
 	}
 	return nil
-}
-
-func boundTests(t *corev1.TestSummary) *corev1.TestSummary {
-	if t == nil {
-		return nil
-	}
-	out := &corev1.TestSummary{Tests: t.GetTests(), Failures: t.GetFailures(), Errors: t.GetErrors(), Skipped: t.GetSkipped(), DurationMs: t.GetDurationMs()}
-	for _, c := range t.GetFailed()[:min(len(t.GetFailed()), maxFailed)] {
-		out.Failed = append(out.Failed, &corev1.TestCase{Suite: clip(c.GetSuite()), Name: clip(c.GetName()), Message: clip(c.GetMessage())})
-	}
-	return out
-}
-
-// clip shortens a text to maxText bytes, at a rune's border.
-func clip(s string) string {
-	if len(s) <= maxText {
-		return s
-	}
-	return strings.ToValidUTF8(s[:maxText-len("…")], "") + "…"
 }

@@ -58,6 +58,9 @@ func (c Config) check(path string, root *yaml.Node) error {
 			add([]string{"limits", key}, "", "%d is less than 1", v)
 		}
 	}
+	if c.Limits.PayloadBytes > MostPayloadBytes {
+		add([]string{"limits", "payload_bytes"}, "payloads are kept in the store", "%d is more than %d", c.Limits.PayloadBytes, MostPayloadBytes)
+	}
 	return errors.Join(problems...)
 }
 

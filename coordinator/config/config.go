@@ -77,11 +77,14 @@ type Agents struct {
 	Grace Duration `yaml:"grace"`
 }
 
+// MostPayloadBytes is what Limits.PayloadBytes may be: a payload is part of a record in the store.
+const MostPayloadBytes = 1 << 20
+
 // Limits bound what callers may send.
 type Limits struct {
 	// WorkflowBytes of a workflow file.
 	WorkflowBytes int64 `yaml:"workflow_bytes"`
-	// PayloadBytes of an event's payload.
+	// PayloadBytes of an event's payload; at most MostPayloadBytes.
 	PayloadBytes int64 `yaml:"payload_bytes"`
 	// BlobBytes of a source tree or an artifact.
 	BlobBytes int64 `yaml:"blob_bytes"`
@@ -94,7 +97,7 @@ func Default() Config {
 		Metrics: "127.0.0.1:7421",
 		Store:   Store{Kind: StoreEtcd},
 		Agents:  Agents{Heartbeat: Duration(2 * time.Second), Deadline: Duration(10 * time.Second), Grace: Duration(time.Minute)},
-		Limits:  Limits{WorkflowBytes: 1 << 20, PayloadBytes: 1 << 20, BlobBytes: 2 << 30},
+		Limits:  Limits{WorkflowBytes: 1 << 20, PayloadBytes: MostPayloadBytes, BlobBytes: 2 << 30},
 	}
 }
 

@@ -82,6 +82,10 @@ func (d *draft) addArtifact(ref *attemptRef, a *corev1.Artifact, overwrite bool)
 	if rec == nil || lifecycle.Attempt.IsTerminal(rec.GetAttempt().GetState()) {
 		return rpcerr.New(rpcerr.Fenced, "attempt %s has ended; it can't add artifacts", ref.id)
 	}
+	a, err := boundArtifact(d.head(), a)
+	if err != nil {
+		return err
+	}
 	for i, old := range d.head().GetArtifacts() {
 		if old.GetName() != a.GetName() {
 			continue

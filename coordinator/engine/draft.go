@@ -118,6 +118,7 @@ func (d *draft) all(f func(*statev1.JobRecord)) {
 // fireRun applies an event to the header. A refusal is a bug of the caller, who must have asked Can.
 func (d *draft) fireRun(ev lifecycle.Event, args lifecycle.RunArgs) {
 	args.Now = d.now
+	args.Reason, args.Failure = clip(args.Reason, maxText), clipFailure(args.Failure, maxText)
 	tasks, err := lifecycle.Run.Fire(d.editHead(), ev, args)
 	if err != nil {
 		d.e.c.Log.Error("a run refused its transition", "run", d.r.id, "error", err)
@@ -131,6 +132,7 @@ func (d *draft) fireRun(ev lifecycle.Event, args lifecycle.RunArgs) {
 // fireJob applies an event to a job.
 func (d *draft) fireJob(id string, ev lifecycle.Event, args lifecycle.JobArgs) bool {
 	args.Now = d.now
+	args.Reason, args.Failure = clip(args.Reason, maxText), clipFailure(args.Failure, maxText)
 	rec := d.editJob(id)
 	tasks, err := lifecycle.Job.Fire(rec, ev, args)
 	if err != nil {

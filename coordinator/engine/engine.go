@@ -38,8 +38,8 @@ type Engine struct {
 	numbers map[string]uint64
 	// submitting holds requests whose run is being created, with those who wait for it.
 	submitting map[string][]func(string, uint64, error)
-	// tokens of attempts whose offer is not sent yet; never stored.
-	tokens map[string]string
+	// offers that are not sent yet, by attempt; never stored.
+	offers map[string]offer
 	// schedule says that a look for placements is due.
 	scheduleDue bool
 	// queued jobs that the last look saw, and those that wait for a retry's time.
@@ -62,7 +62,7 @@ func New(ctx context.Context, c Config) (*Engine, error) {
 	c.defaults()
 	e := &Engine{c: c, wake: make(chan struct{}, 1), stopped: make(chan struct{}), runs: map[string]*run{}, agents: map[string]*agent{},
 		sessions: map[string]*agent{}, attempts: map[string]*attemptRef{}, tail: map[string]*attemptRef{}, numbers: map[string]uint64{},
-		submitting: map[string][]func(string, uint64, error){}, tokens: map[string]string{}}
+		submitting: map[string][]func(string, uint64, error){}, offers: map[string]offer{}}
 	maxOps := 500
 	if c.External {
 		maxOps = 100

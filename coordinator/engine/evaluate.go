@@ -148,8 +148,13 @@ func (d *draft) expand(job *planv1.Job, placeholder *statev1.JobRecord, env *exp
 	var out []*statev1.JobRecord
 	for i, leg := range legs {
 		rec := d.e.newJob(d.r, job, leg, i, len(legs))
-		d.put(rec)
+		if err := boundMatrix(rec.GetMatrix()); err != nil {
+			return []*statev1.JobRecord{placeholder}, err
+		}
 		out = append(out, rec)
+	}
+	for _, rec := range out {
+		d.put(rec)
 	}
 	d.drop(placeholder.GetId())
 	return out, nil

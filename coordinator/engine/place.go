@@ -3,6 +3,7 @@ package engine
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"maps"
 	"slices"
@@ -121,7 +122,13 @@ func (e *Engine) assign(p schedule.Placement) {
 			d.then(func() { e.release(ref.agentID, ref.id) })
 			return
 		}
-		e.tokens[ref.id] = token
+		o, err := e.newOffer(r, rec, token)
+		if err != nil {
+			d.fireJob(ref.jobID, lifecycle.JobInvalid, lifecycle.JobArgs{Failure: userFailure("invalid-job", err.Error())})
+			d.then(func() { e.release(ref.agentID, ref.id) })
+			return
+		}
+		e.offers[ref.id] = o
 		attempt := &statev1.Attempt{Id: ref.id, Number: rec.GetAttempt().GetNumber() + 1, State: corev1.AttemptState_ATTEMPT_STATE_OFFERED, AgentId: ref.agentID,
 			SessionId: session, TokenHash: hash[:], OfferedMs: d.now}
 		d.then(func() { e.attempts[ref.id] = ref })
@@ -131,10 +138,25 @@ func (e *Engine) assign(p schedule.Placement) {
 	})
 }
 
+// offer is what an assignment carries beside what is stored.
+type offer struct{ token, contexts string }
+
+func (e *Engine) newOffer(r *run, rec *statev1.JobRecord, token string) (offer, error) {
+	w, err := e.wantsNow(r, rec)
+	if err != nil {
+		return offer{}, err
+	}
+	contexts := assignmentContexts(w.contexts, rec.GetKey())
+	if len(contexts) > maxContexts {
+		return offer{}, fmt.Errorf("the job's contexts (github, needs, inputs …) have %d bytes, more than %d: pass large data as an artifact", len(contexts), maxContexts)
+	}
+	return offer{token: token, contexts: contexts}, nil
+}
+
 // sendOffer gives a committed attempt to the session that it was made for.
 func (e *Engine) sendOffer(r *run, jobID, attemptID string) {
-	token := e.tokens[attemptID]
-	delete(e.tokens, attemptID)
+	o := e.offers[attemptID]
+	delete(e.offers, attemptID)
 	delete(r.why, jobID)
 	rec := r.jobs[jobID].rec
 	att := rec.GetAttempt()
@@ -151,7 +173,7 @@ func (e *Engine) sendOffer(r *run, jobID, attemptID string) {
 		r.inbox = append(r.inbox, func(d *draft) { d.lose(ref, err.Error()) })
 		return
 	}
-	a.out.Send(&fleetv1.SessionResponse{Message: &fleetv1.SessionResponse_Offer{Offer: &fleetv1.Offer{Assignment: e.assignment(r, rec, w, token)}}})
+	a.out.Send(&fleetv1.SessionResponse{Message: &fleetv1.SessionResponse_Offer{Offer: &fleetv1.Offer{Assignment: e.assignment(r, rec, w, o)}}})
 	e.c.Metrics.dispatch.Observe(float64(e.nowMS()-rec.GetQueuedMs()) / 1000)
 	e.c.Log.Debug("offered", "run", r.id, "job", jobID, "attempt", attemptID, "agent", att.GetAgentId())
 }
@@ -173,6 +195,6 @@ func (e *Engine) release(agentID, attemptID string) {
 	if a := e.agents[agentID]; a != nil {
 		delete(a.held, attemptID)
 	}
-	delete(e.tokens, attemptID)
+	delete(e.offers, attemptID)
 	e.scheduleDue = true
 }

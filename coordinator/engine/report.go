@@ -13,17 +13,12 @@ import (
 	statev1 "github.com/slipway-ci/slipway/proto/gen/slipway/state/v1"
 )
 
-const (
-	// maxOutputs bounds a job's outputs in bytes: they live in its record.
-	maxOutputs = 256 << 10
-	// maxAnnotations bounds those kept of an attempt.
-	maxAnnotations = 200
-	// maxLost: how many attempts in a row may be lost before any step began.
-	maxLost = 10
-)
+// maxLost: how many attempts in a row may be lost before any step began.
+const maxLost = 10
 
 // Report implements Control.
 func (e *Engine) Report(ctx context.Context, sessionID string, report *corev1.Report) error {
+	report = boundReport(report)
 	return e.ask(ctx, func(reply func(error)) {
 		ref, err := e.speaker(sessionID, report.GetAttemptId())
 		if err != nil {
@@ -95,7 +90,7 @@ func (d *draft) report(ref *attemptRef, report *corev1.Report) error {
 		}
 		return err
 	}
-	d.editJob(ref.jobID).Annotations = report.GetAnnotations()[:min(len(report.GetAnnotations()), maxAnnotations)]
+	d.editJob(ref.jobID).Annotations = report.GetAnnotations()
 	d.follow(ref, report)
 	return nil
 }
@@ -133,11 +128,7 @@ func (d *draft) conclude(ref *attemptRef, report *corev1.Report) {
 	case corev1.Result_RESULT_SUCCESS, corev1.Result_RESULT_SKIPPED, corev1.Result_RESULT_UNSPECIFIED:
 		args.Failure = nil
 	}
-	size := 0
-	for _, o := range report.GetOutputs() {
-		size += len(o.GetName()) + len(o.GetValue())
-	}
-	if size > maxOutputs {
+	if size := outputsSize(report.GetOutputs()); size > maxOutputs {
 		ev, retryOn, args.Outputs = lifecycle.JobFailed, "", nil
 		args.Failure = userFailure("outputs-too-large", fmt.Sprintf("the job's outputs have %d bytes, more than %d: pass large data as an artifact", size, maxOutputs))
 	}
@@ -257,5 +248,5 @@ func (r *run) avoidAgent(jobID, agentID, reason string, now int64) {
 	if reason == "" {
 		reason = "without a reason"
 	}
-	agents[agentID] = avoidance{untilMS: now + wait, times: a.times + 1, reason: "rejected it: " + reason}
+	agents[agentID] = avoidance{untilMS: now + wait, times: a.times + 1, reason: "rejected it: " + clip(reason, maxLabel)}
 }

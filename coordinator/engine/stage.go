@@ -16,6 +16,7 @@ type stage struct {
 	ops    []store.Op
 	header *statev1.RunHeader
 	jobs   []stagedJob
+	bytes  int
 	extra  []store.Compare
 	r      *run
 }
@@ -46,8 +47,8 @@ func (s *stage) compares() []store.Compare {
 	return out
 }
 
-// stageJobs bounds the job records of one transition.
-const stageJobs = 40
+// stageJobs and stageBytes bound the job records of one transition. One record alone may have more bytes.
+const stageJobs, stageBytes = 40, 128 << 10
 
 // stages splits the draft. A header that tells of an intent (created, cancel) goes first, one that ends the run last, so that a leader that finds
 // some of the stages only can go on from there.
@@ -57,14 +58,13 @@ func (d *draft) stages() ([]stage, error) {
 	}
 	id := d.e.c.NewID()
 	var out []stage
-	for begin := 0; begin < len(d.touched); begin += stageJobs {
-		s := stage{r: d.r}
-		for _, job := range d.touched[begin:min(begin+stageJobs, len(d.touched))] {
-			if err := s.addJob(d.jobs[job], job, id); err != nil {
-				return nil, err
-			}
+	for _, job := range d.touched {
+		if n := len(out); n == 0 || len(out[n-1].jobs) == stageJobs || out[n-1].bytes >= stageBytes {
+			out = append(out, stage{r: d.r})
 		}
-		out = append(out, s)
+		if err := out[len(out)-1].addJob(d.jobs[job], job, id); err != nil {
+			return nil, err
+		}
 	}
 	if d.header == nil {
 		return out, nil
@@ -73,28 +73,35 @@ func (d *draft) stages() ([]stage, error) {
 }
 
 func (d *draft) stageHeader(out []stage, id string) ([]stage, error) {
-	if len(out) == 0 {
-		out = append(out, stage{r: d.r})
-	}
 	d.header.TransitionId = id
+	terminal := lifecycle.Run.IsTerminal(d.header.GetState())
+	atEnd := terminal || d.r.header.GetState() == corev1.RunState_RUN_STATE_CREATING
+	// A large header (it has the run's artifacts) gets a stage of its own.
+	alone := proto.Size(d.header) > stageBytes
+	switch {
+	case len(out) == 0, alone && atEnd:
+		out = append(out, stage{r: d.r})
+	case alone:
+		out = append([]stage{{r: d.r}}, out...)
+	}
 	first, last := &out[0], &out[len(out)-1]
 	first.ops, first.extra = append(first.ops, d.extra...), d.extraCompares
-	terminal := lifecycle.Run.IsTerminal(d.header.GetState())
+	several := len(out) > 1
 	var err error
-	switch {
-	case d.create && len(out) > 1:
+	if d.create && several {
 		creating := proto.CloneOf(d.header)
 		creating.State = corev1.RunState_RUN_STATE_CREATING
-		err = errors.Join(first.setHeader(creating), last.setHeader(d.header))
-	case terminal, d.r.header.GetState() == corev1.RunState_RUN_STATE_CREATING:
-		err = last.setHeader(d.header)
-	default:
+		err = first.setHeader(creating)
+	}
+	if atEnd {
+		err = errors.Join(err, last.setHeader(d.header))
+	} else {
 		err = first.setHeader(d.header)
 	}
-	if d.create && (!terminal || len(out) > 1) {
+	if d.create && (!terminal || several) {
 		first.ops = append(first.ops, store.Op{Key: liveKey(d.r.id)})
 	}
-	if terminal && (!d.create || len(out) > 1) {
+	if terminal && (!d.create || several) {
 		last.ops = append(last.ops, store.Op{Key: liveKey(d.r.id), Delete: true})
 	}
 	return out, err
@@ -115,6 +122,7 @@ func (s *stage) addJob(rec *statev1.JobRecord, id, transition string) error {
 	}
 	rec.TransitionId = transition
 	b, err := encode(rec)
+	s.bytes += len(b)
 	s.ops = append(s.ops, store.Op{Key: jobKey(s.r.id, id), Value: b})
 	return err
 }

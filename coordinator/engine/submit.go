@@ -24,10 +24,15 @@ func (e *Engine) Submit(ctx context.Context, s Submission) (string, uint64, erro
 	if s.RequestID == "" || s.Project == "" || s.PlanDigest == "" || len(s.Plan.GetJobs()) == 0 {
 		return "", 0, rpcerr.New(rpcerr.InvalidRequest, "a run needs a request id, a project, and a plan with at least one job that is in the blob store")
 	}
-	def := &statev1.RunDefinition{Id: e.c.NewID(), RequestId: s.RequestID, Project: s.Project, Name: s.Plan.GetName(), Path: s.Plan.GetPath(), Event: s.Event,
+	def := &statev1.RunDefinition{Id: e.c.NewID(), RequestId: s.RequestID, Project: s.Project, Name: clip(s.Plan.GetName(), maxLabel), Path: s.Plan.GetPath(), Event: s.Event,
 		EventPayload: s.EventPayload, Source: s.Source, PlanDigest: s.PlanDigest, Actor: s.Actor}
 	e.trace(def, s.Traceparent)
 	r, err := newRun(def, s.Plan, 0)
+	for _, job := range s.Plan.GetJobs() {
+		for _, leg := range job.GetStrategy().GetLegs() {
+			err = errors.Join(err, boundMatrix(leg))
+		}
+	}
 	if err != nil {
 		return "", 0, rpcerr.New(rpcerr.InvalidRequest, "%v", err)
 	}
@@ -82,8 +87,11 @@ func (e *Engine) submit(r *run, reply func(string, uint64, error)) {
 			e.repeat(request, answer)
 			return
 		}
-		if errors.Is(err, commit.ErrStopped) {
+		switch {
+		case errors.Is(err, commit.ErrStopped):
 			err = errNotLeader()
+		case errors.Is(err, store.ErrInvalid):
+			err = rpcerr.New(rpcerr.InvalidRequest, "the run can't be stored: %v", err)
 		}
 		answer("", 0, err)
 	}
@@ -96,7 +104,7 @@ func (e *Engine) creation(r *run, number uint64) (*draft, error) {
 	r.contexts = withGitHub(r.contexts, expr.Pair{Key: "run_number", Value: expr.String(fmt.Sprint(number))})
 	if v := r.plan.GetRunName(); v != nil {
 		if name, err := resolve.String(v, &expr.Env{Contexts: r.contexts}); err == nil && name != "" {
-			r.def.Name = name
+			r.def.Name = clip(name, maxLabel)
 		}
 	}
 	r.header = &statev1.RunHeader{Id: r.id, Number: number, State: corev1.RunState_RUN_STATE_CREATING}

@@ -35,8 +35,8 @@ type wants struct {
 	images         map[string]string
 	// serviceImages by position in the plan's services.
 	serviceImages []string
-	// contexts of the assignment, JSON.
-	contexts string
+	// contexts of the assignment. Not its JSON: a run's event may be large, and every job has it.
+	contexts *expr.Object
 }
 
 // wantsOf evaluates the job-level expressions of an instance.
@@ -70,7 +70,7 @@ func (e *Engine) wantsOf(r *run, p *graph.Progress, genv graph.Env, job *planv1.
 	if res := job.GetResources(); res.GetMemory() > 0 {
 		w.memory = res.GetMemory()
 	}
-	w.contexts = assignmentContexts(env.Contexts, job.GetId())
+	w.contexts = env.Contexts
 	return w, nil
 }
 
@@ -141,6 +141,11 @@ func (e *Engine) placeAndImage(w *wants, plan *planv1.Plan, job *planv1.Job, env
 			w.image = pinned(plan, label, runner.Image)
 		}
 	}
+	for _, label := range w.labels {
+		if len(label) > maxLabel {
+			return fmt.Errorf("runs-on or pool: a label has %d bytes, more than %d", len(label), maxLabel)
+		}
+	}
 	if c := job.GetContainer(); c != nil {
 		if w.containerImage, err = resolve.String(c.GetImage(), env); err != nil {
 			return fmt.Errorf("container.image: %w", err)
@@ -198,7 +203,7 @@ func assignmentContexts(all *expr.Object, job string) string {
 }
 
 // assignment is what an agent needs for an attempt.
-func (e *Engine) assignment(r *run, rec *statev1.JobRecord, w *wants, token string) *fleetv1.Assignment {
+func (e *Engine) assignment(r *run, rec *statev1.JobRecord, w *wants, o offer) *fleetv1.Assignment {
 	job := proto.CloneOf(r.graph.Job(rec.GetKey()))
 	literal := func(s string) *planv1.Value { return &planv1.Value{Kind: &planv1.Value_Literal{Literal: s}} }
 	job.Strategy = nil
@@ -219,8 +224,8 @@ func (e *Engine) assignment(r *run, rec *statev1.JobRecord, w *wants, token stri
 	}
 	job.Services = services
 	a := rec.GetAttempt()
-	return &fleetv1.Assignment{RunId: r.id, JobId: rec.GetId(), JobName: rec.GetName(), AttemptId: a.GetId(), Attempt: a.GetNumber(), Token: token, Job: job,
-		WorkflowEnv: r.plan.GetEnv(), WorkflowDefaults: r.plan.GetDefaults(), Contexts: w.contexts, Image: w.image, Images: w.images,
+	return &fleetv1.Assignment{RunId: r.id, JobId: rec.GetId(), JobName: rec.GetName(), AttemptId: a.GetId(), Attempt: a.GetNumber(), Token: o.token, Job: job,
+		WorkflowEnv: r.plan.GetEnv(), WorkflowDefaults: r.plan.GetDefaults(), Contexts: o.contexts, Image: w.image, Images: w.images,
 		Source: r.def.GetSource().GetTree(), Traceparent: r.def.GetTraceparent(),
 		QueuedForMs: max(0, a.GetOfferedMs()-rec.GetQueuedMs())}
 }

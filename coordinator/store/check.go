@@ -5,7 +5,10 @@ import (
 	"fmt"
 )
 
-// ErrInvalid: the transaction breaks the contract (no key, a key written twice); it did nothing and never will.
+// MaxTxnBytes bounds the keys and values of a transaction: an etcd takes 1.5 MiB by default, all counted.
+const MaxTxnBytes = 5 << 18
+
+// ErrInvalid: the transaction breaks the contract (no key, a key written twice, too large); it did nothing and never will.
 var ErrInvalid = errors.New("store: invalid transaction")
 
 // Check says whether a transaction keeps the contract; the error wraps ErrInvalid. Every implementation calls it first, so that
@@ -15,6 +18,7 @@ func (t Txn) Check() error {
 		return err
 	}
 	written := map[string]bool{}
+	size := 0
 	for _, b := range t.Branches {
 		if err := checkCompares(b.Compares); err != nil {
 			return err
@@ -27,7 +31,11 @@ func (t Txn) Check() error {
 				return fmt.Errorf("%w: key %q is written twice", ErrInvalid, op.Key)
 			}
 			written[op.Key] = true
+			size += len(op.Key) + len(op.Value)
 		}
+	}
+	if size > MaxTxnBytes {
+		return fmt.Errorf("%w: it writes %d bytes, more than %d", ErrInvalid, size, MaxTxnBytes)
 	}
 	return nil
 }

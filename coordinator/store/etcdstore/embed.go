@@ -16,6 +16,8 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/slipway-ci/slipway/coordinator/store"
 )
 
 // maxSocketPath is what sun_path holds on Linux, less its final zero.
@@ -122,7 +124,7 @@ func (c EmbedConfig) etcdConfig() (*embed.Config, string, error) {
 	cfg.TickMs, cfg.ElectionMs = 10, 100
 	cfg.SnapshotCount, cfg.SnapshotCatchUpEntries = 500, 200
 	cfg.MaxTxnOps = 1024
-	cfg.MaxRequestBytes = 8 << 20
+	cfg.MaxRequestBytes = 2 * store.MaxTxnBytes
 	cfg.QuotaBackendBytes = 4 << 30
 	if c.Quota > 0 {
 		cfg.QuotaBackendBytes = c.Quota

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
@@ -27,6 +28,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"create revision survives writes, not deletion", createRevision},
 		{"a key twice is refused", twice},
 		{"big batches", bigBatch},
+		{"the largest transaction, and a larger one", largest},
 		{"concurrent increments lose nothing", concurrent},
 		{"a cancelled context", cancelled},
 		{"closed", closed},
@@ -91,6 +93,18 @@ func putGet(t *testing.T, s store.Store) {
 	kv, _ := get(t, s, "/t/a")
 	if rev2 <= rev || kv.ModRevision != rev2 || kv.CreateRevision != rev || string(kv.Value) != "3" {
 		t.Fatalf("%+v after revisions %d, %d", kv, rev, rev2)
+	}
+}
+
+func largest(t *testing.T, s store.Store) {
+	const key = "/t/large"
+	write(t, s, put(key, strings.Repeat("x", store.MaxTxnBytes-len(key))))
+	txn := store.Txn{Branches: []store.Branch{{Ops: []store.Op{put(key, strings.Repeat("y", store.MaxTxnBytes))}}}}
+	if _, err := s.Commit(t.Context(), txn); !errors.Is(err, store.ErrInvalid) {
+		t.Fatalf("%v", err)
+	}
+	if kv, _ := get(t, s, key); kv.Value[0] != 'x' {
+		t.Fatal("a refused transaction was done")
 	}
 }
 
