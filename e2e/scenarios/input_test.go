@@ -70,7 +70,7 @@ func TestBadInput(t *testing.T) {
 		{"twice the same key", oneJob("runs-on: busybox\n" + ok), []string{"ci.yml:5:5: error:", "`runs-on`"}},
 		{"extra key in a file of GitHub's folder", "", nil},
 		{"option that can't be done", oneJob("services:\n  db: {image: 'postgres:15-alpine', options: --network-alias x}\n" + ok),
-			[]string{"ci.yml:6:48: error:", "--network-alias is not supported"}},
+			[]string{"ci.yml:6:50: error:", "--network-alias is not supported"}},
 		{"feature that is not supported", oneJob("environment: production\n" + ok), []string{"ci.yml:5:", "error:", "environment"}},
 	}
 	p := newProject(t, nil)

@@ -120,6 +120,7 @@ func TestKillInMidStep(t *testing.T) {
 		{"agent", [][]string{{"agent"}}},
 		{"coordinator", [][]string{{"coordinator"}}},
 		{"both at once", [][]string{{"coordinator", "agent"}}},
+		{"containerd", [][]string{{"containerd"}}},
 		{"one after the other", [][]string{{"agent"}, {"coordinator"}, {"agent"}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
