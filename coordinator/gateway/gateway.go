@@ -13,6 +13,9 @@ import (
 	"log/slog"
 	"sync"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"github.com/slipway-ci/slipway/coordinator/artifacts"
 	"github.com/slipway-ci/slipway/coordinator/blob"
 	"github.com/slipway-ci/slipway/coordinator/config"
@@ -136,6 +139,9 @@ func (g *Gateway) attempt(ctx context.Context, attemptID, token string) (engine.
 func (g *Gateway) internal(what string, err error) error {
 	if err == nil || rpcerr.ReasonOf(err) != "" || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
+	}
+	if code := status.Code(err); code == codes.Canceled || code == codes.DeadlineExceeded {
+		return err // What a stream says when its caller has left.
 	}
 	g.Log.Error("a call failed", "what", what, "error", err)
 	return rpcerr.New(rpcerr.Internal, "%s failed in the coordinator; its log says why", what)
