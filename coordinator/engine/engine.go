@@ -14,6 +14,8 @@ import (
 // maxMailbox bounds the events that wait; past it callers are told to come back.
 const maxMailbox = 20000
 
+var _ Control = (*Engine)(nil)
+
 // Engine implements Control for one term. All fields below the line belong to the engine's goroutine.
 type Engine struct {
 	c         Config

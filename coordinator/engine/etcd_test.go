@@ -61,7 +61,7 @@ func (r *robot) work(ctx context.Context, fail func(error)) {
 }
 
 // onEtcd leads on a real embedded etcd, with a robot of many slots.
-func onEtcd(tb testing.TB) (*Service, planMap) {
+func onEtcd(tb testing.TB) (*Engine, planMap) {
 	tb.Helper()
 	dir, err := os.MkdirTemp("", "etcd")
 	if err != nil {
@@ -74,13 +74,19 @@ func onEtcd(tb testing.TB) (*Service, planMap) {
 	}
 	elector := etcdleader.New(etcdleader.Config{Client: etcd.Client(), Prefix: root + "leader/", Name: "t", Exclusive: true, Clock: clock.Real{}, Log: quiet})
 	plans := planMap{}
-	s := NewService(elector, Config{Store: etcd.Store(), Plans: plans, Clock: clock.Real{}, NewID: id.NewSource(time.Now).New, Random: rand.Reader, Log: quiet,
+	term, err := elector.Campaign(context.Background())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	e, err := New(context.Background(), Config{Store: etcd.Store(), Term: term, Plans: plans, Clock: clock.Real{}, NewID: id.NewSource(time.Now).New, Random: rand.Reader, Log: quiet,
 		Runners: map[string]config.Runner{"ubuntu-latest": {Image: "runner", Pool: "default"}}})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	e.Start()
 	ctx, cancel := context.WithCancel(context.Background())
-	led := make(chan error, 1)
-	go func() { led <- s.Lead(ctx) }()
-	a := &robot{control: s, session: "session-1", offers: make(chan *fleetv1.Assignment, 1000)}
-	if _, err := s.Connect(ctx, Session{ID: a.session, AgentID: "robot", Pool: "default", Capacity: &fleetv1.Capacity{Slots: 64}}, a); err != nil {
+	a := &robot{control: e, session: "session-1", offers: make(chan *fleetv1.Assignment, 1000)}
+	if _, err := e.Connect(ctx, Session{ID: a.session, AgentID: "robot", Pool: "default", Capacity: &fleetv1.Capacity{Slots: 64}}, a); err != nil {
 		tb.Fatal(err)
 	}
 	worked := make(chan struct{})
@@ -95,22 +101,23 @@ func onEtcd(tb testing.TB) (*Service, planMap) {
 	tb.Cleanup(func() {
 		cancel()
 		<-worked
-		<-led
+		e.Close()
+		_ = term.Close(context.Background())
 		_ = etcd.Close()
 		_ = os.RemoveAll(dir)
 	})
-	return s, plans
+	return e, plans
 }
 
-func follow(tb testing.TB, s *Service, sub Submission) *apiv1.Run {
+func follow(tb testing.TB, e *Engine, sub Submission) *apiv1.Run {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	runID, _, err := s.Submit(ctx, sub)
+	runID, _, err := e.Submit(ctx, sub)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	watch, err := s.Watch(ctx, runID)
+	watch, err := e.Watch(ctx, runID)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -122,12 +129,12 @@ func follow(tb testing.TB, s *Service, sub Submission) *apiv1.Run {
 }
 
 func TestRunsOnEtcd(t *testing.T) {
-	s, plans := onEtcd(t)
+	e, plans := onEtcd(t)
 	p := plan(legs(job("test"), 30), job("last", "test"))
 	plans["sha256:0"] = p
 	newID := id.NewSource(time.Now)
 	for range 3 {
-		v := follow(t, s, Submission{RequestID: newID.New(), Project: "p", Plan: p, PlanDigest: "sha256:0"})
+		v := follow(t, e, Submission{RequestID: newID.New(), Project: "p", Plan: p, PlanDigest: "sha256:0"})
 		if v.GetState() != corev1.RunState_RUN_STATE_SUCCEEDED || len(v.GetJobs()) != 31 {
 			t.Fatalf("%v", v)
 		}
@@ -136,12 +143,12 @@ func TestRunsOnEtcd(t *testing.T) {
 
 // BenchmarkNoopRun is the engine's own share of a one-job run, submit to finished, on the embedded etcd.
 func BenchmarkNoopRun(b *testing.B) {
-	s, plans := onEtcd(b)
+	e, plans := onEtcd(b)
 	p := plan(job("build"))
 	plans["sha256:0"] = p
 	newID := id.NewSource(time.Now)
 	for b.Loop() {
-		if v := follow(b, s, Submission{RequestID: newID.New(), Project: "p", Plan: p, PlanDigest: "sha256:0"}); v.GetState() != corev1.RunState_RUN_STATE_SUCCEEDED {
+		if v := follow(b, e, Submission{RequestID: newID.New(), Project: "p", Plan: p, PlanDigest: "sha256:0"}); v.GetState() != corev1.RunState_RUN_STATE_SUCCEEDED {
 			b.Fatalf("%v", v)
 		}
 	}

@@ -1,13 +1,11 @@
 package engine
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/slipway-ci/slipway/coordinator/leader"
 	"github.com/slipway-ci/slipway/coordinator/store/faultstore"
 	"github.com/slipway-ci/slipway/internal/rpcerr"
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
@@ -383,50 +381,4 @@ func TestAFencedLeaderStepsDown(t *testing.T) {
 	a.connect(as.GetAttemptId())
 	a.finish(as.GetAttemptId(), success)
 	r.want(runID, "succeeded build:succeeded")
-}
-
-func TestServiceLeadsAgainAndAgain(t *testing.T) {
-	r := newRig(t)
-	r.Engine.Close()
-	elector := &leader.Single{Store: r.store, Key: root + "leader", Name: "test"}
-	s := NewService(elector, r.Engine.c)
-	ctx, cancel := context.WithCancel(r.ctx())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Lead(ctx) }()
-	runID, _, err := s.Submit(r.ctx(), r.submission(plan(job("build"))))
-	if err != nil {
-		t.Fatal(err)
-	}
-	watch, err := s.Watch(r.ctx(), runID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	<-watch
-	first := s.now()
-	// Another leader comes and goes: the service finds itself fenced at its next write and campaigns again.
-	if _, err := elector.Campaign(r.ctx()); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Cancel(r.ctx(), "", runID, ""); rpcerr.ReasonOf(err) != rpcerr.NotLeader {
-		t.Fatalf("%v", err)
-	}
-	<-first.Done()
-	r.passTime()
-	if err := s.Cancel(r.ctx(), "", runID, ""); err != nil {
-		t.Fatal(err)
-	}
-	var last corev1.RunState
-	for v := range watch {
-		last = v.GetState()
-	}
-	if last != corev1.RunState_RUN_STATE_CANCELLED {
-		t.Fatalf("%s", last)
-	}
-	cancel()
-	if err := <-ended; err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Cancel(ctx, "", runID, ""); rpcerr.ReasonOf(err) != rpcerr.NotLeader {
-		t.Fatalf("%v", err)
-	}
 }

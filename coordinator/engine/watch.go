@@ -18,7 +18,7 @@ func (w *watcher) put(v *apiv1.Run) {
 }
 
 // Watch implements Control. The views are shared between watchers: read only. The channel is also closed, without a terminal state, when this
-// engine stops leading; Service watches again.
+// engine stops leading.
 func (e *Engine) Watch(ctx context.Context, name string) (<-chan *apiv1.Run, error) {
 	runID, err := e.resolveID(ctx, name)
 	if err != nil {

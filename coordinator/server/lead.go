@@ -24,11 +24,10 @@ const (
 func (s *Server) lead(ctx context.Context, be *backend, gw *gateway.Gateway) error {
 	var ready sync.Once
 	for ctx.Err() == nil {
-		err := s.term(ctx, be, gw, func() { ready.Do(func() { close(s.ready) }) })
-		if err == nil || ctx.Err() != nil {
-			continue
+		if err := s.term(ctx, be, gw, func() { ready.Do(func() { close(s.ready) }) }); err != nil && ctx.Err() == nil {
+			s.log.Error("leading failed; trying again", "error", err)
 		}
-		s.log.Error("leading failed; trying again", "error", err)
+		// Also after a term that just ended: what ended it may be there still.
 		pause := make(chan struct{})
 		stop := s.clock.AfterFunc(campaignPause, func() { close(pause) })
 		select {
