@@ -22,7 +22,12 @@ import (
 	"github.com/slipway-ci/slipway/agent/supervisor/embedded"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(agentDir) != "" {
+		beAgent()
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // host is a directory on this machine, with or without control groups.
 type host struct {
@@ -38,7 +43,6 @@ func newHost(t *testing.T, grouped bool) *host {
 	dir := t.TempDir()
 	h := &host{process.Config{Dir: filepath.Join(dir, "sandbox"), Log: slog.New(slog.NewTextHandler(t.Output(), nil))}}
 	if !grouped {
-		// Nobody can make a group beneath another one's file.
 		h.cfg.CgroupParent = process.NoGroups
 		return h
 	}
