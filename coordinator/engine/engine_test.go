@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -324,37 +323,6 @@ func TestRetryPolicy(t *testing.T) {
 		a.finish(as.GetAttemptId(), success)
 	}
 	r.want(runID, "succeeded flaky:succeeded")
-}
-
-func TestArtifacts(t *testing.T) {
-	r := newRig(t)
-	a := r.agent("a", 1)
-	runID := r.submit(plan(job("build")))
-	as := a.offer()
-	ref, err := r.Attempt(r.ctx(), "a", as.GetAttemptId(), as.GetToken())
-	if err != nil {
-		t.Fatal(err)
-	}
-	add := func(name, digest string, overwrite bool) error {
-		return r.AddArtifact(r.ctx(), ref, &corev1.Artifact{Name: name, Digest: digest}, overwrite)
-	}
-	if err := errors.Join(add("junit", "1", false), add("junit", "1", false), add("dist", "2", false), add("dist", "3", true)); err != nil {
-		t.Fatal(err)
-	}
-	if err := add("junit", "9", false); rpcerr.ReasonOf(err) != rpcerr.AlreadyExists {
-		t.Fatalf("%v", err)
-	}
-	arts := r.run(runID).GetArtifacts()
-	if len(arts) != 2 || arts[0].GetDigest() != "1" || arts[1].GetDigest() != "3" {
-		t.Fatalf("%v", arts)
-	}
-	a.finish(as.GetAttemptId(), success)
-	if err := add("late", "1", false); rpcerr.ReasonOf(err) != rpcerr.Fenced {
-		t.Fatalf("%v", err)
-	}
-	if _, err := r.Attempt(r.ctx(), "a", as.GetAttemptId(), as.GetToken()); err != nil {
-		t.Fatalf("a finished attempt can't deliver its last log bytes: %v", err)
-	}
 }
 
 func TestWatch(t *testing.T) {
