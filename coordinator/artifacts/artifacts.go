@@ -77,7 +77,7 @@ func (a *Artifacts) Add(ctx context.Context, ref engine.AttemptRef, art *corev1.
 	}
 	_ = r.Close()
 	return a.control.AddArtifact(ctx, ref, &corev1.Artifact{
-		Name: art.GetName(), Digest: art.GetDigest(), Size: size, Files: art.GetFiles(), JobId: ref.JobID, Tests: art.GetTests(),
+		Name: art.GetName(), Digest: art.GetDigest(), Size: size, Files: art.GetFiles(), JobId: ref.JobID, AttemptId: ref.AttemptID, Tests: art.GetTests(),
 	}, overwrite)
 }
 

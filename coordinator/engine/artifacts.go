@@ -39,7 +39,7 @@ func (d *draft) addArtifact(ref *attemptRef, a *corev1.Artifact, overwrite bool)
 		switch {
 		case old.GetDigest() == a.GetDigest():
 			return nil
-		case !overwrite:
+		case !overwrite && (old.GetJobId() != a.GetJobId() || old.GetAttemptId() == a.GetAttemptId()):
 			return rpcerr.New(rpcerr.AlreadyExists, "the run has an artifact %q already; choose another name, or set overwrite: true", a.GetName())
 		}
 		d.editHead().Artifacts[i] = a

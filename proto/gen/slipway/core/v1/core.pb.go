@@ -837,8 +837,9 @@ type Artifact struct {
 	Files  uint32 `protobuf:"varint,4,opt,name=files,proto3" json:"files,omitempty"`
 	// Summed over the JUnit files inside; absent when there are none.
 	Tests *TestSummary `protobuf:"bytes,5,opt,name=tests,proto3" json:"tests,omitempty"`
-	// The job that uploaded it.
+	// The job that uploaded it, and the attempt: what a later attempt of the job uploads under the same name takes its place.
 	JobId         string `protobuf:"bytes,6,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	AttemptId     string `protobuf:"bytes,7,opt,name=attempt_id,json=attemptId,proto3" json:"attempt_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -911,6 +912,13 @@ func (x *Artifact) GetTests() *TestSummary {
 func (x *Artifact) GetJobId() string {
 	if x != nil {
 		return x.JobId
+	}
+	return ""
+}
+
+func (x *Artifact) GetAttemptId() string {
+	if x != nil {
+		return x.AttemptId
 	}
 	return ""
 }
@@ -1275,14 +1283,16 @@ const file_slipway_core_v1_core_proto_rawDesc = "" +
 	"\bTestCase\x12\x14\n" +
 	"\x05suite\x18\x01 \x01(\tR\x05suite\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage\"\xab\x01\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"\xca\x01\n" +
 	"\bArtifact\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x12\n" +
 	"\x04size\x18\x03 \x01(\x03R\x04size\x12\x14\n" +
 	"\x05files\x18\x04 \x01(\rR\x05files\x122\n" +
 	"\x05tests\x18\x05 \x01(\v2\x1c.slipway.core.v1.TestSummaryR\x05tests\x12\x15\n" +
-	"\x06job_id\x18\x06 \x01(\tR\x05jobId\"v\n" +
+	"\x06job_id\x18\x06 \x01(\tR\x05jobId\x12\x1d\n" +
+	"\n" +
+	"attempt_id\x18\a \x01(\tR\tattemptId\"v\n" +
 	"\x06Source\x12\x12\n" +
 	"\x04tree\x18\x01 \x01(\tR\x04tree\x12\x1e\n" +
 	"\n" +
