@@ -9,7 +9,7 @@ import (
 // tailLines is how many of a step's last lines a model keeps, the most that a frame shows of one job.
 const tailLines = 8
 
-// maxPartial bounds an unfinished line in bytes; what is longer is shown from its end.
+// maxPartial bounds a line in bytes; an unfinished one that is longer is shown from its end.
 const maxPartial = 8 << 10
 
 // Model is what is known of the runs that are shown. Not safe for concurrent use.
@@ -73,7 +73,7 @@ func (t *tail) add(s string) {
 		t.partial = t.partial[len(t.partial)-maxPartial:]
 	}
 	for _, l := range lines[max(0, len(lines)-1-tailLines) : len(lines)-1] {
-		t.lines = append(t.lines, clean(l))
+		t.lines = append(t.lines, clean(l[:min(len(l), maxPartial)]))
 	}
 	t.lines = t.lines[max(0, len(t.lines)-tailLines):]
 }

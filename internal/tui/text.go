@@ -50,6 +50,9 @@ func fit(s string, columns int, ellipsis string) string {
 	return s
 }
 
+// Clean makes one line of what others chose safe to place on a screen: see clean.
+func Clean(line string) string { return clean(line) }
+
 // clean makes one line of output safe to place on a screen: no escape sequences or control characters, tabs as spaces,
 // invalid UTF-8 replaced, and of a line that a progress bar overwrote only the last state.
 func clean(line string) string {
@@ -59,7 +62,7 @@ func clean(line string) string {
 	}
 	return strings.Map(func(r rune) rune {
 		switch {
-		case r == '\t':
+		case r == '\t', r == '\n':
 			return ' '
 		case unicode.IsControl(r), r == '\u2028', r == '\u2029':
 			return -1
@@ -102,7 +105,8 @@ func escapeEnd(s string, i int) (end int, colour bool) {
 	case '[':
 		for j := i + 2; j < len(s); j++ {
 			if s[j] >= 0x40 && s[j] <= 0x7e {
-				return j + 1, s[j] == 'm'
+				// With other parameters `m` is no colour: `CSI > … m` changes what keys send.
+				return j + 1, s[j] == 'm' && strings.Trim(s[i+2:j], "0123456789;:") == ""
 			}
 		}
 		return len(s), false

@@ -17,7 +17,7 @@ import (
 
 // Limits of what Extract lays out.
 const (
-	maxFiles = 100_000
+	maxFiles = 1_000_000
 	maxBytes = 20 << 30
 )
 

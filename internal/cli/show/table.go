@@ -75,15 +75,8 @@ func testsShort(t *corev1.TestSummary) string {
 	return fmt.Sprintf("%d, %d failed", t.GetTests(), t.GetFailures()+t.GetErrors())
 }
 
-// safe keeps what others chose from writing control characters to the terminal.
-func safe(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
-			return ' '
-		}
-		return r
-	}, s)
-}
+// safe keeps what others chose from talking to the terminal.
+func safe(s string) string { return tui.Clean(s) }
 
 func took(startMs, endMs int64, now time.Time) string {
 	if startMs == 0 {
