@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path"
+	"strings"
 
 	"github.com/slipway-ci/slipway/agent/supervisor"
 	"github.com/slipway-ci/slipway/agent/supervisor/proto"
@@ -20,10 +21,24 @@ func main() {
 			log.Error("supervisor", "err", err)
 			os.Exit(1)
 		}
+		unprotect(log)
 		socket = proto.SocketName // a socket's path has at most 107 bytes (unix(7)); the directory may be deeper
 	}
 	if err := supervisor.Run(context.Background(), supervisor.Config{Socket: socket, Log: log}); err != nil {
 		log.Error("supervisor", "err", err)
 		os.Exit(1)
+	}
+}
+
+// unprotect gives up what protects the agent from the OOM killer: it started this process, and steps are not to inherit it.
+// Raising a score needs no privilege (proc(5), oom_score_adj).
+func unprotect(log *slog.Logger) {
+	const file = "/proc/self/oom_score_adj"
+	score, err := os.ReadFile(file)
+	if err == nil && strings.HasPrefix(string(score), "-") {
+		err = os.WriteFile(file, []byte("0"), 0)
+	}
+	if err != nil {
+		log.Warn("steps keep the agent's OOM score", "err", err)
 	}
 }

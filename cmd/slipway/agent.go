@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"go.opentelemetry.io/otel/trace"
@@ -25,7 +27,7 @@ func (a *app) agentCmd() *cobra.Command {
 		Short: "Run an agent on this host",
 		Long: "Run an agent on this host, with containerd and as root, or with `--sandbox process`: then without containers, and without isolation. " +
 			"It joins with a token of `slipway agents join-token`.",
-		Args:  cobra.NoArgs,
+		Args: cobra.NoArgs,
 	}
 	f := cmd.Flags()
 	file := f.String("config", "", "configuration file (YAML); flags win over it")
@@ -50,6 +52,7 @@ func (a *app) agentCmd() *cobra.Command {
 			return a.runAgent(ctx, conf, log, tracers)
 		})
 	}
+	cmd.AddCommand(a.agentInstallCmd())
 	return cmd
 }
 
@@ -73,7 +76,11 @@ func (a *app) agentConfig(file string, flags agentconf.Config) (agentconf.Config
 	if flags.Slots != 0 {
 		c.Slots = flags.Slots
 	}
-	c.Sandbox.PassEnv = append(c.Sandbox.PassEnv, flags.Sandbox.PassEnv...)
+	for _, name := range flags.Sandbox.PassEnv {
+		if !slices.Contains(c.Sandbox.PassEnv, name) {
+			c.Sandbox.PassEnv = append(c.Sandbox.PassEnv, name)
+		}
+	}
 	if c.DataDir == "" {
 		c.DataDir = filepath.Join(a.dirs().Data, "agent")
 	}
@@ -82,7 +89,9 @@ func (a *app) agentConfig(file string, flags agentconf.Config) (agentconf.Config
 
 func (a *app) runAgent(ctx context.Context, c agentconf.Config, log *slog.Logger, tracers trace.TracerProvider) (err error) {
 	token, err := c.Token()
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
+		log.Info("the join token's file is not there; that matters only to an agent without a certificate", "file", c.TokenFile)
+	} else if err != nil {
 		return err
 	}
 	ca, err := c.CABytes()
@@ -103,7 +112,7 @@ func (a *app) runAgent(ctx context.Context, c agentconf.Config, log *slog.Logger
 	}
 	stop, err := a.notify(ctx, log, ag.Ready(), ag.Alive)
 	if err != nil {
-		return exit.With(exit.Invalid, err)
+		return err
 	}
 	defer stop()
 	return ag.Run(ctx)

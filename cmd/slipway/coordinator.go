@@ -50,7 +50,7 @@ func (a *app) coordinatorCmd() *cobra.Command {
 			}
 			stop, err := a.notify(ctx, log, s.Ready(), answers(s.MetricsAddr()))
 			if err != nil {
-				return exit.With(exit.Invalid, err)
+				return err
 			}
 			defer stop()
 			return s.Run(ctx)
