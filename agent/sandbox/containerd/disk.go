@@ -29,7 +29,7 @@ func faultOf(dir, shown string) (sandbox.DiskFault, bool) {
 }
 
 // disks looks at every file system that a step writes to: mounts, the container's own layer, its output.
-func (p *Pod) disks(st podState) []sandbox.DiskFault {
+func (p *Pod) disks(st podState, output string) []sandbox.DiskFault {
 	var faults []sandbox.DiskFault
 	seen := map[unix.Fsid]bool{}
 	look := func(dir, shown string) {
@@ -44,6 +44,9 @@ func (p *Pod) disks(st podState) []sandbox.DiskFault {
 	}
 	for _, m := range st.Writable {
 		look(m.Source, m.Target)
+	}
+	if output != "" {
+		look(filepath.Dir(output), filepath.Dir(output))
 	}
 	look(string(p.dir), string(p.dir))
 	if root := p.sb.images.root; root != "" {

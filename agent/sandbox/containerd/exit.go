@@ -69,7 +69,7 @@ func (p *Pod) around(ctx context.Context, id string) (surroundings, error) {
 	if req.Seen != nil {
 		return *req.Seen, nil
 	}
-	seen := surroundings{Disks: p.disks(p.state), Services: p.deadServices(ctx)}
+	seen := surroundings{Disks: p.disks(p.state, req.Output), Services: p.deadServices(ctx)}
 	req.Seen = &seen
 	if err := writeJSON(p.dir.request(id), req); err != nil {
 		// On a full disk, which it tells of, it is looked at again next time.

@@ -151,14 +151,23 @@ func (h *host) KillPod(t *testing.T, id string) {
 			PID int `json:"pid"`
 		} `json:"init"`
 	}
-	data, err := os.ReadFile(filepath.Join(h.cfg.Dir, "pods", id, "pod.json"))
-	if err == nil {
-		err = json.Unmarshal(data, &state)
-	}
-	if err != nil || state.Init.PID < 2 {
-		t.Fatalf("the pod's init: %d, %v", state.Init.PID, err)
+	h.podState(t, id, &state)
+	if state.Init.PID < 2 {
+		t.Fatalf("the pod's init: %d", state.Init.PID)
 	}
 	if err := unix.Kill(state.Init.PID, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// podState reads a pod's state file into a part of it.
+func (h *host) podState(t *testing.T, id string, part any) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(h.cfg.Dir, "pods", id, "pod.json"))
+	if err == nil {
+		err = json.Unmarshal(data, part)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 }

@@ -103,7 +103,7 @@ func (p *Pod) Start(ctx context.Context, spec sandbox.StepSpec) error {
 	if _, err := p.dir.record(spec.ID); err == nil {
 		return nil
 	}
-	if err := p.mark(spec.ID); err != nil {
+	if err := p.mark(spec); err != nil {
 		return err
 	}
 	output, err := os.OpenFile(spec.Output, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
@@ -135,15 +135,15 @@ func (p *Pod) Start(ctx context.Context, spec sandbox.StepSpec) error {
 }
 
 // mark notes that a step was asked for, the first time.
-func (p *Pod) mark(id string) error {
-	if _, err := os.Stat(p.dir.request(id)); err == nil {
+func (p *Pod) mark(spec sandbox.StepSpec) error {
+	if _, err := os.Stat(p.dir.request(spec.ID)); err == nil {
 		return nil
 	}
 	kills, err := p.jobKills()
 	if err != nil {
 		return err
 	}
-	return writeJSON(p.dir.request(id), request{OOMKills: kills})
+	return writeJSON(p.dir.request(spec.ID), request{OOMKills: kills, Output: spec.Output})
 }
 
 // Wait implements sandbox.Pod.

@@ -80,8 +80,8 @@ func (i *images) pull(ctx context.Context, ref string, progress func(string)) (c
 }
 
 // pullOnce pulls and unpacks, and says how far it is.
-func (i *images) pullOnce(ctx context.Context, ref string, progress func(string)) (containerd.Image, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
+func (i *images) pullOnce(parent context.Context, ref string, progress func(string)) (containerd.Image, error) {
+	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	t := &transfer{store: i.client.ContentStore(), parts: map[string]ocispec.Descriptor{}}
 	var watching sync.WaitGroup
@@ -94,6 +94,10 @@ func (i *images) pullOnce(ctx context.Context, ref string, progress func(string)
 	}
 	cancel(nil)
 	watching.Wait()
+	var status remoteerrors.ErrUnexpectedStatus
+	if errors.As(err, &status) && status.StatusCode == http.StatusRequestedRangeNotSatisfiable {
+		t.restart(parent) // this registry can't go on in the middle
+	}
 	return got, err
 }
 
@@ -144,6 +148,15 @@ func (t *transfer) Handle(ctx context.Context, d ocispec.Descriptor) ([]ocispec.
 }
 
 var _ coreimages.Handler = (*transfer)(nil)
+
+// restart drops what is half here.
+func (t *transfer) restart(ctx context.Context) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for ref := range t.parts {
+		_ = t.store.Abort(ctx, ref) // mostly not found: whole or not begun
+	}
+}
 
 // sum returns how many bytes of all known parts are here.
 func (t *transfer) sum(ctx context.Context) (done, total int64) {
@@ -202,7 +215,8 @@ func statusReason(code int) sandbox.ImageReason {
 		return sandbox.ImageUnauthorised
 	case code == http.StatusNotFound, code == http.StatusGone:
 		return sandbox.ImageNotFound
-	case code >= 500, code == http.StatusTooManyRequests, code == http.StatusRequestTimeout:
+	case code >= 500, code == http.StatusTooManyRequests, code == http.StatusRequestTimeout,
+		code == http.StatusRequestedRangeNotSatisfiable:
 		return sandbox.ImageUnreachable
 	default:
 		return sandbox.ImageFailed

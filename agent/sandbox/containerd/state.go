@@ -91,6 +91,8 @@ func (d podDir) load() (podState, error) {
 type request struct {
 	// OOMKills of the job's control group when it was.
 	OOMKills int64 `json:"oom_kills"`
+	// Output is the file on this host that the step writes to.
+	Output string `json:"output,omitempty"`
 	// OOM is whether more came while it ran; set when its end was first seen.
 	OOM *bool `json:"oom,omitempty"`
 	// Seen is what was found around the step when its failure was first seen.
