@@ -26,7 +26,7 @@ func tracer(t *testing.T, to *tracetest.InMemoryExporter, options ...sdktrace.Tr
 func value(s tracetest.SpanStub, key attribute.Key) string {
 	for _, a := range s.Attributes {
 		if a.Key == key {
-			return a.Value.Emit()
+			return a.Value.String()
 		}
 	}
 	return ""
