@@ -49,9 +49,13 @@ const (
 	StoreMemory = "memory"
 )
 
+// NoImage is the image of a runner whose agents run jobs without containers (`sandbox.kind: process`). It is the name that
+// registries reserve for an empty image, so there never is another one of that name.
+const NoImage = "scratch"
+
 // Runner is what a label of `runs-on` means.
 type Runner struct {
-	// Image in which jobs without a `container` run.
+	// Image in which jobs without a `container` run; NoImage where agents have no containers.
 	Image string `yaml:"image"`
 	// Pool of agents that take such jobs; "default" where a file does not say.
 	Pool string `yaml:"pool"`

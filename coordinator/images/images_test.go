@@ -249,6 +249,19 @@ func TestFillPinsWhatAPlanUses(t *testing.T) {
 	}
 }
 
+func TestARunnerWithoutContainersNeedsNoRegistry(t *testing.T) {
+	r, _ := resolver(t, map[string]config.Registry{"docker.io": {Mirror: "127.0.0.1:1", PlainHTTP: true}})
+	planner := images.NewPlanner(r, map[string]config.Runner{"host": {Image: config.NoImage, Pool: "host"}})
+	p := plan(t, "on: push\njobs:\n  a: {runs-on: host, steps: [{run: x}]}\n")
+	if found, err := planner.Fill(t.Context(), p, expr.NewObject()); err != nil || found.HasErrors() || p.GetImages()["host"] != config.NoImage {
+		t.Errorf("%v, %v, %v", p.GetImages(), found, err)
+	}
+	p = plan(t, "on: push\njobs:\n  a: {runs-on: host, container: scratch, steps: [{run: x}]}\n")
+	if _, err := planner.Fill(t.Context(), p, expr.NewObject()); rpcerr.ReasonOf(err) != rpcerr.ImageUnavailable {
+		t.Errorf("a workflow's own empty image: %v", err)
+	}
+}
+
 func TestFillRefusesWithAPlace(t *testing.T) {
 	h := newHub(t)
 	r, _ := resolver(t, h.asDockerHub())

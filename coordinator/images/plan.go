@@ -39,6 +39,8 @@ type use struct {
 	name  string // as the plan says it: the key in its table
 	image string // what the name means
 	pos   *planv1.Position
+	// runner: the configuration says the image, not the workflow.
+	runner bool
 }
 
 // Fill sets plan.Images: for every job's container and services under the name that the file uses, for every `runs-on` of a job without a
@@ -68,13 +70,17 @@ func (p *Planner) Fill(ctx context.Context, plan *planv1.Plan, contexts *expr.Ob
 // resolveAll asks for every image once. Of several that fail, the one that stands first in the file is the error.
 func (p *Planner) resolveAll(ctx context.Context, path string, uses []use) (map[string]string, error) {
 	first := map[string]use{}
+	var mu sync.Mutex
+	pinned, failed := map[string]string{}, map[string]error{}
 	for _, u := range uses {
+		if u.runner && u.image == config.NoImage {
+			pinned[u.image] = u.image // nothing to ask for
+			continue
+		}
 		if _, ok := first[u.image]; !ok {
 			first[u.image] = u
 		}
 	}
-	var mu sync.Mutex
-	pinned, failed := map[string]string{}, map[string]error{}
 	var g errgroup.Group
 	g.SetLimit(atOnce)
 	for image := range first {
@@ -232,7 +238,7 @@ func (f *finder) runsOn(job *planv1.Job, env *expr.Env, hasContainer bool) {
 			continue
 		}
 		if !hasContainer {
-			f.uses = append(f.uses, use{name: label, image: runner.Image, pos: pos}, use{name: runner.Image, image: runner.Image, pos: pos})
+			f.uses = append(f.uses, use{name: label, image: runner.Image, pos: pos, runner: true}, use{name: runner.Image, image: runner.Image, pos: pos, runner: true})
 		}
 		return
 	}
