@@ -35,6 +35,16 @@ func (h *host) upWithProcesses() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
+	h.t.Cleanup(func() {
+		if h.stop == nil {
+			return // a later one cleans up
+		}
+		h.c.Wait("every pod is removed", func() bool {
+			left, err := sb.List(context.Background())
+			return err == nil && len(left) == 0
+		})
+		h.down()
+	})
 	h.stop = func() {
 		cancel()
 		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
