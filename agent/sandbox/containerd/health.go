@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,8 +26,10 @@ const (
 
 const (
 	// Probes begin this close together and slow down to the interval: nobody gains by waiting for a service that is up.
-	probeFirst  = 100 * time.Millisecond
-	probeOutput = 1024
+	probeFirst = 100 * time.Millisecond
+	// probeFile is how much of a probe's output is kept on the disk, in bytes; probeLook is how often that is looked at.
+	probeFile = 1 << 20
+	probeLook = 100 * time.Millisecond
 )
 
 // probeFunc runs a probe once. An error means that it could not be run.
@@ -104,13 +106,22 @@ func (s *Sandbox) probe(ctx context.Context, m *making, task containerd.Task, li
 	case <-ctx.Done():
 		return false, "", context.Cause(ctx)
 	}
-	out := &tailBuffer{}
 	id := fmt.Sprintf("probe%d", probeCount.Add(1))
-	exec, err := task.Exec(ctx, id, &process, cio.NewCreator(cio.WithStreams(nil, out, out)))
+	file := m.dir.log(id)
+	defer os.Remove(file)
+	healthy, err := s.runProbe(ctx, task, id, &process, file)
+	return healthy, tail(file), err
+}
+
+// runProbe runs a probe's process with its output in a file. A FIFO would do harm if the agent died now: the shim opens it
+// before the process starts, waits half a minute for a reader, and answers nothing about its pod meanwhile.
+func (s *Sandbox) runProbe(ctx context.Context, task containerd.Task, id string, process *specs.Process, file string) (healthy bool, err error) {
+	exec, err := task.Exec(ctx, id, process, cio.LogFile(file))
 	if err != nil {
-		return false, "", fmt.Errorf("preparing the probe: %w", err)
+		return false, fmt.Errorf("preparing the probe: %w", err)
 	}
 	defer func() {
+		// Also waits for the last of the output.
 		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()
 		if _, err := exec.Delete(clean, containerd.WithProcessKill); err != nil {
@@ -119,39 +130,31 @@ func (s *Sandbox) probe(ctx context.Context, m *making, task containerd.Task, li
 	}()
 	exited, err := exec.Wait(ctx)
 	if err != nil {
-		return false, "", fmt.Errorf("waiting for the probe: %w", err)
+		return false, fmt.Errorf("waiting for the probe: %w", err)
 	}
 	if err := exec.Start(ctx); err != nil {
-		return false, "", fmt.Errorf("starting the probe: %w", err)
+		return false, fmt.Errorf("starting the probe: %w", err)
 	}
-	select {
-	case st := <-exited:
-		code, _, err := st.Result()
-		return err == nil && code == 0, out.String(), err
-	case <-ctx.Done():
-		_ = exec.Kill(context.WithoutCancel(ctx), unix.SIGKILL)
-		return false, out.String(), context.Cause(ctx)
+	look := time.NewTicker(probeLook)
+	defer look.Stop()
+	for {
+		select {
+		case st := <-exited:
+			code, _, err := st.Result()
+			return err == nil && code == 0, err
+		case <-look.C:
+			bound(file)
+		case <-ctx.Done():
+			_ = exec.Kill(context.WithoutCancel(ctx), unix.SIGKILL)
+			return false, context.Cause(ctx)
+		}
 	}
 }
 
-// tailBuffer keeps the end of what is written. Safe for concurrent use.
-type tailBuffer struct {
-	mu  sync.Mutex
-	buf []byte
-}
-
-func (b *tailBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.buf = append(b.buf, p...)
-	if over := len(b.buf) - probeOutput; over > 0 {
-		b.buf = append(b.buf[:0], b.buf[over:]...)
+// bound keeps a probe that does not stop printing from filling the disk. The shim appends, so that it goes on at the
+// file's new end.
+func bound(file string) {
+	if info, err := os.Stat(file); err == nil && info.Size() > probeFile {
+		_ = os.Truncate(file, 0)
 	}
-	return len(p), nil
-}
-
-func (b *tailBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return strings.ToValidUTF8(string(b.buf), "")
 }
