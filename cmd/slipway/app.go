@@ -66,11 +66,15 @@ func (a *app) main(ctx context.Context, args []string) exit.Code {
 	root.SetArgs(args)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exit.OK
 	}
 	if !a.running {
+		if cmd.HasParent() {
+			fmt.Fprintf(a.err, "slipway: %v\nUsage: %s\nSee `%s --help`.\n", err, cmd.UseLine(), cmd.CommandPath())
+			return exit.Invalid
+		}
 		fmt.Fprintf(a.err, "slipway: %v\nSee `slipway --help`.\n", err)
 		return exit.Invalid
 	}

@@ -37,7 +37,11 @@ func (a *app) artifactsGetCmd() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(a.out, "%d files in %s\n", n, target)
+		files := "files"
+		if n == 1 {
+			files = "file"
+		}
+		_, err = fmt.Fprintf(a.out, "%d %s in %s\n", n, files, target)
 		return err
 	})
 	return cmd

@@ -122,6 +122,8 @@ func TestBadInputEndsWith2AndStartsNothing(t *testing.T) {
 		want string
 	}{
 		{"run nope.yml", "no such file"},
+		{"runs cancel", "Usage: slipway runs cancel RUN"},
+		{"logs 1 --job a", "Usage: slipway logs [RUN [JOB]]"},
 		{"run folder.yml", "is a directory"},
 		{"run empty.yml", "is empty"},
 		{"run large.yml", "too large"},

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-ci/slipway/internal/cli/agentconf"
+	"github.com/slipway-ci/slipway/internal/cli/settings"
 	"github.com/slipway-ci/slipway/internal/devstack"
 )
 
@@ -162,8 +163,11 @@ type Status struct {
 	Data      string            `json:"data"`
 }
 
-// Status looks at everything and changes nothing.
+// Status looks at everything and changes nothing. The address is the one that the stack was started with.
 func (d *Dev) Status(ctx context.Context) (Status, error) {
+	if f, err := settings.Load(d.cfg.Dirs.ContextFile()); err == nil && f.Contexts[ContextName].Address != "" {
+		d.cfg.Listen = f.Contexts[ContextName].Address
+	}
 	processes, err := d.stack.Status()
 	s := Status{Address: d.cfg.Listen, Processes: processes, Data: d.cfg.Dirs.Data}
 	if err := d.Healthy(ctx); err != nil {

@@ -116,6 +116,21 @@ func TestStatusAndStopOfNothing(t *testing.T) {
 	}
 }
 
+func TestStatusAsksWhereTheStackListens(t *testing.T) {
+	c := config(t)
+	f := settings.File{Contexts: map[string]settings.Context{ContextName: {Address: "127.0.0.1:2"}}}
+	if err := f.Save(c.Dirs.ContextFile()); err != nil {
+		t.Fatal(err)
+	}
+	d, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, err := d.Status(t.Context()); err != nil || s.Address != "127.0.0.1:2" {
+		t.Errorf("%+v %v", s, err)
+	}
+}
+
 func TestContextFileGetsTheToken(t *testing.T) {
 	c := config(t)
 	d, err := New(c)

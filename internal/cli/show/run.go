@@ -57,7 +57,7 @@ func (p *printer) job(j *apiv1.Job, style tui.Style, now time.Time) {
 		line += fmt.Sprintf("  attempt %d", j.GetAttempt())
 	}
 	p.f("%s", line)
-	if j.GetReason() != "" {
+	if j.GetReason() != "" && !strings.Contains(j.GetFailure().GetMessage(), j.GetReason()) {
 		p.f("    %s", safe(j.GetReason()))
 	}
 	if j.GetFailure() != nil {
