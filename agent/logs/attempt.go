@@ -10,15 +10,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/slipway-ci/slipway/internal/bytestream"
 	"github.com/slipway-ci/slipway/internal/rpcerr"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	fleetv1 "github.com/slipway-ci/slipway/proto/gen/slipway/fleet/v1"
 )
-
-// ChunkSize is the most bytes of one message.
-const ChunkSize = 64 << 10
 
 // Remote gives the connection to the coordinator.
 type Remote interface {
@@ -270,7 +268,7 @@ func (a *Attempt) sendPending(stream fleetv1.FleetService_PushLogsClient) (sent 
 	a.mu.Unlock()
 	for _, s := range steps {
 		// gRPC may keep the message after Send returns, so every chunk has its own memory.
-		buf := make([]byte, min(ChunkSize, max(0, s.unsent())))
+		buf := make([]byte, min(bytestream.Chunk, max(0, s.unsent())))
 		offset, data, end, ok, err := s.chunk(buf)
 		if err != nil {
 			return false, fmt.Errorf("%w: %w", errLocal, err)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/slipway-ci/slipway/agent/commands"
 	"github.com/slipway-ci/slipway/agent/glob"
+	"github.com/slipway-ci/slipway/internal/bytestream"
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
 	fleetv1 "github.com/slipway-ci/slipway/proto/gen/slipway/fleet/v1"
 )
@@ -220,9 +221,6 @@ func (c *Call) get(ctx context.Context, digest string, w io.Writer, reset func()
 	})
 }
 
-// putChunk is the size of an upload's messages.
-const putChunk = 256 << 10
-
 // put stores r, read from its beginning at each try.
 func (c *Call) put(ctx context.Context, r io.ReadSeeker) (digest string, size int64, err error) {
 	err = c.retry(ctx, func(ctx context.Context, client fleetv1.FleetServiceClient) error {
@@ -252,7 +250,7 @@ func send(stream fleetv1.FleetService_PutBlobClient, c *Call, r io.Reader) error
 	m := &fleetv1.PutBlobRequest{AttemptId: c.AttemptID, Token: c.Token}
 	for {
 		// gRPC may keep a message after Send returns: each has its own memory.
-		buf := make([]byte, putChunk)
+		buf := make([]byte, bytestream.Chunk)
 		n, err := io.ReadFull(r, buf)
 		m.Data = buf[:n]
 		// io.EOF from Send: the status is in CloseAndRecv.

@@ -19,7 +19,7 @@ type agents struct {
 func (s *agents) ListAgents(ctx context.Context, _ *apiv1.ListAgentsRequest) (*apiv1.ListAgentsResponse, error) {
 	all, err := s.Control.Agents(ctx)
 	if err != nil {
-		return nil, s.internal(ctx, "listing agents", err)
+		return nil, s.internal("listing agents", err)
 	}
 	return &apiv1.ListAgentsResponse{Agents: all}, nil
 }
@@ -35,7 +35,7 @@ func (s *agents) CreateJoinToken(ctx context.Context, req *apiv1.CreateJoinToken
 	r := identity.Request{ID: req.GetRequestId(), Principal: identity.FromContext(ctx)}
 	token, expires, err := s.Tokens.CreateJoin(ctx, r, req.GetPool(), req.GetLabels(), ttl, req.GetUses())
 	if err != nil {
-		return nil, s.internal(ctx, "making a join token", err)
+		return nil, s.internal("making a join token", err)
 	}
 	return &apiv1.CreateJoinTokenResponse{Token: token, ExpiresMs: expires.UnixMilli()}, nil
 }
@@ -57,7 +57,7 @@ func (s *tokens) CreateToken(ctx context.Context, req *apiv1.CreateTokenRequest)
 	r := identity.Request{ID: req.GetRequestId(), Principal: identity.FromContext(ctx)}
 	token, expires, err := s.Tokens.CreateUser(ctx, r, req.GetUser(), req.GetGroups(), ttl)
 	if err != nil {
-		return nil, s.internal(ctx, "making a token", err)
+		return nil, s.internal("making a token", err)
 	}
 	return &apiv1.CreateTokenResponse{Token: token, ExpiresMs: expires.UnixMilli()}, nil
 }

@@ -3,8 +3,6 @@
 package api
 
 import (
-	"context"
-	"errors"
 	"log/slog"
 
 	"google.golang.org/grpc"
@@ -54,14 +52,8 @@ func Register(s grpc.ServiceRegistrar, d Deps) {
 	apiv1.RegisterTokenServiceServer(s, &tokens{Deps: d})
 }
 
-// internal logs what the caller can't help and answers without details of this host. nil stays nil.
-func (d *Deps) internal(ctx context.Context, what string, err error) error {
-	if err == nil || rpcerr.ReasonOf(err) != "" || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return err
-	}
-	d.Log.ErrorContext(ctx, "a call failed", "what", what, "error", err)
-	return rpcerr.New(rpcerr.Internal, "%s failed in the coordinator; its log says why", what)
-}
+// internal hides from a caller what it can't help.
+func (d *Deps) internal(what string, err error) error { return rpcerr.Hide(d.Log, what, err) }
 
 // stopped is the answer to a follower when the coordinator stops.
 func stopped() error {

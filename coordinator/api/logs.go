@@ -11,16 +11,13 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/slipway-ci/slipway/coordinator/logs"
+	"github.com/slipway-ci/slipway/internal/bytestream"
 	"github.com/slipway-ci/slipway/internal/rpcerr"
 	apiv1 "github.com/slipway-ci/slipway/proto/gen/slipway/api/v1"
 )
 
-const (
-	// logChunk is the largest piece of a log in one message.
-	logChunk = 64 << 10
-	// logPatience is how long a finished run's logs may stand still before they are given up.
-	logPatience = 30 * time.Second
-)
+// logPatience is how long a finished run's logs may stand still before they are given up.
+const logPatience = 30 * time.Second
 
 // logServer implements apiv1.LogServiceServer.
 type logServer struct {
@@ -47,9 +44,9 @@ func (s *logServer) StreamLogs(req *apiv1.StreamLogsRequest, stream grpc.ServerS
 	ctx := stream.Context()
 	run, err := s.Control.Run(ctx, req.GetRunId())
 	if err != nil {
-		return s.internal(ctx, "reading a run", err)
+		return s.internal("reading a run", err)
 	}
-	t := &tail{d: &s.Deps, run: run.GetId(), job: req.GetJobId(), stream: stream, sent: map[tailKey]int64{}, buf: make([]byte, logChunk)}
+	t := &tail{d: &s.Deps, run: run.GetId(), job: req.GetJobId(), stream: stream, sent: map[tailKey]int64{}, buf: make([]byte, bytestream.Chunk)}
 	if err := t.checkJob(run); err != nil {
 		return err
 	}
@@ -58,7 +55,7 @@ func (s *logServer) StreamLogs(req *apiv1.StreamLogsRequest, stream grpc.ServerS
 	} else {
 		_, _, err = t.send()
 	}
-	return s.internal(ctx, "reading logs", err)
+	return s.internal("reading logs", err)
 }
 
 // checkJob refuses a job that the run does not have.

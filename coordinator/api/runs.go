@@ -24,7 +24,7 @@ type runs struct {
 func (s *runs) GetRun(ctx context.Context, req *apiv1.GetRunRequest) (*apiv1.GetRunResponse, error) {
 	run, err := s.Control.Run(ctx, req.GetRunId())
 	if err != nil {
-		return nil, s.internal(ctx, "reading a run", err)
+		return nil, s.internal("reading a run", err)
 	}
 	return &apiv1.GetRunResponse{Run: run}, nil
 }
@@ -39,7 +39,7 @@ func (s *runs) ListRuns(ctx context.Context, req *apiv1.ListRunsRequest) (*apiv1
 	}
 	all, err := s.Control.Runs(ctx, req.GetProject(), limit)
 	if err != nil {
-		return nil, s.internal(ctx, "listing runs", err)
+		return nil, s.internal("listing runs", err)
 	}
 	return &apiv1.ListRunsResponse{Runs: all}, nil
 }
@@ -56,7 +56,7 @@ func (s *runs) CancelRun(ctx context.Context, req *apiv1.CancelRunRequest) (*api
 		reason = "cancelled by " + identity.FromContext(ctx).Name
 	}
 	if err := s.Control.Cancel(ctx, req.GetRequestId(), req.GetRunId(), reason); err != nil {
-		return nil, s.internal(ctx, "cancelling a run", err)
+		return nil, s.internal("cancelling a run", err)
 	}
 	return &apiv1.CancelRunResponse{}, nil
 }
@@ -65,11 +65,11 @@ func (s *runs) WatchRun(req *apiv1.WatchRunRequest, stream grpc.ServerStreamingS
 	ctx := stream.Context()
 	run, err := s.Control.Run(ctx, req.GetRunId())
 	if err != nil {
-		return s.internal(ctx, "reading a run", err)
+		return s.internal("reading a run", err)
 	}
 	changes, err := s.Control.Watch(ctx, run.GetId())
 	if err != nil {
-		return s.internal(ctx, "watching a run", err)
+		return s.internal("watching a run", err)
 	}
 	for {
 		select {

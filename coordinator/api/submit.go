@@ -70,7 +70,7 @@ func (s *runs) SubmitRun(ctx context.Context, req *apiv1.SubmitRunRequest) (*api
 		EventPayload: sub.payload, Actor: identity.FromContext(ctx).Name, Traceparent: traceparent(ctx),
 	})
 	if err != nil {
-		return nil, s.internal(ctx, "submitting a run", err)
+		return nil, s.internal("submitting a run", err)
 	}
 	s.Log.InfoContext(ctx, "a run was submitted", "run", runID, "number", number, "project", sub.project, "path", sub.path)
 	return &apiv1.SubmitRunResponse{RunId: runID, RunNumber: number, Diagnostics: messages(found)}, nil
@@ -157,7 +157,7 @@ func (s *runs) checkTree(ctx context.Context, digest string) error {
 	case errors.Is(err, blob.ErrNotFound) || errors.Is(err, blob.ErrDigest):
 		return rpcerr.New(rpcerr.InvalidRequest, "source.tree %.80q is not in the blob store; upload it first", digest)
 	case err != nil:
-		return s.internal(ctx, "reading the source tree", err)
+		return s.internal("reading the source tree", err)
 	}
 	return r.Close()
 }
@@ -175,7 +175,7 @@ func (s *runs) plan(ctx context.Context, sub submission) (*planv1.Plan, diag.Lis
 	}
 	more, err := s.Images.Fill(ctx, plan, contexts)
 	if err != nil {
-		return nil, nil, s.internal(ctx, "resolving images", err)
+		return nil, nil, s.internal("resolving images", err)
 	}
 	found = append(found, more...).Sort()
 	if found.HasErrors() {
@@ -190,7 +190,7 @@ func (s *runs) storePlan(ctx context.Context, plan *planv1.Plan) (digest string,
 	if err == nil {
 		digest, _, err = s.Blobs.Put(ctx, bytes.NewReader(data))
 	}
-	return digest, s.internal(ctx, "storing the plan", err)
+	return digest, s.internal("storing the plan", err)
 }
 
 func (s *runs) invalid(found diag.List) error {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -10,13 +11,11 @@ import (
 
 	"github.com/slipway-ci/slipway/coordinator/blob"
 	"github.com/slipway-ci/slipway/coordinator/engine"
+	"github.com/slipway-ci/slipway/internal/bytestream"
 	"github.com/slipway-ci/slipway/internal/rpcerr"
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
 	fleetv1 "github.com/slipway-ci/slipway/proto/gen/slipway/fleet/v1"
 )
-
-// chunk is the size of one message of a blob.
-const chunk = 256 << 10
 
 // GetBlob implements fleetv1.FleetServiceServer. An attempt may read its run's source and its run's artifacts, nothing else.
 func (g *Gateway) GetBlob(req *fleetv1.GetBlobRequest, stream grpc.ServerStreamingServer[fleetv1.GetBlobResponse]) error {
@@ -36,21 +35,7 @@ func (g *Gateway) GetBlob(req *fleetv1.GetBlobRequest, stream grpc.ServerStreami
 		return g.internal("reading a blob", err)
 	}
 	defer func() { _ = r.Close() }()
-	buf := make([]byte, chunk)
-	for {
-		n, err := io.ReadFull(r, buf)
-		if n > 0 {
-			if err := stream.Send(&fleetv1.GetBlobResponse{Data: buf[:n]}); err != nil {
-				return err
-			}
-		}
-		switch {
-		case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
-			return nil
-		case err != nil:
-			return g.internal("reading a blob", err)
-		}
-	}
+	return g.internal("reading a blob", bytestream.Send(r, func(piece []byte) error { return stream.Send(&fleetv1.GetBlobResponse{Data: piece}) }))
 }
 
 func (g *Gateway) mayRead(ctx context.Context, ref engine.AttemptRef, digest string) error {
@@ -80,7 +65,11 @@ func (g *Gateway) PutBlob(stream grpc.ClientStreamingServer[fleetv1.PutBlobReque
 	if _, err := g.attempt(ctx, first.GetAttemptId(), first.GetToken()); err != nil {
 		return err
 	}
-	digest, size, err := g.Blobs.Put(ctx, blob.Limit(&putReader{stream: stream, left: first.GetData()}, g.BlobBytes))
+	content := io.MultiReader(bytes.NewReader(first.GetData()), bytestream.Reader(func() ([]byte, error) {
+		m, err := stream.Recv()
+		return m.GetData(), err
+	}))
+	digest, size, err := g.Blobs.Put(ctx, blob.Limit(content, g.BlobBytes))
 	switch {
 	case errors.Is(err, blob.ErrTooLarge):
 		return rpcerr.New(rpcerr.InvalidRequest, "the upload has more than %d bytes; raise limits.blob_bytes in the coordinator's configuration, or upload less", g.BlobBytes)
@@ -88,25 +77,6 @@ func (g *Gateway) PutBlob(stream grpc.ClientStreamingServer[fleetv1.PutBlobReque
 		return g.internal("storing a blob", err)
 	}
 	return stream.SendAndClose(&fleetv1.PutBlobResponse{Digest: digest, Size: size})
-}
-
-// putReader reads the bytes of an upload.
-type putReader struct {
-	stream grpc.ClientStreamingServer[fleetv1.PutBlobRequest, fleetv1.PutBlobResponse]
-	left   []byte
-}
-
-func (r *putReader) Read(p []byte) (int, error) {
-	for len(r.left) == 0 {
-		m, err := r.stream.Recv()
-		if err != nil {
-			return 0, err // io.EOF at the regular end
-		}
-		r.left = m.GetData()
-	}
-	n := copy(p, r.left)
-	r.left = r.left[n:]
-	return n, nil
 }
 
 // CreateArtifact implements fleetv1.FleetServiceServer.

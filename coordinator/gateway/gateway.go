@@ -8,13 +8,9 @@ package gateway
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
-
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/slipway-ci/slipway/coordinator/artifacts"
 	"github.com/slipway-ci/slipway/coordinator/blob"
@@ -135,17 +131,8 @@ func (g *Gateway) attempt(ctx context.Context, attemptID, token string) (engine.
 	return g.Control.Attempt(ctx, identity.FromContext(ctx).Agent.ID, attemptID, token)
 }
 
-// internal logs what the caller can't help and answers without details of this host. nil stays nil.
-func (g *Gateway) internal(what string, err error) error {
-	if err == nil || rpcerr.ReasonOf(err) != "" || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return err
-	}
-	if code := status.Code(err); code == codes.Canceled || code == codes.DeadlineExceeded {
-		return err // What a stream says when its caller has left.
-	}
-	g.Log.Error("a call failed", "what", what, "error", err)
-	return rpcerr.New(rpcerr.Internal, "%s failed in the coordinator; its log says why", what)
-}
+// internal hides from an agent what it can't help.
+func (g *Gateway) internal(what string, err error) error { return rpcerr.Hide(g.Log, what, err) }
 
 // unknownMessage is for messages of a newer agent.
 func unknownMessage(m any) error {

@@ -53,7 +53,8 @@ type push struct {
 func (g *Gateway) PushLogs(stream logStream) error {
 	p := &push{g: g, stream: stream, allowed: map[string]string{}, open: map[logKey]*openLog{}, dirty: map[logKey]bool{}, wake: make(chan struct{}, 1)}
 	received, acked := make(chan error, 1), make(chan error, 1)
-	go func() { received <- p.receive() }()
+	var receiving sync.WaitGroup
+	receiving.Go(func() { received <- p.receive() })
 	go func() { acked <- p.acknowledge() }()
 	var err error
 	select {
@@ -67,7 +68,7 @@ func (g *Gateway) PushLogs(stream logStream) error {
 		// The disk or the stream failed, and the sender may be waiting for an answer that will not come: end the stream now. Its Recv
 		// returns once this handler has.
 		go func() {
-			<-received
+			receiving.Wait()
 			p.close()
 		}()
 	}

@@ -3,8 +3,10 @@
 package rpcerr
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
@@ -107,4 +109,17 @@ func Message(err error) string {
 		return withStatus.GRPCStatus().Message()
 	}
 	return err.Error()
+}
+
+// Hide logs what a caller can't help and returns INTERNAL in its place, without details of this host. nil, errors with a Slipway reason, and the
+// end of the call itself (its context's, or its stream's) stay what they are.
+func Hide(log *slog.Logger, what string, err error) error {
+	if err == nil || ReasonOf(err) != "" || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	if c := status.Code(err); c == codes.Canceled || c == codes.DeadlineExceeded {
+		return err
+	}
+	log.Error("a call failed", "what", what, "error", err)
+	return New(Internal, "%s failed in the coordinator; its log says why", what)
 }

@@ -1,7 +1,12 @@
 package rpcerr
 
 import (
+	"bytes"
+	"context"
+	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 
 	"google.golang.org/grpc/codes"
@@ -32,5 +37,23 @@ func TestEveryReasonHasACode(t *testing.T) {
 		if c := status.Code(New(r, "x")); c == codes.Unknown || c == codes.OK {
 			t.Errorf("%s has code %v", r, c)
 		}
+	}
+}
+
+func TestHide(t *testing.T) {
+	var logged bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&logged, nil))
+	for _, err := range []error{nil, New(Busy, "later"), context.Canceled, fmt.Errorf("reading: %w", context.DeadlineExceeded),
+		status.Error(codes.Canceled, "the caller hung up")} {
+		if got := Hide(log, "reading", err); !errors.Is(got, err) {
+			t.Errorf("%v became %v", err, got)
+		}
+	}
+	if logged.Len() > 0 {
+		t.Errorf("logged %s", logged.String())
+	}
+	err := Hide(log, "reading", errors.New("/var/lib/secret: permission denied"))
+	if ReasonOf(err) != Internal || strings.Contains(err.Error(), "secret") || !strings.Contains(logged.String(), "/var/lib/secret") {
+		t.Errorf("%v, logged %s", err, logged.String())
 	}
 }

@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/slipway-ci/slipway/internal/bytestream"
 	apiv1 "github.com/slipway-ci/slipway/proto/gen/slipway/api/v1"
 )
-
-// chunk is the size of one upload message in bytes.
-const chunk = 256 << 10
 
 // Upload stores content and returns its digest. r is read from its beginning, again after an outage.
 func (c *Client) Upload(ctx context.Context, r io.ReadSeeker) (digest string, size int64, err error) {
@@ -33,20 +31,10 @@ func (c *Client) uploadOnce(ctx context.Context, r io.ReadSeeker) (*apiv1.Upload
 	if err != nil {
 		return nil, err
 	}
-	buf := make([]byte, chunk)
-	for {
-		n, err := io.ReadFull(r, buf)
-		if n > 0 {
-			if sendErr := stream.Send(&apiv1.UploadBlobRequest{Data: buf[:n]}); sendErr != nil {
-				break // The reason comes with CloseAndRecv.
-			}
-		}
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			break
-		}
-		if err != nil {
-			return nil, fmt.Errorf("reading: %w", err)
-		}
+	err = bytestream.Send(r, func(piece []byte) error { return stream.Send(&apiv1.UploadBlobRequest{Data: piece}) })
+	// io.EOF is Send's: the reason comes with CloseAndRecv.
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("reading: %w", err)
 	}
 	return stream.CloseAndRecv()
 }

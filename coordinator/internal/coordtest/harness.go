@@ -28,7 +28,7 @@ import (
 
 // Harness is a gateway and an API over a real TLS gRPC connection, around a Control that the test plays.
 type Harness struct {
-	T       *testing.T
+	T       testing.TB
 	Control *Control
 	Gateway *gateway.Gateway
 	CA      *identity.CA
@@ -90,7 +90,7 @@ type Options struct {
 }
 
 // New starts a harness; the test's end stops it.
-func New(t *testing.T, o Options) *Harness {
+func New(t testing.TB, o Options) *Harness {
 	t.Helper()
 	h := &Harness{T: t, Control: NewControl(), Store: memstore.New(), Clock: clock.NewFake(time.Now()), Conf: config.Default(), Audit: &AuditLog{}, stop: make(chan struct{})}
 	if o.Config != nil {
