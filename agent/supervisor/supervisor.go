@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -25,7 +26,7 @@ const (
 
 // Config says where the agent is.
 type Config struct {
-	// Socket is the agent's unix socket; it may appear late, vanish and come back.
+	// Socket is the agent's unix socket; it may appear late, vanish and come back. Its directory is there from the start.
 	Socket string
 	Log    *slog.Logger
 }
@@ -34,6 +35,8 @@ type Config struct {
 type Supervisor struct {
 	cfg  Config
 	null *os.File
+	// home is the socket's directory, held open: a step can move what leads to it, and put a socket of its own there.
+	home *os.File
 	oom  *os.File // this process's oom_score_adj, opened while that is permitted; nil if it never was
 
 	mu    sync.Mutex
@@ -49,21 +52,29 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := s.prepare(); err != nil {
 		return err
 	}
-	defer s.null.Close()
+	defer closeFiles([]*os.File{s.null, s.home})
+	// A channel of its own: a flood of other signals, which a step can send, must not push one of these out.
+	children := make(chan os.Signal, 1)
+	signal.Notify(children, syscall.SIGCHLD)
+	defer signal.Stop(children)
 	signals := make(chan os.Signal, 64)
-	signal.Notify(signals, syscall.SIGCHLD, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT,
-		syscall.SIGUSR1, syscall.SIGUSR2)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
 	defer signal.Stop(signals)
+	// Sent by a step, these would end a Go program that does not ask for them; its own faults still do.
+	deaf := make(chan os.Signal, 1)
+	signal.Notify(deaf, syscall.SIGSEGV, syscall.SIGBUS, syscall.SIGFPE, syscall.SIGILL, syscall.SIGABRT, syscall.SIGTRAP,
+		syscall.SIGSYS, syscall.SIGSTKFLT)
+	defer signal.Stop(deaf)
 	go s.dialForever(ctx)
 	for {
 		select {
 		case <-ctx.Done():
 			s.drop(nil)
 			return nil
+		case <-children:
+			s.reap()
 		case sig := <-signals:
-			if sig == syscall.SIGCHLD {
-				s.reap()
-			} else if number, ok := sig.(syscall.Signal); ok {
+			if number, ok := sig.(syscall.Signal); ok {
 				s.forward(number)
 			}
 		}
@@ -73,6 +84,11 @@ func Run(ctx context.Context, cfg Config) error {
 func (s *Supervisor) prepare() error {
 	// Opened before the process becomes non-dumpable, which can change who owns its /proc files.
 	s.oom, _ = os.OpenFile("/proc/self/oom_score_adj", os.O_RDWR, 0)
+	fd, err := unix.Open(filepath.Dir(s.cfg.Socket), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("opening the directory of the agent's socket: %w", err)
+	}
+	s.home = os.NewFile(uintptr(fd), "home")
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("making the supervisor non-dumpable: %w", err)
 	}
@@ -81,7 +97,6 @@ func (s *Supervisor) prepare() error {
 			return fmt.Errorf("adopting orphans: %w", err)
 		}
 	}
-	var err error
 	if s.null, err = os.OpenFile(os.DevNull, os.O_RDONLY, 0); err != nil {
 		return fmt.Errorf("opening the steps' standard input: %w", err)
 	}
@@ -91,8 +106,9 @@ func (s *Supervisor) prepare() error {
 // dialForever keeps one connection to the agent, whenever there is an agent.
 func (s *Supervisor) dialForever(ctx context.Context) {
 	pause := redialFirst
+	socket := fmt.Sprintf("/proc/self/fd/%d/%s", s.home.Fd(), filepath.Base(s.cfg.Socket))
 	for ctx.Err() == nil {
-		c, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: s.cfg.Socket, Net: "unix"})
+		c, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: socket, Net: "unix"})
 		if err == nil {
 			began := time.Now()
 			err = s.serve(proto.NewConn(c))

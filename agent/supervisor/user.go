@@ -2,10 +2,12 @@ package supervisor
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // account is who a step runs as.
@@ -83,10 +85,26 @@ func memberships(user, file string) []uint32 {
 	return gids
 }
 
+// maxAccounts bounds what is read of /etc/passwd and /etc/group, in bytes.
+const maxAccounts = 1 << 20
+
+// readAccounts reads a file that a step could have replaced: a pipe must not block the supervisor, nor a device fill it.
+func readAccounts(file string) ([]byte, error) {
+	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", file)
+	}
+	return io.ReadAll(io.LimitReader(f, maxAccounts))
+}
+
 // entries yields the lines of a colon-separated file that have at least so many fields; none if there is no file.
 func entries(file string, least int) func(yield func([]string) bool) {
 	return func(yield func([]string) bool) {
-		data, err := os.ReadFile(file)
+		data, err := readAccounts(file)
 		if err != nil {
 			return
 		}
