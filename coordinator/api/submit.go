@@ -25,7 +25,6 @@ import (
 const (
 	defaultProject = "default"
 	defaultEvent   = "push"
-	requestPrefix  = "/slipway/v1/req/"
 
 	maxReason = 1024
 	maxPath   = 1024
@@ -49,8 +48,8 @@ func (s *runs) SubmitRun(ctx context.Context, req *apiv1.SubmitRunRequest) (*api
 		return nil, err
 	}
 	// A repeat gets the first answer even if the file's images have gone since.
-	if first, err := s.answered(ctx, req.GetRequestId()); err != nil || first != nil {
-		return first, err
+	if runID, number, found, err := engine.Submitted(ctx, s.Store, req.GetRequestId()); err != nil || found {
+		return &apiv1.SubmitRunResponse{RunId: runID, RunNumber: number}, err
 	}
 	sub, err := s.check(ctx, submission{project: req.GetProject(), path: req.GetPath(), event: req.GetEvent(), payload: req.GetEventPayload(),
 		workflow: req.GetWorkflow(), source: req.GetSource()})
@@ -87,22 +86,6 @@ func (s *runs) PlanRun(ctx context.Context, req *apiv1.PlanRunRequest) (*apiv1.P
 		return nil, err
 	}
 	return &apiv1.PlanRunResponse{Plan: plan, Diagnostics: messages(found)}, nil
-}
-
-// answered returns what an earlier SubmitRun with this id returned, or nil.
-func (s *runs) answered(ctx context.Context, requestID string) (*apiv1.SubmitRunResponse, error) {
-	kv, ok, err := s.Store.Get(ctx, requestPrefix+requestID)
-	if err != nil {
-		return nil, rpcerr.New(rpcerr.StoreUnavailable, "the coordinator's store can't be reached now (%v); try again", err)
-	}
-	if !ok {
-		return nil, nil
-	}
-	rec := &statev1.RequestRecord{}
-	if proto.Unmarshal(kv.Value, rec) != nil || rec.GetRunId() == "" {
-		return nil, nil // not a submission's: the engine judges
-	}
-	return &apiv1.SubmitRunResponse{RunId: rec.GetRunId(), RunNumber: rec.GetRunNumber()}, nil
 }
 
 func checkRequestID(requestID string) error {

@@ -162,22 +162,28 @@ func (e *Engine) repeat(request string, answer func(string, uint64, error)) {
 	e.wg.Go(func() {
 		ctx, cancel := e.background()
 		defer cancel()
-		kv, found, err := e.c.Store.Get(ctx, reqKey(request))
-		rec := &statev1.RequestRecord{}
-		if err == nil && found {
-			err = proto.Unmarshal(kv.Value, rec)
-		}
+		id, number, found, err := Submitted(ctx, e.c.Store, request)
 		e.post(func() {
-			switch {
-			case err != nil:
-				answer("", 0, rpcerr.New(rpcerr.StoreUnavailable, "the first result of request %s can't be read: %v", request, err))
-			case !found:
+			if err == nil && !found {
 				// The conflict was about the run's number: memory is behind the store.
 				e.c.Log.Error("a new run's number is taken; stepping down to load again", "request", request)
 				e.stepDown()
-			default:
-				answer(rec.GetRunId(), rec.GetRunNumber(), nil)
+				return
 			}
+			answer(id, number, err)
 		})
 	})
+}
+
+// Submitted returns what the first Submit with a request id returned; found is false if there was none, or not yet.
+func Submitted(ctx context.Context, s store.Store, requestID string) (runID string, number uint64, found bool, err error) {
+	kv, found, err := s.Get(ctx, reqKey(requestID))
+	if err != nil || !found {
+		return "", 0, false, storeError(err)
+	}
+	rec := &statev1.RequestRecord{}
+	if err := decode(kv, rec); err != nil {
+		return "", 0, false, err
+	}
+	return rec.GetRunId(), rec.GetRunNumber(), true, nil
 }
