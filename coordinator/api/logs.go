@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/slipway-ci/slipway/coordinator/lifecycle"
 	"github.com/slipway-ci/slipway/coordinator/logs"
 	"github.com/slipway-ci/slipway/internal/bytestream"
 	"github.com/slipway-ci/slipway/internal/rpcerr"
@@ -113,7 +114,7 @@ func (t *tail) follow(ctx context.Context) error {
 		case <-changed:
 		case run, ok := <-changes:
 			switch {
-			case ok && terminal(run.GetState()):
+			case ok && lifecycle.Run.IsTerminal(run.GetState()):
 				ended, changes = true, nil
 				arm()
 			case !ok:

@@ -5,14 +5,11 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/slipway-ci/slipway/coordinator/engine"
 	"github.com/slipway-ci/slipway/coordinator/identity"
+	"github.com/slipway-ci/slipway/coordinator/lifecycle"
 	"github.com/slipway-ci/slipway/internal/rpcerr"
 	apiv1 "github.com/slipway-ci/slipway/proto/gen/slipway/api/v1"
-)
-
-const (
-	defaultRuns = 20
-	mostRuns    = 1000
 )
 
 // runs implements apiv1.RunServiceServer.
@@ -30,14 +27,10 @@ func (s *runs) GetRun(ctx context.Context, req *apiv1.GetRunRequest) (*apiv1.Get
 }
 
 func (s *runs) ListRuns(ctx context.Context, req *apiv1.ListRunsRequest) (*apiv1.ListRunsResponse, error) {
-	limit := int(req.GetLimit())
-	switch {
-	case limit == 0:
-		limit = defaultRuns
-	case limit > mostRuns:
-		return nil, rpcerr.New(rpcerr.InvalidRequest, "%d runs: at most %d are listed at once", limit, mostRuns)
+	if req.GetLimit() > engine.MaxRuns {
+		return nil, rpcerr.New(rpcerr.InvalidRequest, "%d runs: at most %d are listed at once", req.GetLimit(), engine.MaxRuns)
 	}
-	all, err := s.Control.Runs(ctx, req.GetProject(), limit)
+	all, err := s.Control.Runs(ctx, req.GetProject(), int(req.GetLimit()))
 	if err != nil {
 		return nil, s.internal("listing runs", err)
 	}
@@ -82,7 +75,7 @@ func (s *runs) WatchRun(req *apiv1.WatchRunRequest, stream grpc.ServerStreamingS
 			if err := stream.Send(&apiv1.WatchRunResponse{Run: run}); err != nil {
 				return err
 			}
-			if terminal(run.GetState()) {
+			if lifecycle.Run.IsTerminal(run.GetState()) {
 				return nil
 			}
 		}

@@ -200,5 +200,3 @@ func traceparent(ctx context.Context) string {
 	}
 	return ""
 }
-
-func terminal(s corev1.RunState) bool { return s >= corev1.RunState_RUN_STATE_SUCCEEDED }

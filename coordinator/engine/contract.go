@@ -18,7 +18,7 @@ type Control interface {
 	Cancel(ctx context.Context, requestID, runID, reason string) error
 	// Run returns a run with its jobs; rpcerr NOT_FOUND when there is none. Accepts what GetRunRequest.run_id accepts.
 	Run(ctx context.Context, id string) (*apiv1.Run, error)
-	// Runs lists newest first, without steps.
+	// Runs lists newest first, without steps; at most MaxRuns, limit 0 is 20.
 	Runs(ctx context.Context, project string, limit int) ([]*apiv1.Run, error)
 	// Watch sends the run as it is and again after changes (latest wins: a slow reader skips states, never the last). The channel is closed
 	// after the terminal state, or when ctx ends.

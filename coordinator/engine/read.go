@@ -22,8 +22,8 @@ import (
 const (
 	// minPrefix is how much of a run's id one must say.
 	minPrefix = 6
-	// defaultRuns and maxRuns bound a listing.
-	defaultRuns, maxRuns = 20, 1000
+	// defaultRuns is how many a listing has whose limit is 0, MaxRuns the most.
+	defaultRuns, MaxRuns = 20, 1000
 	readTimeout          = 10 * time.Second
 )
 
@@ -244,7 +244,7 @@ func (e *Engine) Runs(ctx context.Context, project string, limit int) ([]*apiv1.
 	if limit <= 0 {
 		limit = defaultRuns
 	}
-	ids, err := newestRuns(ctx, e.c.Store, project, min(limit, maxRuns))
+	ids, err := newestRuns(ctx, e.c.Store, project, min(limit, MaxRuns))
 	if err != nil {
 		return nil, err
 	}

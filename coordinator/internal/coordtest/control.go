@@ -167,6 +167,9 @@ func (c *Control) Runs(_ context.Context, project string, limit int) ([]*apiv1.R
 		}
 	}
 	slices.SortFunc(out, func(a, b *apiv1.Run) int { return int(b.GetNumber()) - int(a.GetNumber()) })
+	if limit == 0 {
+		limit = 20
+	}
 	return out[:min(limit, len(out))], nil
 }
 
