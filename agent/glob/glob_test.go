@@ -113,3 +113,34 @@ func TestMatchingIsLinear(t *testing.T) {
 		t.Errorf("took %v", d)
 	}
 }
+
+func TestLinksOnTheWayAreNotFollowedOutside(t *testing.T) {
+	dir := t.TempDir()
+	for name, target := range map[string]string{"out": "/etc", "loop": "loop"} {
+		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	find := func(pattern string) ([]string, error) {
+		return Compile([]string{pattern}, "/w", "/h").Find([]Tree{{Prefix: "/w", Root: root}}, Options{})
+	}
+	for _, p := range []string{"out/passwd", "out/pass*", "loop/x"} {
+		var outside *OutsideError
+		if got, err := find(p); !errors.As(err, &outside) && len(got) > 0 || err != nil && outside == nil {
+			t.Errorf("%s: %q, %v", p, got, err)
+		}
+	}
+	for _, p := range []string{"file/x", "out", "nothing"} {
+		if got, err := find(p); err != nil || len(got) != 0 {
+			t.Errorf("%s: %q, %v", p, got, err)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"syscall"
 )
 
 // Tree maps absolute paths, as a container sees them, onto a directory of this host. Nothing outside it is reached.
@@ -71,11 +72,12 @@ func (s *Set) Find(trees []Tree, o Options) ([]string, error) {
 		w.tree = trees[i]
 		rel, _ := w.tree.Rel(search)
 		info, err := w.tree.Root.Lstat(rel)
-		if errors.Is(err, fs.ErrNotExist) {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("glob: %w", err)
+			// A link on the way leads out of the tree, or round in circles.
+			return nil, &OutsideError{Path: search, Trees: trees}
 		}
 		if err := w.visit(search, rel, info.Mode()); err != nil {
 			return nil, err
