@@ -85,6 +85,8 @@ func (t *tail) follow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	follower := t.d.Logs.Follow(t.run)
+	defer follower.Close()
 	ended := false
 	tired := make(chan struct{}, 1)
 	disarm := func() bool { return false }
@@ -99,7 +101,7 @@ func (t *tail) follow(ctx context.Context) error {
 		})
 	}
 	for {
-		changed := t.d.Logs.Changed(t.run)
+		changed := follower.Changed()
 		missing, progress, err := t.send()
 		if err != nil {
 			return err

@@ -9,3 +9,10 @@ func (s *Store) InMemory() int {
 
 // Keep sets how many attempts may be in memory.
 func (s *Store) Keep(n int) { s.keep = n }
+
+// Followed returns how many runs are followed.
+func (s *Store) Followed() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.topics)
+}

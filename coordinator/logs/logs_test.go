@@ -176,8 +176,10 @@ func TestFollowersHearOfEveryChange(t *testing.T) {
 	for range cap(results) {
 		wg.Go(func() {
 			var got []byte
+			follower := s.Follow("run1")
+			defer follower.Close()
 			for {
-				changed := s.Changed("run1")
+				changed := follower.Changed()
 				infos, err := s.List("run1")
 				if err != nil {
 					t.Error(err)
@@ -214,6 +216,24 @@ func TestFollowersHearOfEveryChange(t *testing.T) {
 		if got := <-results; !bytes.Equal(got, want) {
 			t.Fatalf("a follower saw %d bytes, want %d", len(got), len(want))
 		}
+	}
+	if n := s.Followed(); n != 0 {
+		t.Fatalf("%d runs are followed by nobody", n)
+	}
+}
+
+// A final report comes from a host that the coordinator does not own.
+func TestSumsThatCantBeAreLeftOut(t *testing.T) {
+	s := open(t, t.TempDir())
+	register(t, s, "run1", "att1")
+	good := logs.Sum{Step: 1, Length: 3, SHA256: sha([]byte("abc"))}
+	sums := []logs.Sum{good, {Step: 10_000, Length: 1, SHA256: good.SHA256}, {Step: 2, Length: -1, SHA256: good.SHA256}, {Step: 3, Length: 1, SHA256: good.SHA256 + "0"}}
+	if err := s.Finish("att1", sums); err != nil {
+		t.Fatal(err)
+	}
+	infos, err := s.List("run1")
+	if err != nil || len(infos) != 1 || infos[0].Step != 1 || infos[0].Want != 3 {
+		t.Fatalf("%v %v", infos, err)
 	}
 }
 

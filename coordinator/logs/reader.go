@@ -9,26 +9,60 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 )
 
-// Changed returns a channel that closes with the next change of any log of the run. Take it before List, or a change is missed.
-func (s *Store) Changed(run string) <-chan struct{} {
+// topic is what followers of one run wait on.
+type topic struct {
+	changed   chan struct{}
+	followers int
+}
+
+// Follower hears of the changes of one run's logs. Close it.
+type Follower struct {
+	s    *Store
+	run  string
+	once sync.Once
+}
+
+// Follow returns a follower of a run, which need not have logs yet.
+func (s *Store) Follow(run string) *Follower {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := s.changed[run]
-	if c == nil {
-		c = make(chan struct{})
-		s.changed[run] = c
+	t := s.topics[run]
+	if t == nil {
+		t = &topic{changed: make(chan struct{})}
+		s.topics[run] = t
 	}
-	return c
+	t.followers++
+	return &Follower{s: s, run: run}
+}
+
+// Changed returns a channel that closes with the next change of any log of the run. Take it before List, or a change is missed. Not after Close.
+func (f *Follower) Changed() <-chan struct{} {
+	f.s.mu.Lock()
+	defer f.s.mu.Unlock()
+	return f.s.topics[f.run].changed
+}
+
+// Close ends following.
+func (f *Follower) Close() {
+	f.once.Do(func() {
+		f.s.mu.Lock()
+		defer f.s.mu.Unlock()
+		t := f.s.topics[f.run]
+		if t.followers--; t.followers == 0 {
+			delete(f.s.topics, f.run)
+		}
+	})
 }
 
 func (s *Store) signal(run string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c := s.changed[run]; c != nil {
-		close(c)
-		delete(s.changed, run)
+	if t := s.topics[run]; t != nil {
+		close(t.changed)
+		t.changed = make(chan struct{})
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,12 +25,12 @@ type Store struct {
 
 	mu       sync.Mutex
 	attempts map[string]*attempt
-	changed  map[string]chan struct{} // by run
+	topics   map[string]*topic // of the runs that are followed
 }
 
 // Open returns the store in root, made if missing.
 func Open(root string, log *slog.Logger) (*Store, error) {
-	s := &Store{root: root, log: log, keep: keepInMemory, attempts: map[string]*attempt{}, changed: map[string]chan struct{}{}}
+	s := &Store{root: root, log: log, keep: keepInMemory, attempts: map[string]*attempt{}, topics: map[string]*topic{}}
 	for _, dir := range []string{"attempts", "runs"} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o700); err != nil {
 			return nil, fmt.Errorf("making the log store: %w", err)
@@ -235,6 +236,11 @@ func (s *Store) Finish(attemptID string, sums []Sum) error {
 	a.mu.Unlock()
 	if known {
 		return nil
+	}
+	valid := slices.DeleteFunc(slices.Clone(sums), func(sum Sum) bool { return !sum.valid() })
+	if len(valid) < len(sums) {
+		s.log.Warn("a final report has log sums that can't be", "run", a.meta.Run, "attempt", attemptID, "left_out", len(sums)-len(valid))
+		sums = valid
 	}
 	data, err := json.Marshal(sums)
 	if err == nil {

@@ -1,6 +1,8 @@
 package logs
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 )
@@ -40,6 +42,11 @@ type Sum struct {
 	Length int64  `json:"length"`
 	// SHA-256, lower-case hex.
 	SHA256 string `json:"sha256"`
+}
+
+// valid says whether this is about a log. Reports are made on hosts that the coordinator does not own.
+func (s Sum) valid() bool {
+	return s.Step <= maxStep && s.Length >= 0 && len(s.SHA256) <= hex.EncodedLen(sha256.Size)
 }
 
 // Info describes one log as it is now.
