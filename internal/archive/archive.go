@@ -173,6 +173,9 @@ func Unpack(r io.Reader, root *os.Root, limits Limits) error {
 	}
 }
 
+// maxName is Linux's PATH_MAX, less its final zero.
+const maxName = 4095
+
 type unpacker struct {
 	root      *os.Root
 	left      int64
@@ -186,8 +189,11 @@ func (u *unpacker) entry(r io.Reader, h *tar.Header) error {
 	if strings.Contains(h.Name, "\x00") || !filepath.IsLocal(filepath.FromSlash(name)) {
 		return fmt.Errorf("%w: the name leaves the tree", ErrUnsafe)
 	}
-	if u.filesLeft--; u.filesLeft < 0 {
-		return fmt.Errorf("%w: too many files", ErrLimit)
+	if len(name) > maxName {
+		return fmt.Errorf("%w: a name of %d bytes, more than a path may have", ErrUnsafe, len(name))
+	}
+	if err := u.count(); err != nil {
+		return err
 	}
 	if err := u.parents(name); err != nil {
 		return err
@@ -207,9 +213,20 @@ func (u *unpacker) entry(r io.Reader, h *tar.Header) error {
 	}
 }
 
+func (u *unpacker) count() error {
+	if u.filesLeft--; u.filesLeft < 0 {
+		return fmt.Errorf("%w: too many files", ErrLimit)
+	}
+	return nil
+}
+
+// parents makes the directories above name. They count as files do: one name may make many.
 func (u *unpacker) parents(name string) error {
 	if dir := path.Dir(name); !u.made[dir] {
 		if err := u.parents(dir); err != nil {
+			return err
+		}
+		if err := u.count(); err != nil {
 			return err
 		}
 		return u.mkdir(dir)

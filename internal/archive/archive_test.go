@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"slices"
 	"testing"
 
@@ -164,6 +165,19 @@ func TestUnpackHoldsItsLimits(t *testing.T) {
 		root, _ := openRoot(t)
 		if err := Unpack(hostile(t, file("a", 10), file("b", 10)), root, c.limits); !errors.Is(err, c.want) {
 			t.Errorf("%s: got %v, want %v", name, err, c.want)
+		}
+	}
+}
+
+// One entry can make a directory for every two bytes of its name.
+func TestUnpackCountsTheDirectoriesThatItMakes(t *testing.T) {
+	deep := func(levels int) *bytes.Buffer {
+		return hostile(t, &tar.Header{Name: strings.Repeat("d/", levels) + "f", Typeflag: tar.TypeReg, Mode: 0o644, Format: tar.FormatPAX})
+	}
+	for levels, want := range map[int]error{99: nil, 100: ErrLimit, 3000: ErrUnsafe} {
+		root, _ := openRoot(t)
+		if err := Unpack(deep(levels), root, Limits{Files: 100}); !errors.Is(err, want) {
+			t.Errorf("%d directories: %v, want %v", levels, err, want)
 		}
 	}
 }
