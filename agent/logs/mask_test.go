@@ -64,11 +64,11 @@ func TestHostileMasksCostLittle(t *testing.T) {
 	f := NewFilter([]string{long, long[:59_999] + "b"}, func(commands.Command) {})
 	line := append(bytes.Repeat([]byte{'a'}, 1000), ' ', '\n')
 	var out []byte
-	for range 20_000 {
+	for range 2_000 {
 		out = f.Write(out[:0], line)
 	}
 	if d := time.Since(began); d > 10*time.Second {
-		t.Errorf("20 MB took %s", d)
+		t.Errorf("2 MB took %s", d)
 	}
 }
 
