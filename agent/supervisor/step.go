@@ -164,7 +164,7 @@ func (s *Supervisor) reap() {
 			return
 		}
 		st := s.byPID[pid]
-		if st == nil || !(status.Exited() || status.Signaled()) {
+		if st == nil || (!status.Exited() && !status.Signaled()) {
 			continue
 		}
 		delete(s.byPID, pid)

@@ -22,9 +22,11 @@ import (
 const (
 	// minPrefix is how much of a run's id one must say.
 	minPrefix = 6
-	// defaultRuns is how many a listing has whose limit is 0, MaxRuns the most.
-	defaultRuns, MaxRuns = 20, 1000
-	readTimeout          = 10 * time.Second
+	// defaultRuns is how many a listing has whose limit is 0.
+	defaultRuns = 20
+	// MaxRuns is how many a listing has at the most.
+	MaxRuns     = 1000
+	readTimeout = 10 * time.Second
 )
 
 // background is a context for reads that no caller waits for; it ends with the engine.

@@ -227,7 +227,7 @@ func (s *Sandbox) startJob(ctx context.Context, m *making, p *Pod) (procid.ID, e
 	c := container{
 		name: jobName, img: m.job, args: []string{proto.Binary}, mounts: s.jobMounts(m),
 	}
-	_, task, err := s.newTask(ctx, m, c, "supervisor")
+	task, err := s.newTask(ctx, m, c, "supervisor")
 	if err != nil {
 		return procid.ID{}, err
 	}
@@ -253,26 +253,26 @@ func (s *Sandbox) startJob(ctx context.Context, m *making, p *Pod) (procid.ID, e
 }
 
 // newTask makes snapshot, container and task of one container; its output goes to a log in the pod's directory.
-func (s *Sandbox) newTask(ctx context.Context, m *making, c container, log string) (containerd.Container, containerd.Task, error) {
+func (s *Sandbox) newTask(ctx context.Context, m *making, c container, log string) (containerd.Task, error) {
 	select {
 	case m.shim <- struct{}{}:
 		defer func() { <-m.shim }()
 	case <-ctx.Done():
-		return nil, nil, context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
 	id := m.spec.ID + "." + c.name
 	if err := s.snapshot(ctx, m, id, c.img); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	made, err := s.client.NewContainer(ctx, id, s.containerOpts(m, c, id)...)
 	if err != nil {
-		return nil, nil, fmt.Errorf("container %s: %w", c.name, err)
+		return nil, fmt.Errorf("container %s: %w", c.name, err)
 	}
 	task, err := made.NewTask(ctx, cio.LogFile(m.dir.log(log)))
 	if err != nil {
-		return nil, nil, fmt.Errorf("container %s: %w", c.name, err)
+		return nil, fmt.Errorf("container %s: %w", c.name, err)
 	}
-	return made, task, nil
+	return task, nil
 }
 
 // snapshot prepares a writable layer over the image. The label keeps the garbage collector away until Remove.

@@ -41,7 +41,7 @@ func (s *Sandbox) startService(ctx context.Context, m *making, i int) (serviceSt
 			Ref: img.ref, Reason: sandbox.ImageInvalid, Err: fmt.Errorf("service %s: it has neither ENTRYPOINT nor CMD", svc.Name),
 		}
 	}
-	_, task, err := s.newTask(ctx, m, c, name)
+	task, err := s.newTask(ctx, m, c, name)
 	if err != nil {
 		return serviceState{}, cannotStart(ctx, svc.Name, err)
 	}
@@ -60,7 +60,7 @@ func (s *Sandbox) startService(ctx context.Context, m *making, i int) (serviceSt
 		health = img.health
 	}
 	if err := s.await(ctx, m, svc.Name, task, exited, health); err != nil {
-		return serviceState{}, s.unfit(err, m, name)
+		return serviceState{}, s.unfit(ctx, err, m, task, name)
 	}
 	if health != nil {
 		m.progress(svc.Name + " is healthy")
@@ -77,11 +77,19 @@ func cannotStart(ctx context.Context, service string, err error) error {
 }
 
 // unfit adds what else is known of a service that did not become healthy.
-func (s *Sandbox) unfit(err error, m *making, name string) error {
+func (s *Sandbox) unfit(ctx context.Context, err error, m *making, task containerd.Task, name string) error {
 	var e *sandbox.ServiceError
 	if errors.As(err, &e) {
 		kills, oomErr := s.cgroups.OOMKills(s.group(m.spec.ID) + "/" + name)
 		e.OOMKilled = oomErr == nil && kills > 0
+		if e.Reason == sandbox.ServiceDied {
+			// Returns once the shim has written all that the service said. Its control group goes, too.
+			wait, cancel := context.WithTimeout(ctx, askPatience)
+			defer cancel()
+			if _, err := task.Delete(wait); err != nil {
+				s.cfg.Log.Debug("waiting for the end of a service's log", "pod", m.spec.ID, "service", e.Service, "err", err)
+			}
+		}
 	}
 	return fmt.Errorf("%w%s", err, quoteLog(m.dir.log(name)))
 }

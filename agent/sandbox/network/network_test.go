@@ -94,7 +94,7 @@ func listen(t *testing.T, path, address string) (port string) {
 		l, err = net.Listen("tcp4", address)
 		return err
 	}
-	err := error(nil)
+	var err error
 	if path == "" {
 		err = serve()
 	} else {

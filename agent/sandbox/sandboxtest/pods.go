@@ -16,7 +16,7 @@ func (s *suite) podLost(t *testing.T) {
 	s.start(t, pod, s.step(t, "done", hello))
 	s.wait(t, pod, "done")
 	s.start(t, pod, s.step(t, "a", forever))
-	s.says(t, "a", "ready")
+	s.says(t, "ready")
 	s.backend.KillPod(t, podID(t))
 	if _, err := pod.Wait(testContext(t), "a"); !errors.Is(err, sandbox.ErrPodLost) {
 		t.Errorf("wait: %v, want ErrPodLost", err)

@@ -97,7 +97,7 @@ func (s *suite) timeout(t *testing.T) {
 func (s *suite) stopWithGrace(t *testing.T) {
 	pod := s.pod(t, s.open(t))
 	s.start(t, pod, s.step(t, "a", polite))
-	s.says(t, "a", "ready")
+	s.says(t, "ready")
 	if err := pod.Stop(testContext(t), "a", patience); err != nil {
 		t.Fatalf("stop: %v", err)
 	}
@@ -115,7 +115,7 @@ func (s *suite) stopWithGrace(t *testing.T) {
 func (s *suite) stopKills(t *testing.T) {
 	pod := s.pod(t, s.open(t))
 	s.start(t, pod, s.step(t, "a", stubborn))
-	s.says(t, "a", "ready")
+	s.says(t, "ready")
 	if err := pod.Stop(testContext(t), "a", 50*time.Millisecond); err != nil {
 		t.Fatalf("stop: %v", err)
 	}
@@ -127,7 +127,7 @@ func (s *suite) stopKills(t *testing.T) {
 func (s *suite) waitCancelled(t *testing.T) {
 	pod := s.pod(t, s.open(t))
 	s.start(t, pod, s.step(t, "a", polite))
-	s.says(t, "a", "ready")
+	s.says(t, "ready")
 	ctx, cancel := context.WithCancel(testContext(t))
 	result := make(chan error, 1)
 	go func() {
@@ -189,7 +189,7 @@ func (s *suite) attachEnded(t *testing.T) {
 	if err := first.Close(); err != nil {
 		t.Fatalf("close: %v", err)
 	}
-	s.says(t, "a", fmt.Sprintf("line %d\n", lines-1)) // its agent was away when it ended
+	s.says(t, fmt.Sprintf("line %d\n", lines-1)) // its agent was away when it ended
 	pod, err := s.open(t).Attach(testContext(t), podID(t))
 	if err != nil {
 		t.Fatalf("attach: %v", err)

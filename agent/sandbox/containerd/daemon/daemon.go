@@ -91,7 +91,7 @@ func Start(ctx context.Context, cfg Config) (*Daemon, error) {
 	if d, err := Find(cfg); err == nil {
 		return d, d.ready(ctx)
 	}
-	d, err := launch(cfg)
+	d, err := launch(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +165,7 @@ func oomScore() int {
 	return 0
 }
 
-func launch(cfg Config) (*Daemon, error) {
+func launch(ctx context.Context, cfg Config) (*Daemon, error) {
 	binary := cfg.Binary
 	if binary == "" {
 		var err error
@@ -182,7 +182,7 @@ func launch(cfg Config) (*Daemon, error) {
 		return nil, fmt.Errorf("containerd's log: %w", err)
 	}
 	defer log.Close()
-	cmd := exec.Command(binary, "--config", file)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), binary, "--config", file) // it outlives its starter
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
