@@ -273,6 +273,39 @@ func TestFollowWaitsForTheLastByteOfAnEndedRun(t *testing.T) {
 	}
 }
 
+// An agent that was away has the end of one step and the output of the next at once, and sends both as it likes.
+func TestFollowKeepsTheOrderOfSteps(t *testing.T) {
+	h := coordtest.New(t, coordtest.Options{})
+	write := logRun(t, h)
+	write("att1", 1, "one ", false)
+	write("att1", 2, "three", true)
+	write("att2", 1, "other", false)
+	s := stream(t, h.User("ann"), "", true)
+	var got []string
+	receive := func(n int) string {
+		t.Helper()
+		for range n {
+			m, err := s.Recv()
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, string(m.GetData()))
+		}
+		return strings.Join(got, "|")
+	}
+	if text := receive(2); text != "one |other" {
+		t.Fatalf("before the first step's log is complete: %q", text)
+	}
+	write("att1", 1, "two ", false)
+	if text := receive(1); text != "one |other|two " {
+		t.Fatalf("then: %q", text)
+	}
+	write("att1", 1, "", true)
+	if text := receive(1); text != "one |other|two |three" {
+		t.Fatalf("in the end: %q", text)
+	}
+}
+
 func TestFollowGivesUpOnBytesThatDoNotCome(t *testing.T) {
 	h := coordtest.New(t, coordtest.Options{})
 	write := logRun(t, h)

@@ -54,7 +54,7 @@ func (s *logServer) StreamLogs(req *apiv1.StreamLogsRequest, stream grpc.ServerS
 	if req.GetFollow() {
 		err = t.follow(ctx)
 	} else {
-		_, _, err = t.send()
+		_, _, err = t.send(false)
 	}
 	return s.internal("reading logs", err)
 }
@@ -102,7 +102,7 @@ func (t *tail) follow(ctx context.Context) error {
 	}
 	for {
 		changed := follower.Changed()
-		missing, progress, err := t.send()
+		missing, progress, err := t.send(!ended)
 		if err != nil {
 			return err
 		}
@@ -132,14 +132,16 @@ func (t *tail) follow(ctx context.Context) error {
 	}
 }
 
-// send sends what the caller has not got yet. missing describes a log that is not complete, or is "".
-func (t *tail) send() (missing string, progress bool, err error) {
+// send sends what the caller has not got yet. missing describes a log that is not complete, or is "". inOrder keeps a step's
+// output back while that of a step before it is still on its way: an agent that comes back has both at once.
+func (t *tail) send(inOrder bool) (missing string, progress bool, err error) {
 	infos, err := t.d.Logs.List(t.run)
 	if err != nil {
 		return "", false, err
 	}
+	partial := ""
 	for _, i := range infos {
-		if !t.wants(i.Job) {
+		if !t.wants(i.Job) || inOrder && i.Attempt == partial {
 			continue
 		}
 		key := tailKey{attempt: i.Attempt, step: i.Step}
@@ -148,6 +150,9 @@ func (t *tail) send() (missing string, progress bool, err error) {
 			return "", false, err
 		}
 		progress = progress || t.sent[key] > before
+		if !i.Complete() {
+			partial = i.Attempt
+		}
 		// Of an attempt without a final report nothing more is expected once the run has ended: it was lost.
 		if !i.Complete() && t.d.Logs.Finished(i.Attempt) {
 			missing = fmt.Sprintf("the log of job %s, step %d has %d of %d bytes", i.Job, i.Step, i.Size, i.Want)
