@@ -102,12 +102,15 @@ func (t *Attempt) evaluateOutputs(out *lines, x *ending) ([]commands.Pair, error
 	return kept, nil
 }
 
-// settle waits until nothing of the attempt is needed any more, then forgets it: pod removed, report committed, logs stored.
+// settle waits until nothing of the attempt is needed any more, then forgets it: pod and workspace removed, report committed, logs stored.
 func (t *Attempt) settle(ctx context.Context) error {
-	if err := t.d.DB.Sync(); err != nil {
-		t.log.Error("the result could not be synced to the disk", "error", err)
-	}
 	if err := t.removePod(ctx); err != nil {
+		return err
+	}
+	if err := t.dirs.RemoveMounted(); err != nil {
+		t.log.Error("the workspace could not be removed", "error", err)
+	}
+	if err := t.recordEnd(ctx); err != nil {
 		return err
 	}
 	if t.logs != nil {
@@ -131,6 +134,26 @@ func (t *Attempt) reportAcked() bool {
 	t.notices.mu.Lock()
 	defer t.notices.mu.Unlock()
 	return t.notices.reportAck >= t.p.Seq
+}
+
+// recordEnd makes the result last. A disk that was full kept it from being recorded so far, and with it the ends of logs;
+// the workspace that filled it is gone by now.
+func (t *Attempt) recordEnd(ctx context.Context) error {
+	for n := 0; len(t.unreleased) > 0; n++ {
+		err := t.d.DB.Save(t.id, t.p)
+		if err == nil {
+			t.release()
+			break
+		}
+		t.log.Error("the attempt's result could not be recorded; trying again", "error", err, "try", n+1)
+		if err := t.pause(ctx, min(time.Minute, time.Second<<min(n, 6))); err != nil {
+			return err
+		}
+	}
+	if err := t.d.DB.Sync(); err != nil {
+		t.log.Error("the result could not be synced to the disk", "error", err)
+	}
+	return nil
 }
 
 // removePod tries until nothing of the pod is left.

@@ -148,6 +148,15 @@ func (d Dirs) Remove() error {
 	return errors.Join(os.RemoveAll(d.data), os.RemoveAll(d.run))
 }
 
+// RemoveMounted deletes what only the job's containers needed: most of what a job takes of the disk.
+func (d Dirs) RemoveMounted() error {
+	var errs []error
+	for _, dir := range []string{d.Workspace, d.Home, d.Temp, d.Workflow, d.Commands} {
+		errs = append(errs, os.RemoveAll(dir))
+	}
+	return errors.Join(errs...)
+}
+
 // Others returns the attempts that have directories but are not in keep.
 func (l *Layout) Others(keep map[string]bool) ([]string, error) {
 	seen := map[string]bool{}
