@@ -121,8 +121,13 @@ func (m mount) delegate(group string, last bool) error {
 		if err != nil {
 			return err
 		}
+		enabled, err := os.ReadFile(filepath.Join(dir, "cgroup.subtree_control"))
+		if ignoreGone(err) != nil {
+			return err
+		}
 		for _, c := range []string{"cpu", "memory", "pids"} {
-			if !slices.Contains(strings.Fields(string(have)), c) {
+			// Above a group that was delegated, only the service manager may write, and it has enabled them.
+			if !slices.Contains(strings.Fields(string(have)), c) || slices.Contains(strings.Fields(string(enabled)), c) {
 				continue
 			}
 			if err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+c), 0o644); err != nil {
