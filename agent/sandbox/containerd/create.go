@@ -268,7 +268,14 @@ func (s *Sandbox) newTask(ctx context.Context, m *making, c container, log strin
 	if err != nil {
 		return nil, fmt.Errorf("container %s: %w", c.name, err)
 	}
-	task, err := made.NewTask(ctx, cio.LogFile(m.dir.log(log)))
+	create := func() (containerd.Task, error) { return made.NewTask(ctx, cio.LogFile(m.dir.log(log))) }
+	task, err := create()
+	if errdefs.IsAlreadyExists(err) {
+		// An agent that was killed had asked for it, and containerd made it after the pod had been removed.
+		if err = removeTask(ctx, made); err == nil {
+			task, err = create()
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("container %s: %w", c.name, err)
 	}

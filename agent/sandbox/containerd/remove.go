@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"time"
 
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/snapshots"
@@ -13,6 +14,12 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/slipway-ci/slipway/agent/sandbox"
+)
+
+// removeTries is how often a container is tried to be removed; removePause, after the first failure, grows with each.
+const (
+	removeTries = 5
+	removePause = 50 * time.Millisecond
 )
 
 // Remove implements sandbox.Sandbox.
@@ -35,6 +42,15 @@ func (s *Sandbox) remove(ctx context.Context, id string) error {
 	if err := s.cgroups.Kill(ctx, s.group(id)); err != nil {
 		return fmt.Errorf("removing pod %s: %w", id, err)
 	}
+	s.mu.Lock()
+	p := s.pods[id]
+	s.mu.Unlock()
+	if p == nil {
+		// Of an earlier process, or not completed: containerd may have more of it than it has containers.
+		if err := s.adoptOrphans(ctx, id); err != nil {
+			return fmt.Errorf("removing pod %s: %w", id, err)
+		}
+	}
 	if err := s.removeContainers(ctx, id); err != nil {
 		return fmt.Errorf("removing pod %s: %w", id, err)
 	}
@@ -47,7 +63,6 @@ func (s *Sandbox) remove(ctx context.Context, id string) error {
 		return fmt.Errorf("removing pod %s: %w", id, err)
 	}
 	s.mu.Lock()
-	p := s.pods[id]
 	delete(s.pods, id)
 	s.mu.Unlock()
 	if p != nil {
@@ -99,16 +114,22 @@ func (s *Sandbox) removeContainers(ctx context.Context, id string) error {
 	return nil
 }
 
+// removeContainer tries a few times: a shim that ends with its last container hangs up on whoever asks it to delete another.
 func removeContainer(ctx context.Context, c containerd.Container) error {
-	task, err := c.Task(ctx, nil)
-	if err == nil {
-		_, err = task.Delete(ctx, containerd.WithProcessKill)
+	for try := 1; ; try++ {
+		err := removeTask(ctx, c)
+		if err == nil {
+			if err = c.Delete(ctx); errdefs.IsNotFound(err) {
+				return nil
+			}
+		}
+		if err == nil || try == removeTries {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(time.Duration(try) * removePause):
+		}
 	}
-	if err != nil && !errdefs.IsNotFound(err) {
-		return fmt.Errorf("deleting the task of %s: %w", c.ID(), err)
-	}
-	if err := c.Delete(ctx); err != nil && !errdefs.IsNotFound(err) {
-		return fmt.Errorf("deleting container %s: %w", c.ID(), err)
-	}
-	return nil
 }

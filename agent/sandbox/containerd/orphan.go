@@ -1,0 +1,49 @@
+package containerd
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/containerd/containerd/api/services/tasks/v1"
+	containerd "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/containerd/v2/plugins"
+	"github.com/containerd/errdefs"
+	"google.golang.org/protobuf/types/known/anypb"
+)
+
+// adoptOrphans gives tasks of the pod that have no container one, so that they are found and removed like others.
+// containerd leaves such a task if the agent was killed just after it had asked for it: the request goes on for a moment,
+// and outlives the container that the next agent has deleted meanwhile.
+func (s *Sandbox) adoptOrphans(ctx context.Context, id string) error {
+	all, err := s.client.TaskService().List(ctx, &tasks.ListTasksRequest{})
+	if err != nil {
+		return fmt.Errorf("finding tasks: %w", err)
+	}
+	for _, t := range all.GetTasks() {
+		if !strings.HasPrefix(t.GetID(), id+".") {
+			continue
+		}
+		_, err := s.client.ContainerService().Create(ctx, containers.Container{
+			ID: t.GetID(), Labels: map[string]string{labelPod: id}, Runtime: containers.RuntimeInfo{Name: plugins.RuntimeRuncV2},
+			Spec: &anypb.Any{TypeUrl: "types.containerd.io/opencontainers/runtime-spec/1/Spec", Value: []byte("{}")},
+		})
+		if err != nil && !errdefs.IsAlreadyExists(err) {
+			return fmt.Errorf("task %s has no container: %w", t.GetID(), err)
+		}
+	}
+	return nil
+}
+
+// removeTask kills and deletes a container's task, if it has one.
+func removeTask(ctx context.Context, c containerd.Container) error {
+	task, err := c.Task(ctx, nil)
+	if err == nil {
+		_, err = task.Delete(ctx, containerd.WithProcessKill)
+	}
+	if err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("deleting the task of %s: %w", c.ID(), err)
+	}
+	return nil
+}
