@@ -208,6 +208,15 @@ func (c *Cluster) PID(ctx context.Context, name string) (int, error) {
 	return 0, fmt.Errorf("cluster: no process is named %q", name)
 }
 
+// Healthy returns nil if all processes run and an agent is online.
+func (c *Cluster) Healthy(ctx context.Context) error {
+	res, err := c.Slipway(ctx, c.Dir, "dev", "status", "--listen", c.ports[0], "--private-containerd")
+	if err == nil && res.Code != 0 {
+		err = fmt.Errorf("cluster: not healthy: %s", res.Stdout)
+	}
+	return err
+}
+
 // Kill ends a process of the cluster with KILL and returns the pid that it had. `slipway dev` starts it again.
 func (c *Cluster) Kill(ctx context.Context, name string) (int, error) {
 	pid, err := c.PID(ctx, name)

@@ -70,6 +70,7 @@ func wantWhole(p *project, l *live) {
 	if res.Code != succeeded {
 		p.t.Fatalf("exit code %d:\n%s%s", res.Code, tail(res.Stdout), res.Stderr)
 	}
+	healthy(p.t)
 	want := slowLog()
 	if got := p.logOf(id, "a"); sum(got) != sum(want) {
 		p.t.Errorf("the stored log has SHA-256 %s, want %s; %s", sum(got), sum(want), difference(got, want))
@@ -81,11 +82,17 @@ func wantWhole(p *project, l *live) {
 		}
 	}
 	if got := printed.String(); got != want {
-		p.t.Errorf("the CLI's log: %s", difference(got, want))
+		p.t.Errorf("the CLI's log: %s; it printed\n%s", difference(got, want), odd(res.Stdout))
 	}
 	if run := p.show(id); run.GetJobs()[0].GetAttempt() != 1 {
 		p.t.Errorf("%d attempts, want 1", run.GetJobs()[0].GetAttempt())
 	}
+}
+
+// healthy waits until what was killed is back: the next scenario counts on it.
+func healthy(t *testing.T) {
+	t.Helper()
+	eventually(t, "Slipway is healthy again", func() bool { return sys.Healthy(t.Context()) == nil })
 }
 
 // isSetup says whether a line is one of the agent's own about preparing the job.
@@ -107,6 +114,21 @@ func difference(got, want string) string {
 		}
 	}
 	return fmt.Sprintf("%d lines, want %d", len(g), len(w))
+}
+
+// odd picks from what the CLI printed the lines that are neither the slow step's nor the agent's, with their neighbours.
+func odd(stdout string) string {
+	lines := strings.SplitAfter(stdout, "\n")
+	regular := func(s string) bool {
+		return strings.HasPrefix(s, "a | line ") && strings.HasSuffix(s, "abcdefghijklmnopqrstuvwxyz\n")
+	}
+	var b strings.Builder
+	for i := 1; i+1 < len(lines); i++ {
+		if !regular(lines[i-1]) || !regular(lines[i]) || !regular(lines[i+1]) {
+			b.WriteString(lines[i])
+		}
+	}
+	return b.String()
 }
 
 func tail(s string) string { return s[max(0, len(s)-2000):] }
@@ -190,6 +212,7 @@ steps:
 	p.kill("agent")
 	id := l.runID()
 	res := l.wait()
+	healthy(t)
 	if res.Code != succeeded || p.logOf(id, "a") != "ran 1 times\n" {
 		t.Errorf("exit code %d, log %q:\n%s%s", res.Code, p.logOf(id, "a"), res.Stdout, res.Stderr)
 	}
@@ -212,6 +235,7 @@ func TestKillBetweenSteps(t *testing.T) {
 	if res := l.wait(); res.Code != succeeded {
 		t.Fatalf("exit code %d:\n%s%s", res.Code, res.Stdout, res.Stderr)
 	}
+	healthy(t)
 	var want strings.Builder
 	for i := range n {
 		fmt.Fprintf(&want, "step %d\n", i)
@@ -247,6 +271,7 @@ steps:
 			if res := l.wait(); res.Code != succeeded {
 				t.Fatalf("exit code %d:\n%s%s", res.Code, res.Stdout, res.Stderr)
 			}
+			healthy(t)
 			p.must("artifacts", "get", id, "big")
 			printed := strings.SplitN(p.logOf(id, "a"), "\n", 2)[0]
 			if got := treeSum(t, p.dir+"/big"); got != printed {
@@ -264,7 +289,7 @@ func TestKilledCoordinatorLosesNoSubmit(t *testing.T) {
 	p := workflow(t, oneJob("steps:\n  - {run: echo here, shell: sh}\n"))
 	id := strings.TrimSpace(p.must("run", "-d", "ci.yml"))
 	p.kill("coordinator")
-	// While it is away, the CLI waits for it.
+	// While it is away, the CLI waits for it a little.
 	second := strings.TrimSpace(p.must("run", "-d", "ci.yml"))
 	for _, id := range []string{id, second} {
 		run := p.until(id, "ends", ended)
