@@ -138,6 +138,9 @@ func TestLinksOnTheWayAreNotFollowedOutside(t *testing.T) {
 			t.Errorf("%s: %q, %v", p, got, err)
 		}
 	}
+	if _, err := find("out/passwd"); err == nil || !strings.Contains(err.Error(), "a link on the way") {
+		t.Errorf("%v", err)
+	}
 	for _, p := range []string{"file/x", "out", "nothing"} {
 		if got, err := find(p); err != nil || len(got) != 0 {
 			t.Errorf("%s: %q, %v", p, got, err)

@@ -47,12 +47,17 @@ var ErrTooMany = errors.New("glob: too many files")
 type OutsideError struct {
 	Path  string
 	Trees []Tree
+	// Link: a link on the way leads out.
+	Link bool
 }
 
 func (e *OutsideError) Error() string {
 	var prefixes []string
 	for _, t := range e.Trees {
 		prefixes = append(prefixes, t.Prefix)
+	}
+	if e.Link {
+		return fmt.Sprintf("%s can't be reached: a link on the way leads outside of %s", e.Path, strings.Join(prefixes, ", "))
 	}
 	return fmt.Sprintf("%s is not in a directory that the agent can read; files must lie beneath %s", e.Path, strings.Join(prefixes, ", "))
 }
@@ -77,7 +82,7 @@ func (s *Set) Find(trees []Tree, o Options) ([]string, error) {
 		}
 		if err != nil {
 			// A link on the way leads out of the tree, or round in circles.
-			return nil, &OutsideError{Path: search, Trees: trees}
+			return nil, &OutsideError{Path: search, Trees: trees, Link: true}
 		}
 		if err := w.visit(search, rel, info.Mode()); err != nil {
 			return nil, err
