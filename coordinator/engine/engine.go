@@ -53,9 +53,8 @@ type attemptRef struct {
 	id, runID, jobID, agentID string
 	project, source           string
 	tokenHash                 [sha256.Size]byte
-	// done: it ended in a result (not lost, not rejected); seq is its last report's.
+	// done: it ended in a result (not lost, not rejected).
 	done    bool
-	seq     uint64
 	endedMS int64
 }
 

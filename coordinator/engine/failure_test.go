@@ -277,6 +277,37 @@ func TestLeaderRestartKeepsRunsAndAttempts(t *testing.T) {
 	}
 }
 
+// A long job's agent missed the acknowledgement of its report, and while it ran many a short run came and went.
+func TestTheTailIsOfRunsThatEndedLately(t *testing.T) {
+	r := newRig(t)
+	a := r.agent("a", 1)
+	r.submit(plan(job("long")))
+	as := a.offer()
+	skipped := job("skipped")
+	skipped.Condition = "false"
+	p := plan(skipped)
+	for range 100 {
+		r.submit(p)
+	}
+	a.finish(as.GetAttemptId(), success)
+	r.settle()
+	r.restart()
+	if live := a.connect(as.GetAttemptId()); len(live) != 1 {
+		t.Fatal("its last log bytes would be lost")
+	}
+	if err := a.report(as.GetAttemptId(), corev1.AttemptState_ATTEMPT_STATE_DONE, result(success)); err != nil {
+		t.Fatal(err)
+	}
+	for range 120 {
+		r.clock.Advance(time.Minute)
+		r.settle()
+	}
+	r.restart()
+	if live := a.connect(as.GetAttemptId()); len(live) != 0 {
+		t.Fatal(live)
+	}
+}
+
 func TestOfferOfADeadLeaderIsMadeAgain(t *testing.T) {
 	r := newRig(t)
 	a := r.agent("a", 1)

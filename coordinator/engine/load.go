@@ -6,17 +6,19 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/slipway-ci/slipway/coordinator/blob"
 	"github.com/slipway-ci/slipway/coordinator/lifecycle"
 	"github.com/slipway-ci/slipway/coordinator/store"
+	"github.com/slipway-ci/slipway/internal/id"
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
 	planv1 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
 	statev1 "github.com/slipway-ci/slipway/proto/gen/slipway/state/v1"
 )
 
-// tailRuns is how many of the newest ended runs are looked at for attempts whose agents may still call.
-const tailRuns = 50
+// oldestTail is how long ago a run may have been created whose attempts' agents may still call: it ended lately, but may have been long.
+const oldestTail = 48 * time.Hour
 
 // load reads the truth. Every grace clock starts anew: the time without a leader is nobody's fault.
 func (e *Engine) load(ctx context.Context) error {
@@ -126,7 +128,7 @@ func (e *Engine) loadAttempt(r *run, rec *statev1.JobRecord) {
 func refOf(def *statev1.RunDefinition, rec *statev1.JobRecord) *attemptRef {
 	a := rec.GetAttempt()
 	ref := &attemptRef{id: a.GetId(), runID: rec.GetRunId(), jobID: rec.GetId(), agentID: a.GetAgentId(), project: def.GetProject(),
-		source: def.GetSource().GetTree(), seq: a.GetSeq(), endedMS: rec.GetEndedMs(), done: a.GetState() == corev1.AttemptState_ATTEMPT_STATE_DONE}
+		source: def.GetSource().GetTree(), endedMS: rec.GetEndedMs(), done: a.GetState() == corev1.AttemptState_ATTEMPT_STATE_DONE}
 	if len(a.GetTokenHash()) == sha256.Size {
 		ref.tokenHash = [sha256.Size]byte(a.GetTokenHash())
 	}
@@ -135,21 +137,22 @@ func refOf(def *statev1.RunDefinition, rec *statev1.JobRecord) *attemptRef {
 
 // loadTail remembers the attempts of runs that ended lately.
 func (e *Engine) loadTail(ctx context.Context) error {
-	ids, err := newestRuns(ctx, e.c.Store, "", tailRuns)
+	now := e.c.Clock.Now()
+	kvs, _, err := e.c.Store.Range(ctx, runKey(id.First(now.Add(-oldestTail))), store.PrefixEnd(runPrefix), 0)
 	if err != nil {
 		return fmt.Errorf("load ended runs: %w", err)
 	}
-	now := e.nowMS()
-	for _, id := range ids {
-		if e.runs[id] != nil {
+	for _, kv := range kvs {
+		header := &statev1.RunHeader{}
+		if err := decode(kv, header); err != nil {
+			return fmt.Errorf("load ended runs: %w", err)
+		}
+		if e.runs[header.GetId()] != nil || now.UnixMilli()-header.GetEndedMs() > tailMS {
 			continue
 		}
-		stored, err := readRun(ctx, e.c.Store, id)
+		stored, err := readRun(ctx, e.c.Store, header.GetId())
 		if err != nil {
-			return fmt.Errorf("load ended run %s: %w", id, err)
-		}
-		if stored == nil || now-stored.header.GetEndedMs() > tailMS {
-			continue
+			return fmt.Errorf("load ended run %s: %w", header.GetId(), err)
 		}
 		for _, j := range stored.jobs {
 			if j.rec.GetAttempt() == nil {

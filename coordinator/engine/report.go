@@ -105,8 +105,7 @@ func (d *draft) follow(ref *attemptRef, report *corev1.Report) {
 	if report.GetState() != corev1.AttemptState_ATTEMPT_STATE_DONE {
 		return
 	}
-	seq := report.GetSeq()
-	d.then(func() { d.e.attemptDone(ref, seq) })
+	d.then(func() { d.e.attemptDone(ref) })
 	d.conclude(ref, report)
 }
 

@@ -71,8 +71,8 @@ func (e *Engine) loseAll(a *agent) {
 }
 
 // attemptDone keeps a finished attempt for late log bytes and repeated reports.
-func (e *Engine) attemptDone(ref *attemptRef, seq uint64) {
-	ref.done, ref.seq, ref.endedMS = true, seq, e.nowMS()
+func (e *Engine) attemptDone(ref *attemptRef) {
+	ref.done, ref.endedMS = true, e.nowMS()
 	delete(e.attempts, ref.id)
 	e.remember(ref)
 }

@@ -29,6 +29,15 @@ func (s *Source) New() string {
 	return strings.ToLower(ulid.MustNew(ulid.Timestamp(s.now()), s.entropy).String())
 }
 
+// First returns what sorts before every id of time t and after every earlier one.
+func First(t time.Time) string {
+	var first ulid.ULID
+	if first.SetTime(ulid.Timestamp(t)) != nil {
+		return "" // before 1970 or after 10889: no id was made then
+	}
+	return strings.ToLower(first.String())
+}
+
 // Valid says whether s looks like an id that New made.
 func Valid(s string) bool {
 	_, err := ulid.ParseStrict(strings.ToUpper(s))
