@@ -29,7 +29,6 @@ type agent struct {
 	out      Outbox
 	ready    bool
 	lastSeen time.Time
-	diskFree int64
 	capacity *fleetv1.Capacity
 	// awaySince is when the session ended, or when this leader began.
 	awaySince time.Time
@@ -170,10 +169,10 @@ func (e *Engine) disconnect(a *agent, why string) {
 }
 
 // Heartbeat implements Control.
-func (e *Engine) Heartbeat(agentID, sessionID string, diskFree int64) {
+func (e *Engine) Heartbeat(agentID, sessionID string, _ int64) {
 	e.post(func() {
 		if a := e.sessions[sessionID]; a != nil && a.rec.GetId() == agentID {
-			a.lastSeen, a.diskFree = e.c.Clock.Now(), diskFree
+			a.lastSeen = e.c.Clock.Now()
 		}
 	})
 }

@@ -29,7 +29,7 @@ type Control interface {
 	Connect(ctx context.Context, s Session, out Outbox) (live []string, err error)
 	// Disconnect ends a session; the agent's attempts keep their grace. Ignored if the session is not the current one.
 	Disconnect(agentID, sessionID string)
-	// Heartbeat keeps a session alive.
+	// Heartbeat keeps a session alive. Free disk decides nothing yet.
 	Heartbeat(agentID, sessionID string, diskFree int64)
 	// OfferReply accepts or rejects an offered attempt. Errors as Report's.
 	OfferReply(ctx context.Context, sessionID string, r *fleetv1.OfferReply) error

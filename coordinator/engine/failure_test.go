@@ -308,6 +308,27 @@ func TestTheTailIsOfRunsThatEndedLately(t *testing.T) {
 	}
 }
 
+func TestARunWithoutItsPlanStandsStillAndSaysSo(t *testing.T) {
+	r := newRig(t)
+	runID := r.submit(plan(job("build")))
+	other := r.submit(plan(job("build")))
+	r.settle()
+	delete(r.plans, "sha256:0")
+	r.restart()
+	if _, err := r.Watch(r.ctx(), runID); rpcerr.ReasonOf(err) != rpcerr.Internal || !strings.Contains(err.Error(), "stands still") {
+		t.Fatalf("%v", err)
+	}
+	if v := r.run(runID); v.GetState() != corev1.RunState_RUN_STATE_QUEUED {
+		t.Fatalf("%v", v)
+	}
+	r.agent("a", 1).work(success)
+	r.want(other, "succeeded build:succeeded")
+	r.plans["sha256:0"] = plan(job("build"))
+	r.restart()
+	r.agent("a", 1).work(success)
+	r.want(runID, "succeeded build:succeeded")
+}
+
 func TestOfferOfADeadLeaderIsMadeAgain(t *testing.T) {
 	r := newRig(t)
 	a := r.agent("a", 1)

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"maps"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/slipway-ci/slipway/coordinator/lifecycle"
 	"github.com/slipway-ci/slipway/coordinator/schedule"
+	"github.com/slipway-ci/slipway/internal/tlsutil"
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
 	fleetv1 "github.com/slipway-ci/slipway/proto/gen/slipway/fleet/v1"
 	statev1 "github.com/slipway-ci/slipway/proto/gen/slipway/state/v1"
@@ -104,12 +104,12 @@ func (e *Engine) explain(w schedule.Waiting) {
 // assign reserves the place, and proposes the attempt.
 func (e *Engine) assign(p schedule.Placement) {
 	r, a := e.runs[p.Job.Run], e.agents[p.Agent]
-	secret := make([]byte, 32)
-	if _, err := io.ReadFull(e.c.Random, secret); err != nil {
+	var secret [32]byte
+	if _, err := io.ReadFull(e.c.Random, secret[:]); err != nil {
 		e.c.Log.Error("no randomness for an attempt's token", "error", err)
 		return
 	}
-	token := hex.EncodeToString(secret)
+	token := tlsutil.FormatToken(tlsutil.AttemptToken, secret, "")
 	hash := sha256.Sum256([]byte(token))
 	ref := &attemptRef{id: e.c.NewID(), runID: r.id, jobID: p.Job.Job, agentID: p.Agent, project: r.def.GetProject(), source: r.def.GetSource().GetTree(), tokenHash: hash}
 	a.held[ref.id] = reservation{runID: r.id, jobID: ref.jobID, project: ref.project, cpu: p.Job.CPUMilli, memory: p.Job.Memory}

@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/slipway-ci/slipway/coordinator/blob"
 	"github.com/slipway-ci/slipway/coordinator/config"
 	"github.com/slipway-ci/slipway/coordinator/leader"
 	"github.com/slipway-ci/slipway/coordinator/store/faultstore"
@@ -46,7 +47,7 @@ func (m planMap) LoadPlan(_ context.Context, digest string) (*planv1.Plan, error
 	if p := m[digest]; p != nil {
 		return p, nil
 	}
-	return nil, fmt.Errorf("no plan %s", digest)
+	return nil, fmt.Errorf("plan %s: %w", digest, blob.ErrNotFound)
 }
 
 func newRig(t *testing.T) *rig {

@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 
+	"github.com/slipway-ci/slipway/coordinator/lifecycle"
+	"github.com/slipway-ci/slipway/internal/rpcerr"
 	apiv1 "github.com/slipway-ci/slipway/proto/gen/slipway/api/v1"
 )
 
@@ -41,6 +43,9 @@ func (e *Engine) Watch(ctx context.Context, name string) (<-chan *apiv1.Run, err
 		v, err := e.stored(ctx, runID, true)
 		if err != nil {
 			return nil, err
+		}
+		if !lifecycle.Run.IsTerminal(v.GetState()) {
+			return nil, rpcerr.New(rpcerr.Internal, "run %s stands still: this coordinator could not load it; its log says why", runID)
 		}
 		w.put(v)
 		close(w.next)

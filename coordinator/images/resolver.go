@@ -104,6 +104,9 @@ func (r *Resolver) Resolve(ctx context.Context, image string) (pinned string, er
 	if pinned, ok := r.recall(image); ok {
 		return pinned, nil
 	}
+	if err := ctx.Err(); err != nil {
+		return "", err // who hung up in the middle of a plan asks for none of its other images
+	}
 	// Shared by all who ask at once, so it must not end with the first one's context.
 	ch := r.flight.DoChan(image, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askFor)
