@@ -29,7 +29,7 @@ var ErrStopped = errors.New("commit: no longer the leader")
 // Transition is a set of writes that happen together or not at all.
 type Transition struct {
 	Compares []store.Compare
-	// Ops must contain at least one write whose value no other transition writes (it holds the transition's id).
+	// Ops, at least one. The first write must have a value that no other transition writes (it holds the transition's id).
 	Ops []store.Op
 	// Refusable transitions are refused when the queue is full; others are always taken (their number is bounded by the live runs).
 	Refusable bool
@@ -39,7 +39,7 @@ type Transition struct {
 
 // Outcome of a transition. Err is nil, or wraps ErrConflict, ErrStopped or store.ErrInvalid.
 type Outcome struct {
-	// Revision is the ModRevision of every key that the transition wrote.
+	// Revision is the ModRevision of every key that the transition wrote; of one that only deletes it may be 0.
 	Revision int64
 	Err      error
 }

@@ -115,6 +115,31 @@ func TestOneStaleTransitionFailsAlone(t *testing.T) {
 	}
 }
 
+func TestUnknownOutcomeOfADeletion(t *testing.T) {
+	for _, fault := range []faultstore.Fault{faultstore.None, faultstore.UnknownLost, faultstore.UnknownDone, faultstore.UnknownLater} {
+		t.Run(fmt.Sprint(fault), func(t *testing.T) {
+			r := open(t, nil)
+			rev := (<-r.propose(t, "/a", "mine", 0)).Revision
+			r.store.Plan(fault)
+			done := make(chan commit.Outcome, 1)
+			gone := func(rev int64) commit.Outcome {
+				err := r.Propose(&commit.Transition{Compares: []store.Compare{{Key: "/a", Revision: rev}}, Ops: []store.Op{{Key: "/a", Delete: true}},
+					Done: func(o commit.Outcome) { done <- o }})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return <-done
+			}
+			if o := gone(rev); o.Err != nil || r.value(t, "/a") != "" {
+				t.Fatalf("%+v, key %q", o, r.value(t, "/a"))
+			}
+			if o := gone(rev); !errors.Is(o.Err, commit.ErrConflict) {
+				t.Fatalf("deleted twice: %+v", o)
+			}
+		})
+	}
+}
+
 func TestUnknownOutcomesBecomeDefinite(t *testing.T) {
 	for _, faults := range [][]faultstore.Fault{
 		{faultstore.Refused}, {faultstore.UnknownLost}, {faultstore.UnknownDone}, {faultstore.UnknownLater},

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
+	"slices"
 	"time"
 
 	"github.com/slipway-ci/slipway/coordinator/store"
@@ -76,22 +76,21 @@ func (c *Committer) resolve(batch []*Transition, res store.TxnResult, unknown bo
 	return out
 }
 
-// recognise tells whether an earlier proposal of t, whose outcome was unknown, is why its compares fail now.
+// recognise tells whether an earlier proposal of t, whose outcome was unknown, is why its compares fail now. The first write says so: it has
+// t's id in it. A deleted key does, too, where t only deletes: while the fence holds nobody else deletes.
 func (c *Committer) recognise(t *Transition) Outcome {
-	for _, op := range t.Ops {
-		if op.Delete {
-			continue
-		}
-		kv, found, ok := c.read(op.Key)
-		if !ok {
-			return Outcome{Err: ErrStopped}
-		}
-		if found && bytes.Equal(kv.Value, op.Value) {
-			return Outcome{Revision: kv.ModRevision}
-		}
-		return Outcome{Err: ErrConflict}
+	mark := t.Ops[0]
+	if i := slices.IndexFunc(t.Ops, func(op store.Op) bool { return !op.Delete }); i >= 0 {
+		mark = t.Ops[i]
 	}
-	return Outcome{Err: fmt.Errorf("%w: a transition that only deletes has no recognisable outcome", ErrConflict)}
+	kv, found, ok := c.read(mark.Key)
+	switch {
+	case !ok:
+		return Outcome{Err: ErrStopped}
+	case found != mark.Delete && bytes.Equal(kv.Value, mark.Value):
+		return Outcome{Revision: kv.ModRevision}
+	}
+	return Outcome{Err: ErrConflict}
 }
 
 func (c *Committer) read(key string) (kv store.KV, found, ok bool) {
