@@ -133,7 +133,7 @@ func (h *host) Service(kind sandboxtest.ServiceKind) sandbox.Service {
 	}
 	switch kind {
 	case sandboxtest.Dying:
-		return shell("dying", "echo no space for data >&2; exit 3", "false")
+		return shell("dying", "echo no space for data >&2; sleep 0.2; exit 3", "false")
 	case sandboxtest.Sick:
 		return shell("sick", "exec sleep 3600", "echo probing; false")
 	default:

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/errdefs"
@@ -60,7 +61,7 @@ func (s *Sandbox) startService(ctx context.Context, m *making, i int) (serviceSt
 		health = img.health
 	}
 	if err := s.await(ctx, m, svc.Name, task, exited, health); err != nil {
-		return serviceState{}, s.unfit(ctx, err, m, task, name)
+		return serviceState{}, s.unfit(ctx, err, m, name)
 	}
 	if health != nil {
 		m.progress(svc.Name + " is healthy")
@@ -77,21 +78,33 @@ func cannotStart(ctx context.Context, service string, err error) error {
 }
 
 // unfit adds what else is known of a service that did not become healthy.
-func (s *Sandbox) unfit(ctx context.Context, err error, m *making, task containerd.Task, name string) error {
+func (s *Sandbox) unfit(ctx context.Context, err error, m *making, name string) error {
 	var e *sandbox.ServiceError
 	if errors.As(err, &e) {
 		kills, oomErr := s.cgroups.OOMKills(s.group(m.spec.ID) + "/" + name)
 		e.OOMKilled = oomErr == nil && kills > 0
 		if e.Reason == sandbox.ServiceDied {
-			// Returns once the shim has written all that the service said. Its control group goes, too.
-			wait, cancel := context.WithTimeout(ctx, askPatience)
-			defer cancel()
-			if _, err := task.Delete(wait); err != nil {
-				s.cfg.Log.Debug("waiting for the end of a service's log", "pod", m.spec.ID, "service", e.Service, "err", err)
-			}
+			lastWords(ctx, m.dir.log(name))
 		}
 	}
 	return fmt.Errorf("%w%s", err, quoteLog(m.dir.log(name)))
+}
+
+// wordsPatience is how long the log of a service that died may stay empty: the shim copies it, and tells of the end before it
+// has copied all.
+const wordsPatience = time.Second
+
+// lastWords waits until a log is there, or not to be expected any more.
+func lastWords(ctx context.Context, path string) {
+	ctx, cancel := context.WithTimeout(ctx, wordsPatience)
+	defer cancel()
+	for tail(path) == "" {
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // await probes a service until it is healthy; one without a probe only must not have died at once.
