@@ -62,6 +62,19 @@ func pushAll(t *testing.T, conn *grpc.ClientConn, ms ...*fleetv1.PushLogsRequest
 	}
 }
 
+func TestAStreamHasSoManyFilesOpen(t *testing.T) {
+	h := coordtest.New(t, coordtest.Options{})
+	agent, conn := h.Agent()
+	h.Control.PutAttempt(attempt(agent, "att1"))
+	var open []*fleetv1.PushLogsRequest
+	for step := range uint32(1025) {
+		open = append(open, piece("att1", step, 0, nil, false))
+	}
+	if _, err := pushAll(t, conn, open...); rpcerr.ReasonOf(err) != rpcerr.Busy {
+		t.Fatalf("%v", err)
+	}
+}
+
 func TestPushedLogsAreStoredExactly(t *testing.T) {
 	h := coordtest.New(t, coordtest.Options{})
 	agent, conn := h.Agent()

@@ -19,6 +19,9 @@ import (
 
 type logStream = grpc.BidiStreamingServer[fleetv1.PushLogsRequest, fleetv1.PushLogsResponse]
 
+// maxOpen bounds the logs that one stream writes at once: each has a file open.
+const maxOpen = 1024
+
 // logKey is one log of a push stream.
 type logKey struct {
 	attempt string
@@ -160,6 +163,9 @@ func (p *push) log(key logKey) (*openLog, error) {
 	if l := p.open[key]; l != nil {
 		l.writing = true
 		return l, nil
+	}
+	if len(p.open) >= maxOpen {
+		return nil, rpcerr.New(rpcerr.Busy, "%d logs of this stream have not ended; open it again and send the rest of them first", len(p.open))
 	}
 	w, err := p.g.Logs.Writer(key.attempt, key.step)
 	if errors.Is(err, logs.ErrBadName) {
