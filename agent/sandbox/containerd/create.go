@@ -11,7 +11,6 @@ import (
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/containerd/v2/core/snapshots"
-	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/containerd/errdefs"
 	"golang.org/x/sync/errgroup"
 
@@ -268,14 +267,7 @@ func (s *Sandbox) newTask(ctx context.Context, m *making, c container, log strin
 	if err != nil {
 		return nil, fmt.Errorf("container %s: %w", c.name, err)
 	}
-	create := func() (containerd.Task, error) { return made.NewTask(ctx, cio.LogFile(m.dir.log(log))) }
-	task, err := create()
-	if errdefs.IsAlreadyExists(err) {
-		// An agent that was killed had asked for it, and containerd made it after the pod had been removed.
-		if err = removeTask(ctx, made); err == nil {
-			task, err = create()
-		}
-	}
+	task, err := createTask(ctx, made, m.dir.log(log))
 	if err != nil {
 		return nil, fmt.Errorf("container %s: %w", c.name, err)
 	}

@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/containerd/containerd/api/services/tasks/v1"
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/containerd/containerd/v2/plugins"
 	"github.com/containerd/errdefs"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -34,6 +36,31 @@ func (s *Sandbox) adoptOrphans(ctx context.Context, id string) error {
 		}
 	}
 	return nil
+}
+
+// orphanPatience is how long a task of a killed agent may take to be gone; orphanPause is between two looks.
+const (
+	orphanPatience = 20 * time.Second
+	orphanPause    = 50 * time.Millisecond
+)
+
+// createTask makes a container's task. If containerd is still busy with the one that a killed agent had asked for, that one
+// is removed first, or waited for until containerd has noticed that nobody wants it.
+func createTask(ctx context.Context, c containerd.Container, log string) (containerd.Task, error) {
+	for began := time.Now(); ; {
+		task, err := c.NewTask(ctx, cio.LogFile(log))
+		if !errdefs.IsAlreadyExists(err) || time.Since(began) > orphanPatience {
+			return task, err
+		}
+		if err := removeTask(ctx, c); err != nil {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(orphanPause):
+		}
+	}
 }
 
 // removeTask kills and deletes a container's task, if it has one.
