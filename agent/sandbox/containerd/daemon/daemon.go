@@ -196,7 +196,8 @@ func launch(ctx context.Context, cfg Config) (*Daemon, error) {
 	if err != nil {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
-		return nil, fmt.Errorf("starting containerd: %w", err)
+		// It may have ended before it could be looked at.
+		return nil, fmt.Errorf("starting containerd (its log is %s): %w", cfg.LogFile(), err)
 	}
 	go func() { _ = cmd.Wait() }() // as long as this process lives, it must not leave a zombie
 	return &Daemon{cfg: cfg, id: id}, nil
