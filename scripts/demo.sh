@@ -3,7 +3,9 @@
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 slipway="$root/bin/slipway"
-app="${XDG_CACHE_HOME:-$HOME/.cache}/slipway/demo/hello-world-api"
+demo="${XDG_CACHE_HOME:-$HOME/.cache}/slipway/demo"
+app="$demo/hello-world-api"
+config="$demo/coordinator.yaml"
 
 # The pipeline runs on a commit, so the example gets a repository of its own.
 commit_example() {
@@ -18,7 +20,9 @@ commit_example() {
 
 case "${1:-}" in
 up)
-  "$slipway" dev --detach --config "$root/deploy/dev/coordinator.yaml"
+  mkdir -p "$demo"
+  sed "s/127.0.0.1:7430/${SLIPWAY_REGISTRY_ADDR:-127.0.0.1:7430}/" "$root/deploy/dev/coordinator.yaml" >"$config"
+  "$slipway" dev --detach --config "$config"
   commit_example
   echo "demo: running $app/.github/workflows/ci.yml at commit $(git rev-parse --short HEAD)"
   "$slipway" run .github/workflows/ci.yml
