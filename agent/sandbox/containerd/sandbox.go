@@ -110,11 +110,14 @@ func (s *Sandbox) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.client, err = containerd.New(s.cfg.Socket, containerd.WithDefaultNamespace(s.cfg.Namespace))
+	s.client, err = containerd.New(s.cfg.Socket, containerd.WithDefaultNamespace(s.cfg.Namespace),
+		containerd.WithExtraDialOpts(patience()))
 	if err != nil {
 		return fmt.Errorf("connecting to containerd at %s: %w", s.cfg.Socket, err)
 	}
-	if _, err := s.client.Version(ctx); err != nil {
+	first, cancel := context.WithTimeout(ctx, firstPatience)
+	defer cancel()
+	if _, err := s.client.Version(first); err != nil {
 		return fmt.Errorf("containerd at %s does not answer: %w", s.cfg.Socket, err)
 	}
 	if err := s.dropLeases(s.context(ctx)); err != nil {
