@@ -8,6 +8,7 @@ import (
 
 	"github.com/slipway-ci/slipway/internal/rpcerr"
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
+	planv1 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
 	statev1 "github.com/slipway-ci/slipway/proto/gen/slipway/state/v1"
 )
 
@@ -23,8 +24,8 @@ const (
 	maxAnnotations, maxAnnotationText = 200, 64 << 10
 	// maxOutputs bounds a job's outputs together.
 	maxOutputs = 256 << 10
-	// maxMatrix bounds the values of one leg.
-	maxMatrix = 64 << 10
+	// maxMatrix bounds the values of one leg, maxJobs the jobs of a run, each leg counted.
+	maxMatrix, maxJobs = 64 << 10, 4096
 	// maxArtifacts bounds what a run's header says of its artifacts; maxTestText a text in a test summary, maxTestCases its failed cases.
 	maxArtifacts              = 256 << 10
 	maxTestText, maxTestCases = 1 << 10, 50
@@ -114,6 +115,27 @@ func outputsSize(outputs []*corev1.Output) int {
 		size += len(o.GetName()) + len(o.GetValue())
 	}
 	return size
+}
+
+// boundPlan refuses what no run can be made of.
+func boundPlan(p *planv1.Plan) error {
+	jobs := 0
+	for _, job := range p.GetJobs() {
+		jobs += max(1, len(job.GetStrategy().GetLegs()))
+		for _, leg := range job.GetStrategy().GetLegs() {
+			if err := boundMatrix(leg); err != nil {
+				return err
+			}
+		}
+	}
+	return boundJobs(jobs)
+}
+
+func boundJobs(n int) error {
+	if n > maxJobs {
+		return fmt.Errorf("the run has %d jobs, each leg of a matrix counted, more than %d: split the workflow", n, maxJobs)
+	}
+	return nil
 }
 
 // boundMatrix refuses a leg whose values are too large for its record.

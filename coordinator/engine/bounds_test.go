@@ -134,6 +134,29 @@ func TestValuesTooLargeForARecordFailTheirJob(t *testing.T) {
 	}
 }
 
+func TestARunHasSoManyJobs(t *testing.T) {
+	r := newRig(t)
+	var jobs []*planv1.Job
+	for i := range 16 {
+		jobs = append(jobs, legs(job(fmt.Sprint("static", i)), 256))
+	}
+	if _, _, err := r.Submit(r.ctx(), r.submission(plan(append(jobs, job("one-more"))...))); rpcerr.ReasonOf(err) != rpcerr.InvalidRequest {
+		t.Fatalf("%v", err)
+	}
+	dynamic := job("dynamic")
+	dynamic.Strategy = &planv1.Strategy{Matrix: ex("fromJSON('{\"v\":[1,2,3]}')")}
+	runID := r.submit(plan(append(jobs[:15], legs(job("rest"), 254), dynamic)...))
+	r.leads()
+	for _, j := range r.run(runID).GetJobs() {
+		if j.GetKey() == "dynamic" && !strings.Contains(j.GetFailure().GetMessage(), "split the workflow") {
+			t.Fatalf("%v", j)
+		}
+	}
+	if n := len(r.run(runID).GetJobs()); n != 15*256+254+1 {
+		t.Fatalf("%d jobs", n)
+	}
+}
+
 func TestContextsTooLargeForAnAssignmentFailTheJob(t *testing.T) {
 	r := newRig(t)
 	a := r.agent("a", 12)

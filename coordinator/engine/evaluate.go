@@ -145,6 +145,11 @@ func (d *draft) expand(job *planv1.Job, placeholder *statev1.JobRecord, env *exp
 	if err != nil {
 		return []*statev1.JobRecord{placeholder}, err
 	}
+	jobs := len(legs)
+	d.all(func(*statev1.JobRecord) { jobs++ })
+	if err := boundJobs(jobs - 1); err != nil {
+		return []*statev1.JobRecord{placeholder}, err
+	}
 	var out []*statev1.JobRecord
 	for i, leg := range legs {
 		rec := d.e.newJob(d.r, job, leg, i, len(legs))

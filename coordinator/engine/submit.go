@@ -28,12 +28,7 @@ func (e *Engine) Submit(ctx context.Context, s Submission) (string, uint64, erro
 		EventPayload: s.EventPayload, Source: s.Source, PlanDigest: s.PlanDigest, Actor: s.Actor}
 	e.trace(def, s.Traceparent)
 	r, err := newRun(def, s.Plan, 0)
-	for _, job := range s.Plan.GetJobs() {
-		for _, leg := range job.GetStrategy().GetLegs() {
-			err = errors.Join(err, boundMatrix(leg))
-		}
-	}
-	if err != nil {
+	if err = errors.Join(err, boundPlan(s.Plan)); err != nil {
 		return "", 0, rpcerr.New(rpcerr.InvalidRequest, "%v", err)
 	}
 	var id string
