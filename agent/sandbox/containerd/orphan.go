@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/containerd/containerd/v2/plugins"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
@@ -46,13 +47,13 @@ const (
 
 // createTask makes a container's task. If containerd is still busy with the one that a killed agent had asked for, that one
 // is removed first, or waited for until containerd has noticed that nobody wants it.
-func createTask(ctx context.Context, c containerd.Container, log string) (containerd.Task, error) {
+func (s *Sandbox) createTask(ctx context.Context, c containerd.Container, log string) (containerd.Task, error) {
 	for began := time.Now(); ; {
 		task, err := c.NewTask(ctx, cio.LogFile(log))
 		if !errdefs.IsAlreadyExists(err) || time.Since(began) > orphanPatience {
 			return task, err
 		}
-		if err := removeTask(ctx, c); err != nil {
+		if err := s.removeTask(ctx, c); err != nil {
 			return nil, err
 		}
 		select {
@@ -64,10 +65,15 @@ func createTask(ctx context.Context, c containerd.Container, log string) (contai
 }
 
 // removeTask kills and deletes a container's task, if it has one.
-func removeTask(ctx context.Context, c containerd.Container) error {
+func (s *Sandbox) removeTask(ctx context.Context, c containerd.Container) error {
 	task, err := c.Task(ctx, nil)
 	if err == nil {
 		_, err = task.Delete(ctx, containerd.WithProcessKill)
+	}
+	if errdefs.IsNotFound(err) {
+		// containerd may still know a shim whose container was never made, which then is in the way of another task.
+		_, err = s.client.TaskService().Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: c.ID()})
+		err = errgrpc.ToNative(err)
 	}
 	if err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("deleting the task of %s: %w", c.ID(), err)

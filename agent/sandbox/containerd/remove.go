@@ -86,7 +86,7 @@ func (s *Sandbox) removeContainers(ctx context.Context, id string) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(shimLimit)
 	for _, c := range found {
-		g.Go(func() error { return removeContainer(gctx, c) })
+		g.Go(func() error { return s.removeContainer(gctx, c) })
 	}
 	if err := g.Wait(); err != nil {
 		return err
@@ -115,9 +115,9 @@ func (s *Sandbox) removeContainers(ctx context.Context, id string) error {
 }
 
 // removeContainer tries a few times: a shim that ends with its last container hangs up on whoever asks it to delete another.
-func removeContainer(ctx context.Context, c containerd.Container) error {
+func (s *Sandbox) removeContainer(ctx context.Context, c containerd.Container) error {
 	for try := 1; ; try++ {
-		err := removeTask(ctx, c)
+		err := s.removeTask(ctx, c)
 		if err == nil {
 			if err = c.Delete(ctx); errdefs.IsNotFound(err) {
 				return nil
