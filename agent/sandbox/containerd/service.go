@@ -61,7 +61,7 @@ func (s *Sandbox) startService(ctx context.Context, m *making, i int) (serviceSt
 		health = img.health
 	}
 	if err := s.await(ctx, m, svc.Name, task, exited, health); err != nil {
-		return serviceState{}, s.unfit(ctx, err, m, name)
+		return serviceState{}, s.unfit(ctx, err, m, name, task)
 	}
 	if health != nil {
 		m.progress(svc.Name + " is healthy")
@@ -78,32 +78,28 @@ func cannotStart(ctx context.Context, service string, err error) error {
 }
 
 // unfit adds what else is known of a service that did not become healthy.
-func (s *Sandbox) unfit(ctx context.Context, err error, m *making, name string) error {
+func (s *Sandbox) unfit(ctx context.Context, err error, m *making, name string, task containerd.Task) error {
 	var e *sandbox.ServiceError
 	if errors.As(err, &e) {
 		kills, oomErr := s.cgroups.OOMKills(s.group(m.spec.ID) + "/" + name)
 		e.OOMKilled = oomErr == nil && kills > 0
 		if e.Reason == sandbox.ServiceDied {
-			lastWords(ctx, m.dir.log(name))
+			s.lastWords(ctx, task)
 		}
 	}
 	return fmt.Errorf("%w%s", err, quoteLog(m.dir.log(name)))
 }
 
-// wordsPatience is how long the log of a service that died may stay empty: the shim copies it, and tells of the end before it
-// has copied all.
-const wordsPatience = time.Second
+// wordsPatience bounds lastWords.
+const wordsPatience = 5 * time.Second
 
-// lastWords waits until a log is there, or not to be expected any more.
-func lastWords(ctx context.Context, path string) {
+// lastWords waits until the log of a service that died is complete: the shim tells of the end before it has copied all, but
+// deletes a task only after.
+func (s *Sandbox) lastWords(ctx context.Context, task containerd.Task) {
 	ctx, cancel := context.WithTimeout(ctx, wordsPatience)
 	defer cancel()
-	for tail(path) == "" {
-		select {
-		case <-time.After(10 * time.Millisecond):
-		case <-ctx.Done():
-			return
-		}
+	if _, err := task.Delete(ctx); err != nil {
+		s.cfg.Log.Debug("deleting the task of a service that died", "err", err)
 	}
 }
 
