@@ -141,7 +141,7 @@ func TestBadUsage(t *testing.T) {
 		{"program", []string{"run", "/bin/ls"}, []string{"/bin/ls is a binary file"}},
 		{"no workflows here", []string{"run"}, []string{"no workflows in", ".github/workflows/"}},
 		{"two files", []string{"run", "ci.yml", "ci.yml"}, []string{"accepts at most 1 arg"}},
-		{"unknown flag", []string{"run", "--frobnicate", "ci.yml"}, []string{"unknown flag: --frobnicate", "slipway --help"}},
+		{"unknown flag", []string{"run", "--frobnicate", "ci.yml"}, []string{"unknown flag: --frobnicate", "slipway run --help"}},
 		{"unknown command", []string{"rnu"}, []string{`unknown command "rnu"`}},
 		{"unknown output format", []string{"run", "ci.yml", "-o", "xml"}, []string{`"xml"`, "json"}},
 		{"unknown ref", []string{"run", "ci.yml", "--ref", "nope"}, nil},

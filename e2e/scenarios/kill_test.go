@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	apiv1 "github.com/slipway-ci/slipway/proto/gen/slipway/api/v1"
@@ -179,6 +180,24 @@ func TestKillTheSupervisor(t *testing.T) {
 	wantWhole(p, l)
 }
 
+// TestStopAndStartAgain: jobs live through a `slipway dev` that is stopped in order, with coordinator and agent, and are
+// taken up by the next one.
+func TestStopAndStartAgain(t *testing.T) {
+	p := workflow(t, slowSteps)
+	l := p.start("run", "ci.yml")
+	l.await(strings.TrimSpace(slowLine(slowLines / 6)))
+	if err := syscall.Kill(pids(t, "supervisor")[0], syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "everything is stopped", func() bool {
+		return slices.Equal(pids(t, "supervisor", "containerd", "coordinator", "agent"), []int{0, 0, 0, 0})
+	})
+	if err := sys.Up(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantWhole(p, l)
+}
+
 func pids(t *testing.T, names ...string) []int {
 	t.Helper()
 	var out []int
@@ -192,29 +211,47 @@ func pids(t *testing.T, names ...string) []int {
 	return out
 }
 
-// TestKillWhilePreparing kills the agent when a job is being set up: the job goes on from there, or begins again; it
-// never runs a step twice.
+// TestKillWhilePreparing kills processes when a job is being set up: it goes on from there, or begins again; it never runs
+// a step twice.
 func TestKillWhilePreparing(t *testing.T) {
-	p := workflow(t, oneJob(`
+	const file = `
 services:
   db:
     image: postgres:15-alpine
     env: {POSTGRES_PASSWORD: secret}
-    options: --health-cmd pg_isready --health-interval 500ms --health-retries 40
+    options: --health-cmd pg_isready --health-interval 100ms --health-retries 200
 defaults: {run: {shell: sh}}
 steps:
   - run: |
       echo ran >> ran
       echo "ran $(wc -l < ran) times"
-`))
-	l := p.start("run", "ci.yml")
-	l.await("a | Image: ")
-	p.kill("agent")
-	id := l.runID()
-	res := l.wait()
-	healthy(t)
-	if res.Code != succeeded || p.logOf(id, "a") != "ran 1 times\n" {
-		t.Errorf("exit code %d, log %q:\n%s%s", res.Code, p.logOf(id, "a"), res.Stdout, res.Stderr)
+`
+	for _, tt := range []struct {
+		name, at string
+		kills    []string
+	}{
+		{"agent at the beginning", "a | Image: ", []string{"agent"}},
+		{"agent while a service starts", "db is started", []string{"agent"}},
+		{"agent again when it is back", "db is started", []string{"agent", "agent"}},
+		{"containerd while a service starts", "db is started", []string{"containerd"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := workflow(t, oneJob(file))
+			l := p.start("run", "ci.yml")
+			l.await(tt.at)
+			for i, name := range tt.kills {
+				if i > 0 {
+					eventually(t, name+" is back", func() bool { return pids(t, name)[0] != 0 })
+				}
+				p.kill(name)
+			}
+			id := l.runID()
+			res := l.wait()
+			healthy(t)
+			if log := p.logOf(id, "a"); res.Code != succeeded || log != "ran 1 times\n" {
+				t.Errorf("exit code %d, log %q:\n%s%s", res.Code, log, res.Stdout, res.Stderr)
+			}
+		})
 	}
 }
 

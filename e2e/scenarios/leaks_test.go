@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -70,6 +71,11 @@ func (l *leakCheck) pods(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("left in containerd: snapshot %s", strings.TrimSpace(line)))
 		}
 	}
+	shims, err := l.shims()
+	if err != nil {
+		return err
+	}
+	errs = append(errs, shims...)
 	groups, err := filepath.Glob("/sys/fs/cgroup/*" + l.conf.Sandbox.Cgroup + "/*/")
 	if err != nil {
 		return err
@@ -89,6 +95,24 @@ func (l *leakCheck) pods(ctx context.Context) error {
 		}
 	}
 	return errors.Join(append(errs, err)...)
+}
+
+// shims are processes that containerd may have forgotten, so it is not asked.
+func (l *leakCheck) shims() (found []error, err error) {
+	cmdlines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range cmdlines {
+		cmdline, err := os.ReadFile(path)
+		if err != nil {
+			continue // It has ended.
+		}
+		if args := strings.Split(string(cmdline), "\x00"); strings.Contains(args[0], "containerd-shim") && slices.Contains(args, l.conf.Sandbox.Namespace) {
+			found = append(found, fmt.Errorf("shim left: %s", strings.Join(args, " ")))
+		}
+	}
+	return found, nil
 }
 
 func (l *leakCheck) ctr(ctx context.Context, args ...string) (string, error) {

@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -53,7 +55,45 @@ func run(m *testing.M) (code int, err error) {
 	}
 	leaks := new(leakCheck)
 	err = leaks.whileRunning()
+	// The clean-up of a whole Slipway must not depend on there being nothing to do.
+	err = errors.Join(err, leaveRunning())
 	return code, errors.Join(err, sys.Close(), leaks.afterwards())
+}
+
+// leaveRunning starts a job with a service that does not end, and returns when its step runs.
+func leaveRunning() error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	dir := filepath.Join(sys.Dir, "left")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	file := oneJob(`
+services:
+  db: {image: 'postgres:15-alpine', env: {POSTGRES_PASSWORD: secret}}
+steps: [{run: "(setsid sleep 1000 &); echo waiting; sleep 1000", shell: sh}]
+`)
+	if err := os.WriteFile(filepath.Join(dir, "ci.yml"), []byte(file), 0o600); err != nil {
+		return err
+	}
+	res, err := sys.Slipway(ctx, dir, "run", "-d", "ci.yml")
+	if err != nil || res.Code != succeeded {
+		return fmt.Errorf("starting a run to be left: %w: %s", err, res.Stderr)
+	}
+	out := newLines()
+	cmd := sys.Command(ctx, dir, "logs", "-f", strings.TrimSpace(res.Stdout))
+	cmd.Stdout = out
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	_, seen := out.await("a | waiting", patience)
+	if err := cmd.Process.Kill(); err != nil {
+		return err
+	}
+	if err := cmd.Wait(); !seen {
+		return fmt.Errorf("the run to be left does not begin: %w: %s", err, out)
+	}
+	return nil
 }
 
 // missing says why the scenarios can't run here; nil if they can.
