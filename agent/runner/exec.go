@@ -95,7 +95,7 @@ func (t *Attempt) runSpec(ctx context.Context, e entry, env []commands.Pair) (sa
 		return sandbox.StepSpec{}, err
 	}
 	return sandbox.StepSpec{
-		ID: stepDir(e.number), Argv: argv, Env: process, Dir: workingDir(t.paths.Workspace, texts[2]),
+		ID: stepDir(e.number), Argv: argv, Otherwise: otherwise(texts[1], job.GetContainer() != nil, script), Env: process, Dir: workingDir(t.paths.Workspace, texts[2]),
 		Output: t.dirs.LogPath(e.number), Timeout: t.stepTimeout(limit), Grace: Grace,
 	}, nil
 }

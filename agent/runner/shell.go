@@ -48,6 +48,18 @@ func command(shell string, inContainer bool, dir string) (argv []string, script 
 	return words, script, nil
 }
 
+// otherwise is what runs a script in an image that lacks the first choice: sh where the workflow names no shell and there
+// is no bash, as GitHub's runner does; python3 for python, which many images have under that name only.
+func otherwise(shell string, inContainer bool, script string) []string {
+	switch s := strings.TrimSpace(shell); {
+	case s == "" && !inContainer:
+		return []string{"sh", "-e", script}
+	case s == "python":
+		return []string{"python3", script}
+	}
+	return nil
+}
+
 // scriptText is a script with Linux line ends.
 func scriptText(s string) string { return strings.ReplaceAll(s, "\r\n", "\n") }
 

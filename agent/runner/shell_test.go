@@ -32,6 +32,14 @@ func TestCommand(t *testing.T) {
 			t.Errorf("%q: %q, %v", c.shell, got, err)
 		}
 	}
+	for shell, want := range map[string]string{"": "sh -e /d/s", "python": "python3 /d/s", "bash": "", "perl {0}": ""} {
+		if got := strings.Join(otherwise(shell, false, "/d/s"), " "); got != want {
+			t.Errorf("otherwise %q: %q, want %q", shell, got, want)
+		}
+	}
+	if got := otherwise("", true, "/d/s"); got != nil {
+		t.Errorf("in a container otherwise: %q", got)
+	}
 	for _, bad := range []string{"zsh", "cmd", "powershell", `bash "{0}`} {
 		if _, _, err := command(bad, false, "/d"); err == nil {
 			t.Errorf("%q was accepted", bad)

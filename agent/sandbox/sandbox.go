@@ -129,6 +129,8 @@ type StepSpec struct {
 	// ID is unique in the pod, safe in file names.
 	ID   string
 	Argv []string
+	// Otherwise is run if there is no Argv[0] in PATH; empty for nothing.
+	Otherwise []string
 	// Env is the whole environment of the step, over the pod's.
 	Env []string
 	// Dir inside the container.

@@ -53,7 +53,14 @@ func resolve(spec *proto.Step, base *proto.Base) (*command, error) {
 	if info, err := os.Stat(cmd.dir); err != nil || !info.IsDir() {
 		return nil, &startError{proto.CauseDirectory, fmt.Errorf("working directory %s does not exist in the container", cmd.dir)}
 	}
-	if cmd.path, err = findExecutable(spec.Argv[0], cmd.dir, getenv(cmd.env, "PATH")); err != nil {
+	path := getenv(cmd.env, "PATH")
+	cmd.path, err = findExecutable(spec.Argv[0], cmd.dir, path)
+	if errors.Is(err, errNotFound) && len(spec.Otherwise) > 0 {
+		if other, otherErr := findExecutable(spec.Otherwise[0], cmd.dir, path); otherErr == nil {
+			cmd.argv, cmd.path, err = spec.Otherwise, other, nil
+		}
+	}
+	if err != nil {
 		return nil, &startError{proto.CauseNotFound, err}
 	}
 	return cmd, nil

@@ -5,7 +5,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
+
+	"github.com/slipway-ci/slipway/agent/supervisor/proto"
 )
 
 func TestLookupUser(t *testing.T) {
@@ -68,6 +71,25 @@ func TestFindExecutable(t *testing.T) {
 		if got, err := findExecutable(name, dir, dir); !errors.Is(err, errNotFound) {
 			t.Errorf("%s: %q, %v", name, got, err)
 		}
+	}
+}
+
+func TestResolveTakesTheOtherCommand(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "sh"), nil, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	step := &proto.Step{Argv: []string{"bash", "a"}, Otherwise: []string{"sh", "b"}, Env: []string{"PATH=" + dir}, Dir: dir}
+	if cmd, err := resolve(step, nil); err != nil || cmd.path != filepath.Join(dir, "sh") || cmd.argv[1] != "b" {
+		t.Errorf("no bash: %+v, %v", cmd, err)
+	}
+	step.Otherwise[0] = "zsh"
+	if _, err := resolve(step, nil); err == nil || !strings.Contains(err.Error(), "bash") {
+		t.Errorf("neither: %v", err)
+	}
+	step.Argv[0], step.Otherwise[0] = "sh", "bash"
+	if cmd, err := resolve(step, nil); err != nil || cmd.argv[1] != "a" {
+		t.Errorf("the first is there: %+v, %v", cmd, err)
 	}
 }
 

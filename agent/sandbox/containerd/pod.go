@@ -125,7 +125,7 @@ func (p *Pod) Start(ctx context.Context, spec sandbox.StepSpec) error {
 	defer stop()
 	purposes, files := group.Files()
 	err = p.sup.Start(ctx, &proto.Step{
-		ID: spec.ID, Argv: spec.Argv, Env: spec.Env, Dir: spec.Dir, User: spec.User, Timeout: spec.Timeout, Grace: spec.Grace,
+		ID: spec.ID, Argv: spec.Argv, Otherwise: spec.Otherwise, Env: spec.Env, Dir: spec.Dir, User: spec.User, Timeout: spec.Timeout, Grace: spec.Grace,
 		Group: purposes,
 	}, output, record, files...)
 	if err != nil {

@@ -151,7 +151,7 @@ func (p *Pod) launch(ctx context.Context, spec sandbox.StepSpec) error {
 	defer stop()
 	purposes, files := group.Files()
 	return p.sup.Start(guarded, &proto.Step{
-		ID: spec.ID, Argv: spec.Argv, Env: spec.Env, Dir: spec.Dir, Timeout: spec.Timeout, Grace: spec.Grace, Group: purposes,
+		ID: spec.ID, Argv: spec.Argv, Otherwise: spec.Otherwise, Env: spec.Env, Dir: spec.Dir, Timeout: spec.Timeout, Grace: spec.Grace, Group: purposes,
 	}, output, record, files...)
 }
 

@@ -89,13 +89,15 @@ type Base struct {
 // Step is a process to start. Two descriptors travel with it: the output file and the exit record's file; then those of
 // its control group.
 type Step struct {
-	ID      string        `json:"id"`
-	Argv    []string      `json:"argv"`
-	Env     []string      `json:"env,omitempty"`
-	Dir     string        `json:"dir,omitempty"`
-	User    string        `json:"user,omitempty"`
-	Timeout time.Duration `json:"timeout,omitempty"`
-	Grace   time.Duration `json:"grace,omitempty"`
+	ID   string   `json:"id"`
+	Argv []string `json:"argv"`
+	// Otherwise is run where there is no Argv[0]. A supervisor that does not know it says that there is none.
+	Otherwise []string      `json:"otherwise,omitempty"`
+	Env       []string      `json:"env,omitempty"`
+	Dir       string        `json:"dir,omitempty"`
+	User      string        `json:"user,omitempty"`
+	Timeout   time.Duration `json:"timeout,omitempty"`
+	Grace     time.Duration `json:"grace,omitempty"`
 	// Group says what each descriptor after the first two is for (package cgroup has the purposes). Unknown ones are
 	// ignored. Empty: the step shares the supervisor's control group.
 	Group []string `json:"group,omitempty"`
