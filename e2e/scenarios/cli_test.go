@@ -103,7 +103,7 @@ func TestListingsAreJSON(t *testing.T) {
 	}
 }
 
-// TestTheSameRequestTwice: a repeated submit, also with other content, gives the first one's run and starts nothing.
+// TestTheSameRequestTwice: a repeated submit, also after the run's end, gives the first one's run and starts nothing.
 func TestTheSameRequestTwice(t *testing.T) {
 	t.Parallel()
 	cl, err := sys.Client()

@@ -34,14 +34,18 @@ func (l *leakCheck) whileRunning() error {
 	defer cancel()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
+	var left error
 	for {
 		err := l.pods(ctx)
 		if err == nil {
 			break
 		}
+		if ctx.Err() == nil {
+			left = err
+		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s after the last job: %w", settle, err)
+			return fmt.Errorf("%s after the last job: %w", settle, left)
 		case <-tick.C:
 		}
 	}

@@ -81,28 +81,3 @@ jobs:
 		}
 	}
 }
-
-// TestEgress: all reaches the host's network, none does not even have a way out; neither reaches services of the host.
-func TestEgress(t *testing.T) {
-	t.Parallel()
-	const probe = `
-defaults: {run: {shell: sh}}
-steps:
-  - run: |
-      ip -o -4 addr show | grep -c eth0 || true
-      wget -q -T 3 -O - http://${GATEWAY:-$(ip route | sed -n 's/default via \([0-9.]*\).*/\1/p')}:7430/v2/ >/dev/null 2>&1 && echo registry || echo no registry
-      ping -c 1 -W 2 127.0.0.1 >/dev/null 2>&1 && echo loopback || echo no loopback
-      wget -q -T 3 -O - http://169.254.169.254/ >/dev/null 2>&1 && echo metadata || echo no metadata
-      ip route | grep -c default || true
-`
-	p := newProject(t, map[string]string{
-		".slipway/ci.yml": "on: push\njobs:\n  open:\n    runs-on: busybox\n" + indent(4, probe) + "  shut:\n    runs-on: busybox\n    egress: none\n" + indent(4, probe),
-	})
-	res := p.slipway("run", "-o", "json")
-	if res.Code != succeeded {
-		t.Fatalf("exit code %d\n%s%s", res.Code, res.Stdout, res.Stderr)
-	}
-	o := outcome{p, decodeRuns(t, res.Stdout)[0]}
-	o.wantLog("open", "1\nno registry\nloopback\nno metadata\n1\n")
-	o.wantLog("shut", "0\nno registry\nloopback\nno metadata\n0\n")
-}

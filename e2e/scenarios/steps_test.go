@@ -149,7 +149,7 @@ jobs:
       - {id: bash, shell: bash, run: 'false | true; echo never', continue-on-error: true}
       - {run: 'echo "bash ${{ steps.bash.outcome }}"'}
       - {shell: sh, run: 'echo "sh [${BASH_VERSION:-}] $PWD"', working-directory: sub/deeper}
-      - {shell: 'python3 {0}', run: "import os; print('python', os.getcwd())", working-directory: /tmp}
+      - {shell: python, run: "import os; print('python', os.getcwd())", working-directory: /tmp}
       - {shell: 'perl {0}', run: 'print "perl ", 6*7, "\n"'}
       - {shell: 'bash -x {0}', run: 'false; echo custom'}
       - {id: nowhere, run: pwd, working-directory: nope, continue-on-error: true}
@@ -160,6 +160,13 @@ jobs:
     container: {image: 'slipway/runner:12', env: {FROM: container}}
     steps:
       - run: echo "$FROM [${BASH_VERSION:-sh}]"
+  small:
+    runs-on: busybox
+    steps:
+      - run: echo "no bash"; false; echo never
+        continue-on-error: true
+      - {id: asked, shell: bash, run: echo never, continue-on-error: true}
+      - run: echo "${{ steps.asked.outcome }}"
 `).run(succeeded)
 	log := o.log("a")
 	for _, want := range []string{
@@ -173,6 +180,7 @@ jobs:
 		t.Errorf("pipefail is off under shell: bash:\n%s", log)
 	}
 	o.wantLog("container", "container [sh]\n")
+	o.wantLog("small", "no bash\nfailure\n")
 }
 
 // TestTimeouts of a step and of a job: the process tree is gone, later steps with always() run.
