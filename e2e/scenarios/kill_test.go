@@ -55,8 +55,10 @@ func sum(s string) string {
 	return hex.EncodeToString(h[:])
 }
 
+// kill ends a process of the cluster, once it runs: it may have been killed just before.
 func (p *project) kill(name string) {
 	p.t.Helper()
+	eventually(p.t, name+" runs", func() bool { return pids(p.t, name)[0] != 0 })
 	if _, err := sys.Kill(p.t.Context(), name); err != nil {
 		p.t.Fatal(err)
 	}
@@ -239,10 +241,7 @@ steps:
 			p := workflow(t, oneJob(file))
 			l := p.start("run", "ci.yml")
 			l.await(tt.at)
-			for i, name := range tt.kills {
-				if i > 0 {
-					eventually(t, name+" is back", func() bool { return pids(t, name)[0] != 0 })
-				}
+			for _, name := range tt.kills {
 				p.kill(name)
 			}
 			id := l.runID()
