@@ -55,13 +55,18 @@ func sum(s string) string {
 	return hex.EncodeToString(h[:])
 }
 
-// kill ends a process of the cluster, once it runs: it may have been killed just before.
+// killed is the pid that was killed last, by name: a process may be on its way out when it is looked for again.
+var killed = map[string]int{}
+
+// kill ends a process of the cluster, once it runs.
 func (p *project) kill(name string) {
 	p.t.Helper()
-	eventually(p.t, name+" runs", func() bool { return pids(p.t, name)[0] != 0 })
-	if _, err := sys.Kill(p.t.Context(), name); err != nil {
+	eventually(p.t, name+" runs", func() bool { pid := pids(p.t, name)[0]; return pid != 0 && pid != killed[name] })
+	pid, err := sys.Kill(p.t.Context(), name)
+	if err != nil {
 		p.t.Fatal(err)
 	}
+	killed[name] = pid
 }
 
 // wantWhole: the run of the slow job that l follows succeeded, nothing ran twice, and no byte of its log is missing,

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -95,10 +96,29 @@ func (l *leakCheck) pods(ctx context.Context) error {
 			return err
 		}
 		for _, path := range left {
-			errs = append(errs, fmt.Errorf("left on disk: %s", path))
+			errs = append(errs, fmt.Errorf("left on disk: %s%s", path, story(path)))
 		}
 	}
 	return errors.Join(append(errs, err)...)
+}
+
+// story is what is in a directory that should not be there, and what the agent said of the attempt.
+func story(dir string) string {
+	var b strings.Builder
+	_ = filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		fmt.Fprintf(&b, "\n  %s %v", strings.TrimPrefix(path, dir), err)
+		return nil
+	})
+	log, err := os.ReadFile(sys.Dir + "/state/slipway/agent.log")
+	if err != nil {
+		return b.String()
+	}
+	for line := range strings.Lines(string(log)) {
+		if strings.Contains(line, filepath.Base(dir)) || strings.Contains(line, "agent starting") {
+			b.WriteString("\n  " + strings.TrimSpace(line))
+		}
+	}
+	return b.String()
 }
 
 // shims are processes that containerd may have forgotten, so it is not asked.
