@@ -267,7 +267,7 @@ func (s *Sandbox) newTask(ctx context.Context, m *making, c container, log strin
 	if err != nil {
 		return nil, fmt.Errorf("container %s: %w", c.name, err)
 	}
-	task, err := s.createTask(ctx, made, m.dir.log(log))
+	task, err := s.createTask(ctx, m.spec.ID, made, m.dir.log(log))
 	if err != nil {
 		return nil, fmt.Errorf("container %s: %w", c.name, err)
 	}

@@ -20,23 +20,36 @@ import (
 // containerd leaves such a task if the agent was killed just after it had asked for it: the request goes on for a moment,
 // and outlives the container that the next agent has deleted meanwhile.
 func (s *Sandbox) adoptOrphans(ctx context.Context, id string) error {
-	all, err := s.client.TaskService().List(ctx, &tasks.ListTasksRequest{})
+	all, err := s.tasks(ctx)
 	if err != nil {
-		return fmt.Errorf("finding tasks: %w", err)
+		return err
 	}
-	for _, t := range all.GetTasks() {
-		if !strings.HasPrefix(t.GetID(), id+".") {
+	for _, t := range all {
+		if !strings.HasPrefix(t, id+".") {
 			continue
 		}
 		_, err := s.client.ContainerService().Create(ctx, containers.Container{
-			ID: t.GetID(), Labels: map[string]string{labelPod: id}, Runtime: containers.RuntimeInfo{Name: plugins.RuntimeRuncV2},
+			ID: t, Labels: map[string]string{labelPod: id}, Runtime: containers.RuntimeInfo{Name: plugins.RuntimeRuncV2},
 			Spec: &anypb.Any{TypeUrl: "types.containerd.io/opencontainers/runtime-spec/1/Spec", Value: []byte("{}")},
 		})
 		if err != nil && !errdefs.IsAlreadyExists(err) {
-			return fmt.Errorf("task %s has no container: %w", t.GetID(), err)
+			return fmt.Errorf("task %s has no container: %w", t, err)
 		}
 	}
 	return nil
+}
+
+// tasks are the ids of all tasks, also of those that have no container.
+func (s *Sandbox) tasks(ctx context.Context) ([]string, error) {
+	all, err := s.client.TaskService().List(ctx, &tasks.ListTasksRequest{})
+	if err != nil {
+		return nil, fmt.Errorf("finding tasks: %w", err)
+	}
+	ids := make([]string, 0, len(all.GetTasks()))
+	for _, t := range all.GetTasks() {
+		ids = append(ids, t.GetID())
+	}
+	return ids, nil
 }
 
 // orphanPatience is how long a task of a killed agent may take to be gone; orphanPause is between two looks.
@@ -45,12 +58,15 @@ const (
 	orphanPause    = 50 * time.Millisecond
 )
 
-// createTask makes a container's task. If containerd is still busy with the one that a killed agent had asked for, that one
-// is removed first, or waited for until containerd has noticed that nobody wants it.
-func (s *Sandbox) createTask(ctx context.Context, c containerd.Container, log string) (containerd.Task, error) {
+// createTask makes a container's task. If containerd is still busy with the one that a killed agent had asked for, which
+// shows in many ways, that one is removed first, or waited for until containerd has noticed that nobody wants it.
+func (s *Sandbox) createTask(ctx context.Context, pod string, c containerd.Container, log string) (containerd.Task, error) {
 	for began := time.Now(); ; {
 		task, err := c.NewTask(ctx, cio.LogFile(log))
-		if !errdefs.IsAlreadyExists(err) || time.Since(began) > orphanPatience {
+		s.mu.Lock()
+		again := s.again[pod]
+		s.mu.Unlock()
+		if err == nil || !again && !errdefs.IsAlreadyExists(err) || time.Since(began) > orphanPatience {
 			return task, err
 		}
 		if err := s.removeTask(ctx, c); err != nil {

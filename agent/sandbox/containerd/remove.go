@@ -28,7 +28,22 @@ func (s *Sandbox) Remove(ctx context.Context, id string) error {
 		return err
 	}
 	defer s.lockPod(id)()
-	return s.remove(ctx, id)
+	_, err := os.Stat(string(s.dir(id)))
+	s.mu.Lock()
+	attached := s.pods[id] != nil
+	if !attached && err == nil {
+		s.again[id] = true
+	}
+	s.mu.Unlock()
+	if err := s.remove(ctx, id); err != nil {
+		return err
+	}
+	if attached {
+		s.mu.Lock()
+		delete(s.again, id)
+		s.mu.Unlock()
+	}
+	return nil
 }
 
 // remove takes a pod apart in an order in which each part can be found again if the agent dies in between: the directory
@@ -43,9 +58,9 @@ func (s *Sandbox) remove(ctx context.Context, id string) error {
 		return fmt.Errorf("removing pod %s: %w", id, err)
 	}
 	s.mu.Lock()
-	p := s.pods[id]
+	p, again := s.pods[id], s.again[id]
 	s.mu.Unlock()
-	if p == nil {
+	if p == nil || again {
 		// Of an earlier process, or not completed: containerd may have more of it than it has containers.
 		if err := s.adoptOrphans(ctx, id); err != nil {
 			return fmt.Errorf("removing pod %s: %w", id, err)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -44,6 +45,8 @@ type Sandbox struct {
 	mu   sync.Mutex
 	pods map[string]*Pod // attached ones
 	busy map[string]*podLock
+	// again are pods that an earlier process had begun: containerd may still be making parts of them.
+	again map[string]bool
 }
 
 // podLock keeps Create, Attach and Remove of one pod apart.
@@ -59,7 +62,7 @@ func New(ctx context.Context, cfg Config) (*Sandbox, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	s := &Sandbox{cfg: cfg, pods: map[string]*Pod{}, busy: map[string]*podLock{}}
+	s := &Sandbox{cfg: cfg, pods: map[string]*Pod{}, busy: map[string]*podLock{}, again: map[string]bool{}}
 	if err := os.MkdirAll(s.podsDir(), 0o700); err != nil {
 		return nil, fmt.Errorf("containerd sandbox: %w", err)
 	}
@@ -200,6 +203,15 @@ func (s *Sandbox) List(ctx context.Context) ([]string, error) {
 	for _, c := range records {
 		if id := c.Labels[labelPod]; id != "" {
 			ids = append(ids, id)
+		}
+	}
+	tasks, err := s.tasks(s.context(ctx))
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range tasks {
+		if i := strings.LastIndexByte(t, '.'); i > 0 && checkID("pod", t[:i]) == nil {
+			ids = append(ids, t[:i])
 		}
 	}
 	slices.Sort(ids)
