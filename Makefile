@@ -87,4 +87,4 @@ fuzz: ## Fuzz every parser for FUZZTIME (default 30s) each
 
 .PHONY: bench
 bench: setup images build ## Benchmarks against the raw tools; writes bench/results.json
-	@$(GO) run ./bench -out bench/results.json
+	@SLIPWAY_TEST_REGISTRY="$${SLIPWAY_REGISTRY_ADDR:-127.0.0.1:7430}" $(GO) run ./bench -out bench/results.json
