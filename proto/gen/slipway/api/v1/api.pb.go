@@ -453,22 +453,24 @@ func (x *PlanRunResponse) GetDiagnostics() []*Diagnostic {
 
 // Run as people see it. Times are Unix milliseconds by the leader's clock; 0 while unknown.
 type Run struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Number        uint64                 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
-	Project       string                 `protobuf:"bytes,3,opt,name=project,proto3" json:"project,omitempty"`
-	Name          string                 `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
-	Path          string                 `protobuf:"bytes,5,opt,name=path,proto3" json:"path,omitempty"`
-	Event         string                 `protobuf:"bytes,6,opt,name=event,proto3" json:"event,omitempty"`
-	Source        *v1.Source             `protobuf:"bytes,7,opt,name=source,proto3" json:"source,omitempty"`
-	State         v1.RunState            `protobuf:"varint,8,opt,name=state,proto3,enum=slipway.core.v1.RunState" json:"state,omitempty"`
-	CreatedMs     int64                  `protobuf:"varint,9,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
-	StartedMs     int64                  `protobuf:"varint,10,opt,name=started_ms,json=startedMs,proto3" json:"started_ms,omitempty"`
-	EndedMs       int64                  `protobuf:"varint,11,opt,name=ended_ms,json=endedMs,proto3" json:"ended_ms,omitempty"`
-	Jobs          []*Job                 `protobuf:"bytes,12,rep,name=jobs,proto3" json:"jobs,omitempty"`
-	Actor         string                 `protobuf:"bytes,13,opt,name=actor,proto3" json:"actor,omitempty"`
-	Failure       *v1.Failure            `protobuf:"bytes,14,opt,name=failure,proto3" json:"failure,omitempty"`
-	Artifacts     []*v1.Artifact         `protobuf:"bytes,15,rep,name=artifacts,proto3" json:"artifacts,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Id        string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Number    uint64                 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	Project   string                 `protobuf:"bytes,3,opt,name=project,proto3" json:"project,omitempty"`
+	Name      string                 `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
+	Path      string                 `protobuf:"bytes,5,opt,name=path,proto3" json:"path,omitempty"`
+	Event     string                 `protobuf:"bytes,6,opt,name=event,proto3" json:"event,omitempty"`
+	Source    *v1.Source             `protobuf:"bytes,7,opt,name=source,proto3" json:"source,omitempty"`
+	State     v1.RunState            `protobuf:"varint,8,opt,name=state,proto3,enum=slipway.core.v1.RunState" json:"state,omitempty"`
+	CreatedMs int64                  `protobuf:"varint,9,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
+	StartedMs int64                  `protobuf:"varint,10,opt,name=started_ms,json=startedMs,proto3" json:"started_ms,omitempty"`
+	EndedMs   int64                  `protobuf:"varint,11,opt,name=ended_ms,json=endedMs,proto3" json:"ended_ms,omitempty"`
+	Jobs      []*Job                 `protobuf:"bytes,12,rep,name=jobs,proto3" json:"jobs,omitempty"`
+	Actor     string                 `protobuf:"bytes,13,opt,name=actor,proto3" json:"actor,omitempty"`
+	Failure   *v1.Failure            `protobuf:"bytes,14,opt,name=failure,proto3" json:"failure,omitempty"`
+	Artifacts []*v1.Artifact         `protobuf:"bytes,15,rep,name=artifacts,proto3" json:"artifacts,omitempty"`
+	// Why it waits.
+	Reason        string `protobuf:"bytes,16,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -606,6 +608,13 @@ func (x *Run) GetArtifacts() []*v1.Artifact {
 		return x.Artifacts
 	}
 	return nil
+}
+
+func (x *Run) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
 }
 
 type Job struct {
@@ -1571,13 +1580,28 @@ type Agent struct {
 	Pool     string                 `protobuf:"bytes,3,opt,name=pool,proto3" json:"pool,omitempty"`
 	Labels   []string               `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty"`
 	// online, absent (within grace) or offline.
-	State         string `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
-	Version       string `protobuf:"bytes,6,opt,name=version,proto3" json:"version,omitempty"`
-	CpuMilli      int64  `protobuf:"varint,7,opt,name=cpu_milli,json=cpuMilli,proto3" json:"cpu_milli,omitempty"`
-	Memory        int64  `protobuf:"varint,8,opt,name=memory,proto3" json:"memory,omitempty"`
-	Slots         uint32 `protobuf:"varint,9,opt,name=slots,proto3" json:"slots,omitempty"`
-	SlotsUsed     uint32 `protobuf:"varint,10,opt,name=slots_used,json=slotsUsed,proto3" json:"slots_used,omitempty"`
-	LastSeenMs    int64  `protobuf:"varint,11,opt,name=last_seen_ms,json=lastSeenMs,proto3" json:"last_seen_ms,omitempty"`
+	State      string `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
+	Version    string `protobuf:"bytes,6,opt,name=version,proto3" json:"version,omitempty"`
+	CpuMilli   int64  `protobuf:"varint,7,opt,name=cpu_milli,json=cpuMilli,proto3" json:"cpu_milli,omitempty"`
+	Memory     int64  `protobuf:"varint,8,opt,name=memory,proto3" json:"memory,omitempty"`
+	Slots      uint32 `protobuf:"varint,9,opt,name=slots,proto3" json:"slots,omitempty"`
+	SlotsUsed  uint32 `protobuf:"varint,10,opt,name=slots_used,json=slotsUsed,proto3" json:"slots_used,omitempty"`
+	LastSeenMs int64  `protobuf:"varint,11,opt,name=last_seen_ms,json=lastSeenMs,proto3" json:"last_seen_ms,omitempty"`
+	// schedulable, draining or drained.
+	Schedule string `protobuf:"bytes,12,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	// Absent while the agent is schedulable.
+	Drain *AgentDrain `protobuf:"bytes,13,opt,name=drain,proto3" json:"drain,omitempty"`
+	// Why it is given no work now; "" if it would be given some.
+	Why      string `protobuf:"bytes,14,opt,name=why,proto3" json:"why,omitempty"`
+	JoinedMs int64  `protobuf:"varint,15,opt,name=joined_ms,json=joinedMs,proto3" json:"joined_ms,omitempty"`
+	// Free bytes for workspaces, as of its last heartbeat; 0 while unknown.
+	DiskFree     int64 `protobuf:"varint,16,opt,name=disk_free,json=diskFree,proto3" json:"disk_free,omitempty"`
+	CpuUsedMilli int64 `protobuf:"varint,17,opt,name=cpu_used_milli,json=cpuUsedMilli,proto3" json:"cpu_used_milli,omitempty"`
+	MemoryUsed   int64 `protobuf:"varint,18,opt,name=memory_used,json=memoryUsed,proto3" json:"memory_used,omitempty"`
+	// What is wrong with it, in its own words.
+	Problems []string `protobuf:"bytes,19,rep,name=problems,proto3" json:"problems,omitempty"`
+	// What it has, oldest first; not in listings.
+	Work          []*AgentWork `protobuf:"bytes,20,rep,name=work,proto3" json:"work,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1689,6 +1713,662 @@ func (x *Agent) GetLastSeenMs() int64 {
 	return 0
 }
 
+func (x *Agent) GetSchedule() string {
+	if x != nil {
+		return x.Schedule
+	}
+	return ""
+}
+
+func (x *Agent) GetDrain() *AgentDrain {
+	if x != nil {
+		return x.Drain
+	}
+	return nil
+}
+
+func (x *Agent) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *Agent) GetJoinedMs() int64 {
+	if x != nil {
+		return x.JoinedMs
+	}
+	return 0
+}
+
+func (x *Agent) GetDiskFree() int64 {
+	if x != nil {
+		return x.DiskFree
+	}
+	return 0
+}
+
+func (x *Agent) GetCpuUsedMilli() int64 {
+	if x != nil {
+		return x.CpuUsedMilli
+	}
+	return 0
+}
+
+func (x *Agent) GetMemoryUsed() int64 {
+	if x != nil {
+		return x.MemoryUsed
+	}
+	return 0
+}
+
+func (x *Agent) GetProblems() []string {
+	if x != nil {
+		return x.Problems
+	}
+	return nil
+}
+
+func (x *Agent) GetWork() []*AgentWork {
+	if x != nil {
+		return x.Work
+	}
+	return nil
+}
+
+// AgentDrain keeps an agent from being given work. Times are Unix milliseconds by the leader's clock.
+type AgentDrain struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	SinceMs int64                  `protobuf:"varint,1,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	// When what still runs is cancelled; 0 is never.
+	DeadlineMs int64  `protobuf:"varint,2,opt,name=deadline_ms,json=deadlineMs,proto3" json:"deadline_ms,omitempty"`
+	By         string `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
+	Reason     string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The agent itself asked for it, because it stops.
+	Own bool `protobuf:"varint,5,opt,name=own,proto3" json:"own,omitempty"`
+	// 0 while something runs.
+	DrainedMs     int64 `protobuf:"varint,6,opt,name=drained_ms,json=drainedMs,proto3" json:"drained_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentDrain) Reset() {
+	*x = AgentDrain{}
+	mi := &file_slipway_api_v1_api_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentDrain) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentDrain) ProtoMessage() {}
+
+func (x *AgentDrain) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_api_v1_api_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentDrain.ProtoReflect.Descriptor instead.
+func (*AgentDrain) Descriptor() ([]byte, []int) {
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *AgentDrain) GetSinceMs() int64 {
+	if x != nil {
+		return x.SinceMs
+	}
+	return 0
+}
+
+func (x *AgentDrain) GetDeadlineMs() int64 {
+	if x != nil {
+		return x.DeadlineMs
+	}
+	return 0
+}
+
+func (x *AgentDrain) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *AgentDrain) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *AgentDrain) GetOwn() bool {
+	if x != nil {
+		return x.Own
+	}
+	return false
+}
+
+func (x *AgentDrain) GetDrainedMs() int64 {
+	if x != nil {
+		return x.DrainedMs
+	}
+	return 0
+}
+
+// AgentWork is one attempt that an agent has.
+type AgentWork struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	RunNumber     uint64                 `protobuf:"varint,2,opt,name=run_number,json=runNumber,proto3" json:"run_number,omitempty"`
+	JobId         string                 `protobuf:"bytes,3,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	JobName       string                 `protobuf:"bytes,4,opt,name=job_name,json=jobName,proto3" json:"job_name,omitempty"`
+	AttemptId     string                 `protobuf:"bytes,5,opt,name=attempt_id,json=attemptId,proto3" json:"attempt_id,omitempty"`
+	Attempt       uint32                 `protobuf:"varint,6,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	State         v1.AttemptState        `protobuf:"varint,7,opt,name=state,proto3,enum=slipway.core.v1.AttemptState" json:"state,omitempty"`
+	OfferedMs     int64                  `protobuf:"varint,8,opt,name=offered_ms,json=offeredMs,proto3" json:"offered_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentWork) Reset() {
+	*x = AgentWork{}
+	mi := &file_slipway_api_v1_api_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentWork) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentWork) ProtoMessage() {}
+
+func (x *AgentWork) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_api_v1_api_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentWork.ProtoReflect.Descriptor instead.
+func (*AgentWork) Descriptor() ([]byte, []int) {
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *AgentWork) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *AgentWork) GetRunNumber() uint64 {
+	if x != nil {
+		return x.RunNumber
+	}
+	return 0
+}
+
+func (x *AgentWork) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+func (x *AgentWork) GetJobName() string {
+	if x != nil {
+		return x.JobName
+	}
+	return ""
+}
+
+func (x *AgentWork) GetAttemptId() string {
+	if x != nil {
+		return x.AttemptId
+	}
+	return ""
+}
+
+func (x *AgentWork) GetAttempt() uint32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *AgentWork) GetState() v1.AttemptState {
+	if x != nil {
+		return x.State
+	}
+	return v1.AttemptState(0)
+}
+
+func (x *AgentWork) GetOfferedMs() int64 {
+	if x != nil {
+		return x.OfferedMs
+	}
+	return 0
+}
+
+type GetAgentRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id, host name, or a unique prefix of either.
+	Agent         string `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetAgentRequest) Reset() {
+	*x = GetAgentRequest{}
+	mi := &file_slipway_api_v1_api_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetAgentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetAgentRequest) ProtoMessage() {}
+
+func (x *GetAgentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_api_v1_api_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetAgentRequest.ProtoReflect.Descriptor instead.
+func (*GetAgentRequest) Descriptor() ([]byte, []int) {
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *GetAgentRequest) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+type GetAgentResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Agent         *Agent                 `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetAgentResponse) Reset() {
+	*x = GetAgentResponse{}
+	mi := &file_slipway_api_v1_api_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetAgentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetAgentResponse) ProtoMessage() {}
+
+func (x *GetAgentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_api_v1_api_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetAgentResponse.ProtoReflect.Descriptor instead.
+func (*GetAgentResponse) Descriptor() ([]byte, []int) {
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *GetAgentResponse) GetAgent() *Agent {
+	if x != nil {
+		return x.Agent
+	}
+	return nil
+}
+
+type DrainAgentRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	RequestId string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Agent     string                 `protobuf:"bytes,2,opt,name=agent,proto3" json:"agent,omitempty"`
+	// From now; 0 is none: what runs may go on for ever.
+	DeadlineMs    int64  `protobuf:"varint,3,opt,name=deadline_ms,json=deadlineMs,proto3" json:"deadline_ms,omitempty"`
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainAgentRequest) Reset() {
+	*x = DrainAgentRequest{}
+	mi := &file_slipway_api_v1_api_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainAgentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainAgentRequest) ProtoMessage() {}
+
+func (x *DrainAgentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_api_v1_api_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainAgentRequest.ProtoReflect.Descriptor instead.
+func (*DrainAgentRequest) Descriptor() ([]byte, []int) {
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *DrainAgentRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *DrainAgentRequest) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *DrainAgentRequest) GetDeadlineMs() int64 {
+	if x != nil {
+		return x.DeadlineMs
+	}
+	return 0
+}
+
+func (x *DrainAgentRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type DrainAgentResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Agent         *Agent                 `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainAgentResponse) Reset() {
+	*x = DrainAgentResponse{}
+	mi := &file_slipway_api_v1_api_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainAgentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainAgentResponse) ProtoMessage() {}
+
+func (x *DrainAgentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_api_v1_api_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainAgentResponse.ProtoReflect.Descriptor instead.
+func (*DrainAgentResponse) Descriptor() ([]byte, []int) {
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *DrainAgentResponse) GetAgent() *Agent {
+	if x != nil {
+		return x.Agent
+	}
+	return nil
+}
+
+type ResumeAgentRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RequestId     string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Agent         string                 `protobuf:"bytes,2,opt,name=agent,proto3" json:"agent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeAgentRequest) Reset() {
+	*x = ResumeAgentRequest{}
+	mi := &file_slipway_api_v1_api_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeAgentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeAgentRequest) ProtoMessage() {}
+
+func (x *ResumeAgentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_api_v1_api_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeAgentRequest.ProtoReflect.Descriptor instead.
+func (*ResumeAgentRequest) Descriptor() ([]byte, []int) {
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ResumeAgentRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *ResumeAgentRequest) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+type ResumeAgentResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Agent         *Agent                 `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeAgentResponse) Reset() {
+	*x = ResumeAgentResponse{}
+	mi := &file_slipway_api_v1_api_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeAgentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeAgentResponse) ProtoMessage() {}
+
+func (x *ResumeAgentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_api_v1_api_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeAgentResponse.ProtoReflect.Descriptor instead.
+func (*ResumeAgentResponse) Descriptor() ([]byte, []int) {
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ResumeAgentResponse) GetAgent() *Agent {
+	if x != nil {
+		return x.Agent
+	}
+	return nil
+}
+
+type RemoveAgentRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	RequestId string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Agent     string                 `protobuf:"bytes,2,opt,name=agent,proto3" json:"agent,omitempty"`
+	// Also if it has attempts: they are lost.
+	Force         bool `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveAgentRequest) Reset() {
+	*x = RemoveAgentRequest{}
+	mi := &file_slipway_api_v1_api_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveAgentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveAgentRequest) ProtoMessage() {}
+
+func (x *RemoveAgentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_api_v1_api_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveAgentRequest.ProtoReflect.Descriptor instead.
+func (*RemoveAgentRequest) Descriptor() ([]byte, []int) {
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *RemoveAgentRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *RemoveAgentRequest) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *RemoveAgentRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+type RemoveAgentResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the agent that was removed.
+	AgentId       string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveAgentResponse) Reset() {
+	*x = RemoveAgentResponse{}
+	mi := &file_slipway_api_v1_api_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveAgentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveAgentResponse) ProtoMessage() {}
+
+func (x *RemoveAgentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_api_v1_api_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveAgentResponse.ProtoReflect.Descriptor instead.
+func (*RemoveAgentResponse) Descriptor() ([]byte, []int) {
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *RemoveAgentResponse) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
 type ListAgentsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1697,7 +2377,7 @@ type ListAgentsRequest struct {
 
 func (x *ListAgentsRequest) Reset() {
 	*x = ListAgentsRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[25]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1709,7 +2389,7 @@ func (x *ListAgentsRequest) String() string {
 func (*ListAgentsRequest) ProtoMessage() {}
 
 func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[25]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1722,7 +2402,7 @@ func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsRequest.ProtoReflect.Descriptor instead.
 func (*ListAgentsRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{25}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{35}
 }
 
 type ListAgentsResponse struct {
@@ -1734,7 +2414,7 @@ type ListAgentsResponse struct {
 
 func (x *ListAgentsResponse) Reset() {
 	*x = ListAgentsResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[26]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1746,7 +2426,7 @@ func (x *ListAgentsResponse) String() string {
 func (*ListAgentsResponse) ProtoMessage() {}
 
 func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[26]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1759,7 +2439,7 @@ func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsResponse.ProtoReflect.Descriptor instead.
 func (*ListAgentsResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{26}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListAgentsResponse) GetAgents() []*Agent {
@@ -1784,7 +2464,7 @@ type CreateJoinTokenRequest struct {
 
 func (x *CreateJoinTokenRequest) Reset() {
 	*x = CreateJoinTokenRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[27]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1796,7 +2476,7 @@ func (x *CreateJoinTokenRequest) String() string {
 func (*CreateJoinTokenRequest) ProtoMessage() {}
 
 func (x *CreateJoinTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[27]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1809,7 +2489,7 @@ func (x *CreateJoinTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateJoinTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateJoinTokenRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{27}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *CreateJoinTokenRequest) GetRequestId() string {
@@ -1857,7 +2537,7 @@ type CreateJoinTokenResponse struct {
 
 func (x *CreateJoinTokenResponse) Reset() {
 	*x = CreateJoinTokenResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[28]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1869,7 +2549,7 @@ func (x *CreateJoinTokenResponse) String() string {
 func (*CreateJoinTokenResponse) ProtoMessage() {}
 
 func (x *CreateJoinTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[28]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1882,7 +2562,7 @@ func (x *CreateJoinTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateJoinTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateJoinTokenResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{28}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *CreateJoinTokenResponse) GetToken() string {
@@ -1912,7 +2592,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[29]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1924,7 +2604,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[29]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1937,7 +2617,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{29}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *CreateTokenRequest) GetRequestId() string {
@@ -1978,7 +2658,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[30]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1990,7 +2670,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[30]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2003,7 +2683,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{30}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *CreateTokenResponse) GetToken() string {
@@ -2058,7 +2738,7 @@ const file_slipway_api_v1_api_proto_rawDesc = "" +
 	"\revent_payload\x18\x06 \x01(\tR\feventPayload\"z\n" +
 	"\x0fPlanRunResponse\x12)\n" +
 	"\x04plan\x18\x01 \x01(\v2\x15.slipway.plan.v1.PlanR\x04plan\x12<\n" +
-	"\vdiagnostics\x18\x02 \x03(\v2\x1a.slipway.api.v1.DiagnosticR\vdiagnostics\"\xec\x03\n" +
+	"\vdiagnostics\x18\x02 \x03(\v2\x1a.slipway.api.v1.DiagnosticR\vdiagnostics\"\x84\x04\n" +
 	"\x03Run\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x18\n" +
@@ -2077,7 +2757,8 @@ const file_slipway_api_v1_api_proto_rawDesc = "" +
 	"\x04jobs\x18\f \x03(\v2\x13.slipway.api.v1.JobR\x04jobs\x12\x14\n" +
 	"\x05actor\x18\r \x01(\tR\x05actor\x122\n" +
 	"\afailure\x18\x0e \x01(\v2\x18.slipway.core.v1.FailureR\afailure\x127\n" +
-	"\tartifacts\x18\x0f \x03(\v2\x19.slipway.core.v1.ArtifactR\tartifacts\"\xde\x04\n" +
+	"\tartifacts\x18\x0f \x03(\v2\x19.slipway.core.v1.ArtifactR\tartifacts\x12\x16\n" +
+	"\x06reason\x18\x10 \x01(\tR\x06reason\"\xde\x04\n" +
 	"\x03Job\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x12\n" +
@@ -2144,7 +2825,7 @@ const file_slipway_api_v1_api_proto_rawDesc = "" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\".\n" +
 	"\x18DownloadArtifactResponse\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data\"\x9b\x02\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"\xc7\x04\n" +
 	"\x05Agent\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
 	"\bhostname\x18\x02 \x01(\tR\bhostname\x12\x12\n" +
@@ -2159,7 +2840,65 @@ const file_slipway_api_v1_api_proto_rawDesc = "" +
 	"slots_used\x18\n" +
 	" \x01(\rR\tslotsUsed\x12 \n" +
 	"\flast_seen_ms\x18\v \x01(\x03R\n" +
-	"lastSeenMs\"\x13\n" +
+	"lastSeenMs\x12\x1a\n" +
+	"\bschedule\x18\f \x01(\tR\bschedule\x120\n" +
+	"\x05drain\x18\r \x01(\v2\x1a.slipway.api.v1.AgentDrainR\x05drain\x12\x10\n" +
+	"\x03why\x18\x0e \x01(\tR\x03why\x12\x1b\n" +
+	"\tjoined_ms\x18\x0f \x01(\x03R\bjoinedMs\x12\x1b\n" +
+	"\tdisk_free\x18\x10 \x01(\x03R\bdiskFree\x12$\n" +
+	"\x0ecpu_used_milli\x18\x11 \x01(\x03R\fcpuUsedMilli\x12\x1f\n" +
+	"\vmemory_used\x18\x12 \x01(\x03R\n" +
+	"memoryUsed\x12\x1a\n" +
+	"\bproblems\x18\x13 \x03(\tR\bproblems\x12-\n" +
+	"\x04work\x18\x14 \x03(\v2\x19.slipway.api.v1.AgentWorkR\x04work\"\xa1\x01\n" +
+	"\n" +
+	"AgentDrain\x12\x19\n" +
+	"\bsince_ms\x18\x01 \x01(\x03R\asinceMs\x12\x1f\n" +
+	"\vdeadline_ms\x18\x02 \x01(\x03R\n" +
+	"deadlineMs\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x10\n" +
+	"\x03own\x18\x05 \x01(\bR\x03own\x12\x1d\n" +
+	"\n" +
+	"drained_ms\x18\x06 \x01(\x03R\tdrainedMs\"\x80\x02\n" +
+	"\tAgentWork\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1d\n" +
+	"\n" +
+	"run_number\x18\x02 \x01(\x04R\trunNumber\x12\x15\n" +
+	"\x06job_id\x18\x03 \x01(\tR\x05jobId\x12\x19\n" +
+	"\bjob_name\x18\x04 \x01(\tR\ajobName\x12\x1d\n" +
+	"\n" +
+	"attempt_id\x18\x05 \x01(\tR\tattemptId\x12\x18\n" +
+	"\aattempt\x18\x06 \x01(\rR\aattempt\x123\n" +
+	"\x05state\x18\a \x01(\x0e2\x1d.slipway.core.v1.AttemptStateR\x05state\x12\x1d\n" +
+	"\n" +
+	"offered_ms\x18\b \x01(\x03R\tofferedMs\"'\n" +
+	"\x0fGetAgentRequest\x12\x14\n" +
+	"\x05agent\x18\x01 \x01(\tR\x05agent\"?\n" +
+	"\x10GetAgentResponse\x12+\n" +
+	"\x05agent\x18\x01 \x01(\v2\x15.slipway.api.v1.AgentR\x05agent\"\x81\x01\n" +
+	"\x11DrainAgentRequest\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12\x14\n" +
+	"\x05agent\x18\x02 \x01(\tR\x05agent\x12\x1f\n" +
+	"\vdeadline_ms\x18\x03 \x01(\x03R\n" +
+	"deadlineMs\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"A\n" +
+	"\x12DrainAgentResponse\x12+\n" +
+	"\x05agent\x18\x01 \x01(\v2\x15.slipway.api.v1.AgentR\x05agent\"I\n" +
+	"\x12ResumeAgentRequest\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12\x14\n" +
+	"\x05agent\x18\x02 \x01(\tR\x05agent\"B\n" +
+	"\x13ResumeAgentResponse\x12+\n" +
+	"\x05agent\x18\x01 \x01(\v2\x15.slipway.api.v1.AgentR\x05agent\"_\n" +
+	"\x12RemoveAgentRequest\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12\x14\n" +
+	"\x05agent\x18\x02 \x01(\tR\x05agent\x12\x14\n" +
+	"\x05force\x18\x03 \x01(\bR\x05force\"0\n" +
+	"\x13RemoveAgentResponse\x12\x19\n" +
+	"\bagent_id\x18\x01 \x01(\tR\aagentId\"\x13\n" +
 	"\x11ListAgentsRequest\"C\n" +
 	"\x12ListAgentsResponse\x12-\n" +
 	"\x06agents\x18\x01 \x03(\v2\x15.slipway.api.v1.AgentR\x06agents\"\x8e\x01\n" +
@@ -2201,10 +2940,15 @@ const file_slipway_api_v1_api_proto_rawDesc = "" +
 	"UploadBlob\x12!.slipway.api.v1.UploadBlobRequest\x1a\".slipway.api.v1.UploadBlobResponse(\x012\xd8\x01\n" +
 	"\x0fArtifactService\x12\\\n" +
 	"\rListArtifacts\x12$.slipway.api.v1.ListArtifactsRequest\x1a%.slipway.api.v1.ListArtifactsResponse\x12g\n" +
-	"\x10DownloadArtifact\x12'.slipway.api.v1.DownloadArtifactRequest\x1a(.slipway.api.v1.DownloadArtifactResponse0\x012\xc7\x01\n" +
+	"\x10DownloadArtifact\x12'.slipway.api.v1.DownloadArtifactRequest\x1a(.slipway.api.v1.DownloadArtifactResponse0\x012\x9b\x04\n" +
 	"\fAgentService\x12S\n" +
 	"\n" +
-	"ListAgents\x12!.slipway.api.v1.ListAgentsRequest\x1a\".slipway.api.v1.ListAgentsResponse\x12b\n" +
+	"ListAgents\x12!.slipway.api.v1.ListAgentsRequest\x1a\".slipway.api.v1.ListAgentsResponse\x12M\n" +
+	"\bGetAgent\x12\x1f.slipway.api.v1.GetAgentRequest\x1a .slipway.api.v1.GetAgentResponse\x12S\n" +
+	"\n" +
+	"DrainAgent\x12!.slipway.api.v1.DrainAgentRequest\x1a\".slipway.api.v1.DrainAgentResponse\x12V\n" +
+	"\vResumeAgent\x12\".slipway.api.v1.ResumeAgentRequest\x1a#.slipway.api.v1.ResumeAgentResponse\x12V\n" +
+	"\vRemoveAgent\x12\".slipway.api.v1.RemoveAgentRequest\x1a#.slipway.api.v1.RemoveAgentResponse\x12b\n" +
 	"\x0fCreateJoinToken\x12&.slipway.api.v1.CreateJoinTokenRequest\x1a'.slipway.api.v1.CreateJoinTokenResponse2f\n" +
 	"\fTokenService\x12V\n" +
 	"\vCreateToken\x12\".slipway.api.v1.CreateTokenRequest\x1a#.slipway.api.v1.CreateTokenResponseB\xb6\x01\n" +
@@ -2222,7 +2966,7 @@ func file_slipway_api_v1_api_proto_rawDescGZIP() []byte {
 	return file_slipway_api_v1_api_proto_rawDescData
 }
 
-var file_slipway_api_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_slipway_api_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_slipway_api_v1_api_proto_goTypes = []any{
 	(*SubmitRunRequest)(nil),         // 0: slipway.api.v1.SubmitRunRequest
 	(*SubmitRunResponse)(nil),        // 1: slipway.api.v1.SubmitRunResponse
@@ -2249,77 +2993,102 @@ var file_slipway_api_v1_api_proto_goTypes = []any{
 	(*DownloadArtifactRequest)(nil),  // 22: slipway.api.v1.DownloadArtifactRequest
 	(*DownloadArtifactResponse)(nil), // 23: slipway.api.v1.DownloadArtifactResponse
 	(*Agent)(nil),                    // 24: slipway.api.v1.Agent
-	(*ListAgentsRequest)(nil),        // 25: slipway.api.v1.ListAgentsRequest
-	(*ListAgentsResponse)(nil),       // 26: slipway.api.v1.ListAgentsResponse
-	(*CreateJoinTokenRequest)(nil),   // 27: slipway.api.v1.CreateJoinTokenRequest
-	(*CreateJoinTokenResponse)(nil),  // 28: slipway.api.v1.CreateJoinTokenResponse
-	(*CreateTokenRequest)(nil),       // 29: slipway.api.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),      // 30: slipway.api.v1.CreateTokenResponse
-	nil,                              // 31: slipway.api.v1.Job.OutputsEntry
-	(*v1.Source)(nil),                // 32: slipway.core.v1.Source
-	(*v11.Position)(nil),             // 33: slipway.plan.v1.Position
-	(*v11.Plan)(nil),                 // 34: slipway.plan.v1.Plan
-	(v1.RunState)(0),                 // 35: slipway.core.v1.RunState
-	(*v1.Failure)(nil),               // 36: slipway.core.v1.Failure
-	(*v1.Artifact)(nil),              // 37: slipway.core.v1.Artifact
-	(v1.JobState)(0),                 // 38: slipway.core.v1.JobState
-	(*v1.StepStatus)(nil),            // 39: slipway.core.v1.StepStatus
-	(*v1.Annotation)(nil),            // 40: slipway.core.v1.Annotation
+	(*AgentDrain)(nil),               // 25: slipway.api.v1.AgentDrain
+	(*AgentWork)(nil),                // 26: slipway.api.v1.AgentWork
+	(*GetAgentRequest)(nil),          // 27: slipway.api.v1.GetAgentRequest
+	(*GetAgentResponse)(nil),         // 28: slipway.api.v1.GetAgentResponse
+	(*DrainAgentRequest)(nil),        // 29: slipway.api.v1.DrainAgentRequest
+	(*DrainAgentResponse)(nil),       // 30: slipway.api.v1.DrainAgentResponse
+	(*ResumeAgentRequest)(nil),       // 31: slipway.api.v1.ResumeAgentRequest
+	(*ResumeAgentResponse)(nil),      // 32: slipway.api.v1.ResumeAgentResponse
+	(*RemoveAgentRequest)(nil),       // 33: slipway.api.v1.RemoveAgentRequest
+	(*RemoveAgentResponse)(nil),      // 34: slipway.api.v1.RemoveAgentResponse
+	(*ListAgentsRequest)(nil),        // 35: slipway.api.v1.ListAgentsRequest
+	(*ListAgentsResponse)(nil),       // 36: slipway.api.v1.ListAgentsResponse
+	(*CreateJoinTokenRequest)(nil),   // 37: slipway.api.v1.CreateJoinTokenRequest
+	(*CreateJoinTokenResponse)(nil),  // 38: slipway.api.v1.CreateJoinTokenResponse
+	(*CreateTokenRequest)(nil),       // 39: slipway.api.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),      // 40: slipway.api.v1.CreateTokenResponse
+	nil,                              // 41: slipway.api.v1.Job.OutputsEntry
+	(*v1.Source)(nil),                // 42: slipway.core.v1.Source
+	(*v11.Position)(nil),             // 43: slipway.plan.v1.Position
+	(*v11.Plan)(nil),                 // 44: slipway.plan.v1.Plan
+	(v1.RunState)(0),                 // 45: slipway.core.v1.RunState
+	(*v1.Failure)(nil),               // 46: slipway.core.v1.Failure
+	(*v1.Artifact)(nil),              // 47: slipway.core.v1.Artifact
+	(v1.JobState)(0),                 // 48: slipway.core.v1.JobState
+	(*v1.StepStatus)(nil),            // 49: slipway.core.v1.StepStatus
+	(*v1.Annotation)(nil),            // 50: slipway.core.v1.Annotation
+	(v1.AttemptState)(0),             // 51: slipway.core.v1.AttemptState
 }
 var file_slipway_api_v1_api_proto_depIdxs = []int32{
-	32, // 0: slipway.api.v1.SubmitRunRequest.source:type_name -> slipway.core.v1.Source
+	42, // 0: slipway.api.v1.SubmitRunRequest.source:type_name -> slipway.core.v1.Source
 	2,  // 1: slipway.api.v1.SubmitRunResponse.diagnostics:type_name -> slipway.api.v1.Diagnostic
-	33, // 2: slipway.api.v1.Diagnostic.position:type_name -> slipway.plan.v1.Position
+	43, // 2: slipway.api.v1.Diagnostic.position:type_name -> slipway.plan.v1.Position
 	2,  // 3: slipway.api.v1.Diagnostics.diagnostics:type_name -> slipway.api.v1.Diagnostic
-	32, // 4: slipway.api.v1.PlanRunRequest.source:type_name -> slipway.core.v1.Source
-	34, // 5: slipway.api.v1.PlanRunResponse.plan:type_name -> slipway.plan.v1.Plan
+	42, // 4: slipway.api.v1.PlanRunRequest.source:type_name -> slipway.core.v1.Source
+	44, // 5: slipway.api.v1.PlanRunResponse.plan:type_name -> slipway.plan.v1.Plan
 	2,  // 6: slipway.api.v1.PlanRunResponse.diagnostics:type_name -> slipway.api.v1.Diagnostic
-	32, // 7: slipway.api.v1.Run.source:type_name -> slipway.core.v1.Source
-	35, // 8: slipway.api.v1.Run.state:type_name -> slipway.core.v1.RunState
+	42, // 7: slipway.api.v1.Run.source:type_name -> slipway.core.v1.Source
+	45, // 8: slipway.api.v1.Run.state:type_name -> slipway.core.v1.RunState
 	7,  // 9: slipway.api.v1.Run.jobs:type_name -> slipway.api.v1.Job
-	36, // 10: slipway.api.v1.Run.failure:type_name -> slipway.core.v1.Failure
-	37, // 11: slipway.api.v1.Run.artifacts:type_name -> slipway.core.v1.Artifact
-	38, // 12: slipway.api.v1.Job.state:type_name -> slipway.core.v1.JobState
-	39, // 13: slipway.api.v1.Job.steps:type_name -> slipway.core.v1.StepStatus
-	36, // 14: slipway.api.v1.Job.failure:type_name -> slipway.core.v1.Failure
-	31, // 15: slipway.api.v1.Job.outputs:type_name -> slipway.api.v1.Job.OutputsEntry
-	40, // 16: slipway.api.v1.Job.annotations:type_name -> slipway.core.v1.Annotation
+	46, // 10: slipway.api.v1.Run.failure:type_name -> slipway.core.v1.Failure
+	47, // 11: slipway.api.v1.Run.artifacts:type_name -> slipway.core.v1.Artifact
+	48, // 12: slipway.api.v1.Job.state:type_name -> slipway.core.v1.JobState
+	49, // 13: slipway.api.v1.Job.steps:type_name -> slipway.core.v1.StepStatus
+	46, // 14: slipway.api.v1.Job.failure:type_name -> slipway.core.v1.Failure
+	41, // 15: slipway.api.v1.Job.outputs:type_name -> slipway.api.v1.Job.OutputsEntry
+	50, // 16: slipway.api.v1.Job.annotations:type_name -> slipway.core.v1.Annotation
 	6,  // 17: slipway.api.v1.GetRunResponse.run:type_name -> slipway.api.v1.Run
 	6,  // 18: slipway.api.v1.ListRunsResponse.runs:type_name -> slipway.api.v1.Run
 	6,  // 19: slipway.api.v1.WatchRunResponse.run:type_name -> slipway.api.v1.Run
-	37, // 20: slipway.api.v1.ListArtifactsResponse.artifacts:type_name -> slipway.core.v1.Artifact
-	24, // 21: slipway.api.v1.ListAgentsResponse.agents:type_name -> slipway.api.v1.Agent
-	0,  // 22: slipway.api.v1.RunService.SubmitRun:input_type -> slipway.api.v1.SubmitRunRequest
-	4,  // 23: slipway.api.v1.RunService.PlanRun:input_type -> slipway.api.v1.PlanRunRequest
-	8,  // 24: slipway.api.v1.RunService.GetRun:input_type -> slipway.api.v1.GetRunRequest
-	10, // 25: slipway.api.v1.RunService.ListRuns:input_type -> slipway.api.v1.ListRunsRequest
-	12, // 26: slipway.api.v1.RunService.CancelRun:input_type -> slipway.api.v1.CancelRunRequest
-	14, // 27: slipway.api.v1.RunService.WatchRun:input_type -> slipway.api.v1.WatchRunRequest
-	16, // 28: slipway.api.v1.LogService.StreamLogs:input_type -> slipway.api.v1.StreamLogsRequest
-	18, // 29: slipway.api.v1.BlobService.UploadBlob:input_type -> slipway.api.v1.UploadBlobRequest
-	20, // 30: slipway.api.v1.ArtifactService.ListArtifacts:input_type -> slipway.api.v1.ListArtifactsRequest
-	22, // 31: slipway.api.v1.ArtifactService.DownloadArtifact:input_type -> slipway.api.v1.DownloadArtifactRequest
-	25, // 32: slipway.api.v1.AgentService.ListAgents:input_type -> slipway.api.v1.ListAgentsRequest
-	27, // 33: slipway.api.v1.AgentService.CreateJoinToken:input_type -> slipway.api.v1.CreateJoinTokenRequest
-	29, // 34: slipway.api.v1.TokenService.CreateToken:input_type -> slipway.api.v1.CreateTokenRequest
-	1,  // 35: slipway.api.v1.RunService.SubmitRun:output_type -> slipway.api.v1.SubmitRunResponse
-	5,  // 36: slipway.api.v1.RunService.PlanRun:output_type -> slipway.api.v1.PlanRunResponse
-	9,  // 37: slipway.api.v1.RunService.GetRun:output_type -> slipway.api.v1.GetRunResponse
-	11, // 38: slipway.api.v1.RunService.ListRuns:output_type -> slipway.api.v1.ListRunsResponse
-	13, // 39: slipway.api.v1.RunService.CancelRun:output_type -> slipway.api.v1.CancelRunResponse
-	15, // 40: slipway.api.v1.RunService.WatchRun:output_type -> slipway.api.v1.WatchRunResponse
-	17, // 41: slipway.api.v1.LogService.StreamLogs:output_type -> slipway.api.v1.StreamLogsResponse
-	19, // 42: slipway.api.v1.BlobService.UploadBlob:output_type -> slipway.api.v1.UploadBlobResponse
-	21, // 43: slipway.api.v1.ArtifactService.ListArtifacts:output_type -> slipway.api.v1.ListArtifactsResponse
-	23, // 44: slipway.api.v1.ArtifactService.DownloadArtifact:output_type -> slipway.api.v1.DownloadArtifactResponse
-	26, // 45: slipway.api.v1.AgentService.ListAgents:output_type -> slipway.api.v1.ListAgentsResponse
-	28, // 46: slipway.api.v1.AgentService.CreateJoinToken:output_type -> slipway.api.v1.CreateJoinTokenResponse
-	30, // 47: slipway.api.v1.TokenService.CreateToken:output_type -> slipway.api.v1.CreateTokenResponse
-	35, // [35:48] is the sub-list for method output_type
-	22, // [22:35] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	47, // 20: slipway.api.v1.ListArtifactsResponse.artifacts:type_name -> slipway.core.v1.Artifact
+	25, // 21: slipway.api.v1.Agent.drain:type_name -> slipway.api.v1.AgentDrain
+	26, // 22: slipway.api.v1.Agent.work:type_name -> slipway.api.v1.AgentWork
+	51, // 23: slipway.api.v1.AgentWork.state:type_name -> slipway.core.v1.AttemptState
+	24, // 24: slipway.api.v1.GetAgentResponse.agent:type_name -> slipway.api.v1.Agent
+	24, // 25: slipway.api.v1.DrainAgentResponse.agent:type_name -> slipway.api.v1.Agent
+	24, // 26: slipway.api.v1.ResumeAgentResponse.agent:type_name -> slipway.api.v1.Agent
+	24, // 27: slipway.api.v1.ListAgentsResponse.agents:type_name -> slipway.api.v1.Agent
+	0,  // 28: slipway.api.v1.RunService.SubmitRun:input_type -> slipway.api.v1.SubmitRunRequest
+	4,  // 29: slipway.api.v1.RunService.PlanRun:input_type -> slipway.api.v1.PlanRunRequest
+	8,  // 30: slipway.api.v1.RunService.GetRun:input_type -> slipway.api.v1.GetRunRequest
+	10, // 31: slipway.api.v1.RunService.ListRuns:input_type -> slipway.api.v1.ListRunsRequest
+	12, // 32: slipway.api.v1.RunService.CancelRun:input_type -> slipway.api.v1.CancelRunRequest
+	14, // 33: slipway.api.v1.RunService.WatchRun:input_type -> slipway.api.v1.WatchRunRequest
+	16, // 34: slipway.api.v1.LogService.StreamLogs:input_type -> slipway.api.v1.StreamLogsRequest
+	18, // 35: slipway.api.v1.BlobService.UploadBlob:input_type -> slipway.api.v1.UploadBlobRequest
+	20, // 36: slipway.api.v1.ArtifactService.ListArtifacts:input_type -> slipway.api.v1.ListArtifactsRequest
+	22, // 37: slipway.api.v1.ArtifactService.DownloadArtifact:input_type -> slipway.api.v1.DownloadArtifactRequest
+	35, // 38: slipway.api.v1.AgentService.ListAgents:input_type -> slipway.api.v1.ListAgentsRequest
+	27, // 39: slipway.api.v1.AgentService.GetAgent:input_type -> slipway.api.v1.GetAgentRequest
+	29, // 40: slipway.api.v1.AgentService.DrainAgent:input_type -> slipway.api.v1.DrainAgentRequest
+	31, // 41: slipway.api.v1.AgentService.ResumeAgent:input_type -> slipway.api.v1.ResumeAgentRequest
+	33, // 42: slipway.api.v1.AgentService.RemoveAgent:input_type -> slipway.api.v1.RemoveAgentRequest
+	37, // 43: slipway.api.v1.AgentService.CreateJoinToken:input_type -> slipway.api.v1.CreateJoinTokenRequest
+	39, // 44: slipway.api.v1.TokenService.CreateToken:input_type -> slipway.api.v1.CreateTokenRequest
+	1,  // 45: slipway.api.v1.RunService.SubmitRun:output_type -> slipway.api.v1.SubmitRunResponse
+	5,  // 46: slipway.api.v1.RunService.PlanRun:output_type -> slipway.api.v1.PlanRunResponse
+	9,  // 47: slipway.api.v1.RunService.GetRun:output_type -> slipway.api.v1.GetRunResponse
+	11, // 48: slipway.api.v1.RunService.ListRuns:output_type -> slipway.api.v1.ListRunsResponse
+	13, // 49: slipway.api.v1.RunService.CancelRun:output_type -> slipway.api.v1.CancelRunResponse
+	15, // 50: slipway.api.v1.RunService.WatchRun:output_type -> slipway.api.v1.WatchRunResponse
+	17, // 51: slipway.api.v1.LogService.StreamLogs:output_type -> slipway.api.v1.StreamLogsResponse
+	19, // 52: slipway.api.v1.BlobService.UploadBlob:output_type -> slipway.api.v1.UploadBlobResponse
+	21, // 53: slipway.api.v1.ArtifactService.ListArtifacts:output_type -> slipway.api.v1.ListArtifactsResponse
+	23, // 54: slipway.api.v1.ArtifactService.DownloadArtifact:output_type -> slipway.api.v1.DownloadArtifactResponse
+	36, // 55: slipway.api.v1.AgentService.ListAgents:output_type -> slipway.api.v1.ListAgentsResponse
+	28, // 56: slipway.api.v1.AgentService.GetAgent:output_type -> slipway.api.v1.GetAgentResponse
+	30, // 57: slipway.api.v1.AgentService.DrainAgent:output_type -> slipway.api.v1.DrainAgentResponse
+	32, // 58: slipway.api.v1.AgentService.ResumeAgent:output_type -> slipway.api.v1.ResumeAgentResponse
+	34, // 59: slipway.api.v1.AgentService.RemoveAgent:output_type -> slipway.api.v1.RemoveAgentResponse
+	38, // 60: slipway.api.v1.AgentService.CreateJoinToken:output_type -> slipway.api.v1.CreateJoinTokenResponse
+	40, // 61: slipway.api.v1.TokenService.CreateToken:output_type -> slipway.api.v1.CreateTokenResponse
+	45, // [45:62] is the sub-list for method output_type
+	28, // [28:45] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_slipway_api_v1_api_proto_init() }
@@ -2333,7 +3102,7 @@ func file_slipway_api_v1_api_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_api_v1_api_proto_rawDesc), len(file_slipway_api_v1_api_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   32,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   6,
 		},

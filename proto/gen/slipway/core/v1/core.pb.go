@@ -29,14 +29,16 @@ type RunState int32
 const (
 	RunState_RUN_STATE_UNSPECIFIED RunState = 0
 	RunState_RUN_STATE_CREATING    RunState = 10
-	RunState_RUN_STATE_QUEUED      RunState = 20
-	RunState_RUN_STATE_RUNNING     RunState = 30
-	RunState_RUN_STATE_CANCELLING  RunState = 40
-	RunState_RUN_STATE_FINISHING   RunState = 50
-	RunState_RUN_STATE_SUCCEEDED   RunState = 60
-	RunState_RUN_STATE_FAILED      RunState = 70
-	RunState_RUN_STATE_CANCELLED   RunState = 80
-	RunState_RUN_STATE_SKIPPED     RunState = 90
+	// Held by a gate: its concurrency group is taken.
+	RunState_RUN_STATE_WAITING    RunState = 15
+	RunState_RUN_STATE_QUEUED     RunState = 20
+	RunState_RUN_STATE_RUNNING    RunState = 30
+	RunState_RUN_STATE_CANCELLING RunState = 40
+	RunState_RUN_STATE_FINISHING  RunState = 50
+	RunState_RUN_STATE_SUCCEEDED  RunState = 60
+	RunState_RUN_STATE_FAILED     RunState = 70
+	RunState_RUN_STATE_CANCELLED  RunState = 80
+	RunState_RUN_STATE_SKIPPED    RunState = 90
 )
 
 // Enum value maps for RunState.
@@ -44,6 +46,7 @@ var (
 	RunState_name = map[int32]string{
 		0:  "RUN_STATE_UNSPECIFIED",
 		10: "RUN_STATE_CREATING",
+		15: "RUN_STATE_WAITING",
 		20: "RUN_STATE_QUEUED",
 		30: "RUN_STATE_RUNNING",
 		40: "RUN_STATE_CANCELLING",
@@ -56,6 +59,7 @@ var (
 	RunState_value = map[string]int32{
 		"RUN_STATE_UNSPECIFIED": 0,
 		"RUN_STATE_CREATING":    10,
+		"RUN_STATE_WAITING":     15,
 		"RUN_STATE_QUEUED":      20,
 		"RUN_STATE_RUNNING":     30,
 		"RUN_STATE_CANCELLING":  40,
@@ -1320,11 +1324,12 @@ const file_slipway_core_v1_core_proto_rawDesc = "" +
 	"\aoutputs\x18\b \x03(\v2\x17.slipway.core.v1.OutputR\aoutputs\x12+\n" +
 	"\x04logs\x18\t \x03(\v2\x17.slipway.core.v1.LogSumR\x04logs\x12=\n" +
 	"\vannotations\x18\n" +
-	" \x03(\v2\x1b.slipway.core.v1.AnnotationR\vannotations*\xfc\x01\n" +
+	" \x03(\v2\x1b.slipway.core.v1.AnnotationR\vannotations*\x93\x02\n" +
 	"\bRunState\x12\x19\n" +
 	"\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12RUN_STATE_CREATING\x10\n" +
-	"\x12\x14\n" +
+	"\x12\x15\n" +
+	"\x11RUN_STATE_WAITING\x10\x0f\x12\x14\n" +
 	"\x10RUN_STATE_QUEUED\x10\x14\x12\x15\n" +
 	"\x11RUN_STATE_RUNNING\x10\x1e\x12\x18\n" +
 	"\x14RUN_STATE_CANCELLING\x10(\x12\x17\n" +

@@ -245,6 +245,7 @@ type SessionRequest struct {
 	//	*SessionRequest_Heartbeat
 	//	*SessionRequest_OfferReply
 	//	*SessionRequest_Report
+	//	*SessionRequest_Drain
 	Message       isSessionRequest_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -323,6 +324,15 @@ func (x *SessionRequest) GetReport() *v1.Report {
 	return nil
 }
 
+func (x *SessionRequest) GetDrain() *Drain {
+	if x != nil {
+		if x, ok := x.Message.(*SessionRequest_Drain); ok {
+			return x.Drain
+		}
+	}
+	return nil
+}
+
 type isSessionRequest_Message interface {
 	isSessionRequest_Message()
 }
@@ -343,6 +353,10 @@ type SessionRequest_Report struct {
 	Report *v1.Report `protobuf:"bytes,4,opt,name=report,proto3,oneof"`
 }
 
+type SessionRequest_Drain struct {
+	Drain *Drain `protobuf:"bytes,5,opt,name=drain,proto3,oneof"`
+}
+
 func (*SessionRequest_Hello) isSessionRequest_Message() {}
 
 func (*SessionRequest_Heartbeat) isSessionRequest_Message() {}
@@ -350,6 +364,8 @@ func (*SessionRequest_Heartbeat) isSessionRequest_Message() {}
 func (*SessionRequest_OfferReply) isSessionRequest_Message() {}
 
 func (*SessionRequest_Report) isSessionRequest_Message() {}
+
+func (*SessionRequest_Drain) isSessionRequest_Message() {}
 
 type SessionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -488,7 +504,13 @@ type Hello struct {
 	Version  string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
 	Capacity *Capacity              `protobuf:"bytes,3,opt,name=capacity,proto3" json:"capacity,omitempty"`
 	// Attempts that this agent still holds, running or with unacknowledged reports.
-	Attempts      []string `protobuf:"bytes,4,rep,name=attempts,proto3" json:"attempts,omitempty"`
+	Attempts []string `protobuf:"bytes,4,rep,name=attempts,proto3" json:"attempts,omitempty"`
+	// The agent stops and wants no work; absent if it takes some. A drain that an earlier process of it asked for ends with a Hello without one.
+	Drain *Drain `protobuf:"bytes,5,opt,name=drain,proto3" json:"drain,omitempty"`
+	// What is wrong with the agent, in its own words; empty if nothing is.
+	Problems []string `protobuf:"bytes,6,rep,name=problems,proto3" json:"problems,omitempty"`
+	// What the policies of pools may ask of this host, as tried at its start; absent from agents that can't say, and do none of it.
+	Abilities     *Abilities `protobuf:"bytes,7,opt,name=abilities,proto3" json:"abilities,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -551,6 +573,135 @@ func (x *Hello) GetAttempts() []string {
 	return nil
 }
 
+func (x *Hello) GetDrain() *Drain {
+	if x != nil {
+		return x.Drain
+	}
+	return nil
+}
+
+func (x *Hello) GetProblems() []string {
+	if x != nil {
+		return x.Problems
+	}
+	return nil
+}
+
+func (x *Hello) GetAbilities() *Abilities {
+	if x != nil {
+		return x.Abilities
+	}
+	return nil
+}
+
+// Abilities says by name why the host can't do something; "" is that it can. A name that is missing it does not know.
+type Abilities struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Levels of isolation.
+	Isolation     map[string]string `protobuf:"bytes,1,rep,name=isolation,proto3" json:"isolation,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Runtimes      map[string]string `protobuf:"bytes,2,rep,name=runtimes,proto3" json:"runtimes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Abilities) Reset() {
+	*x = Abilities{}
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Abilities) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Abilities) ProtoMessage() {}
+
+func (x *Abilities) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Abilities.ProtoReflect.Descriptor instead.
+func (*Abilities) Descriptor() ([]byte, []int) {
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Abilities) GetIsolation() map[string]string {
+	if x != nil {
+		return x.Isolation
+	}
+	return nil
+}
+
+func (x *Abilities) GetRuntimes() map[string]string {
+	if x != nil {
+		return x.Runtimes
+	}
+	return nil
+}
+
+// Drain says that the agent stops: it is to be given no work, and leaves when what it has is done, or at the deadline.
+type Drain struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How long it waits for its jobs; 0 is for ever.
+	DeadlineMs    int64  `protobuf:"varint,1,opt,name=deadline_ms,json=deadlineMs,proto3" json:"deadline_ms,omitempty"`
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Drain) Reset() {
+	*x = Drain{}
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Drain) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Drain) ProtoMessage() {}
+
+func (x *Drain) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Drain.ProtoReflect.Descriptor instead.
+func (*Drain) Descriptor() ([]byte, []int) {
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Drain) GetDeadlineMs() int64 {
+	if x != nil {
+		return x.DeadlineMs
+	}
+	return 0
+}
+
+func (x *Drain) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 type Capacity struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	CpuMilli int64                  `protobuf:"varint,1,opt,name=cpu_milli,json=cpuMilli,proto3" json:"cpu_milli,omitempty"`
@@ -563,7 +714,7 @@ type Capacity struct {
 
 func (x *Capacity) Reset() {
 	*x = Capacity{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[7]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -575,7 +726,7 @@ func (x *Capacity) String() string {
 func (*Capacity) ProtoMessage() {}
 
 func (x *Capacity) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[7]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -588,7 +739,7 @@ func (x *Capacity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capacity.ProtoReflect.Descriptor instead.
 func (*Capacity) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{7}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Capacity) GetCpuMilli() int64 {
@@ -627,7 +778,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[8]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -639,7 +790,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[8]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -652,7 +803,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{8}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Welcome) GetSessionId() string {
@@ -686,14 +837,18 @@ func (x *Welcome) GetGraceMs() int64 {
 type Heartbeat struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Free disk of the workspace file system.
-	DiskFree      int64 `protobuf:"varint,1,opt,name=disk_free,json=diskFree,proto3" json:"disk_free,omitempty"`
+	DiskFree int64 `protobuf:"varint,1,opt,name=disk_free,json=diskFree,proto3" json:"disk_free,omitempty"`
+	// Attempts that the agent still holds: also those whose result is committed, while it cleans up after them.
+	Held uint32 `protobuf:"varint,2,opt,name=held,proto3" json:"held,omitempty"`
+	// As in Hello.
+	Problems      []string `protobuf:"bytes,3,rep,name=problems,proto3" json:"problems,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[9]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -705,7 +860,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[9]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -718,7 +873,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{9}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Heartbeat) GetDiskFree() int64 {
@@ -726,6 +881,20 @@ func (x *Heartbeat) GetDiskFree() int64 {
 		return x.DiskFree
 	}
 	return 0
+}
+
+func (x *Heartbeat) GetHeld() uint32 {
+	if x != nil {
+		return x.Held
+	}
+	return 0
+}
+
+func (x *Heartbeat) GetProblems() []string {
+	if x != nil {
+		return x.Problems
+	}
+	return nil
 }
 
 // Offer gives the session an attempt of a job.
@@ -738,7 +907,7 @@ type Offer struct {
 
 func (x *Offer) Reset() {
 	*x = Offer{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[10]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -750,7 +919,7 @@ func (x *Offer) String() string {
 func (*Offer) ProtoMessage() {}
 
 func (x *Offer) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[10]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -763,7 +932,7 @@ func (x *Offer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Offer.ProtoReflect.Descriptor instead.
 func (*Offer) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{10}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Offer) GetAssignment() *Assignment {
@@ -799,14 +968,16 @@ type Assignment struct {
 	// W3C traceparent of the run's span, or of who submitted the run; "" without a trace.
 	Traceparent string `protobuf:"bytes,14,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	// How long the job had waited for an agent when it was offered, by the leader's clock.
-	QueuedForMs   int64 `protobuf:"varint,15,opt,name=queued_for_ms,json=queuedForMs,proto3" json:"queued_for_ms,omitempty"`
+	QueuedForMs int64 `protobuf:"varint,15,opt,name=queued_for_ms,json=queuedForMs,proto3" json:"queued_for_ms,omitempty"`
+	// What the coordinator decided for the pool; absent is the zero value.
+	Policy        *PoolPolicy `protobuf:"bytes,16,opt,name=policy,proto3" json:"policy,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[11]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -818,7 +989,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[11]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -831,7 +1002,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{11}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Assignment) GetRunId() string {
@@ -939,6 +1110,86 @@ func (x *Assignment) GetQueuedForMs() int64 {
 	return 0
 }
 
+func (x *Assignment) GetPolicy() *PoolPolicy {
+	if x != nil {
+		return x.Policy
+	}
+	return nil
+}
+
+// PoolPolicy comes from the coordinator's configuration, never from a workflow.
+type PoolPolicy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Level of isolation: "default" or "untrusted"; "" is default. An agent refuses one that it does not know.
+	Isolation string `protobuf:"bytes,1,opt,name=isolation,proto3" json:"isolation,omitempty"`
+	// Name of the container runtime; "" is the host's own choice.
+	Runtime string `protobuf:"bytes,2,opt,name=runtime,proto3" json:"runtime,omitempty"`
+	// No secret may be given to the job, nor to its steps.
+	NoSecrets bool `protobuf:"varint,3,opt,name=no_secrets,json=noSecrets,proto3" json:"no_secrets,omitempty"`
+	// Scope in which the job's caches are written, and the only one in which they are read; "" is the project's own.
+	CacheScope    string `protobuf:"bytes,4,opt,name=cache_scope,json=cacheScope,proto3" json:"cache_scope,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PoolPolicy) Reset() {
+	*x = PoolPolicy{}
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PoolPolicy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PoolPolicy) ProtoMessage() {}
+
+func (x *PoolPolicy) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PoolPolicy.ProtoReflect.Descriptor instead.
+func (*PoolPolicy) Descriptor() ([]byte, []int) {
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *PoolPolicy) GetIsolation() string {
+	if x != nil {
+		return x.Isolation
+	}
+	return ""
+}
+
+func (x *PoolPolicy) GetRuntime() string {
+	if x != nil {
+		return x.Runtime
+	}
+	return ""
+}
+
+func (x *PoolPolicy) GetNoSecrets() bool {
+	if x != nil {
+		return x.NoSecrets
+	}
+	return false
+}
+
+func (x *PoolPolicy) GetCacheScope() string {
+	if x != nil {
+		return x.CacheScope
+	}
+	return ""
+}
+
 type OfferReply struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	AttemptId string                 `protobuf:"bytes,1,opt,name=attempt_id,json=attemptId,proto3" json:"attempt_id,omitempty"`
@@ -951,7 +1202,7 @@ type OfferReply struct {
 
 func (x *OfferReply) Reset() {
 	*x = OfferReply{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[12]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -963,7 +1214,7 @@ func (x *OfferReply) String() string {
 func (*OfferReply) ProtoMessage() {}
 
 func (x *OfferReply) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[12]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -976,7 +1227,7 @@ func (x *OfferReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OfferReply.ProtoReflect.Descriptor instead.
 func (*OfferReply) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{12}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *OfferReply) GetAttemptId() string {
@@ -1010,7 +1261,7 @@ type ReportAck struct {
 
 func (x *ReportAck) Reset() {
 	*x = ReportAck{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[13]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1022,7 +1273,7 @@ func (x *ReportAck) String() string {
 func (*ReportAck) ProtoMessage() {}
 
 func (x *ReportAck) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[13]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1035,7 +1286,7 @@ func (x *ReportAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportAck.ProtoReflect.Descriptor instead.
 func (*ReportAck) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{13}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ReportAck) GetAttemptId() string {
@@ -1063,7 +1314,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[14]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1075,7 +1326,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[14]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1088,7 +1339,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{14}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Cancel) GetAttemptId() string {
@@ -1116,7 +1367,7 @@ type Kill struct {
 
 func (x *Kill) Reset() {
 	*x = Kill{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[15]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1128,7 +1379,7 @@ func (x *Kill) String() string {
 func (*Kill) ProtoMessage() {}
 
 func (x *Kill) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[15]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1141,7 +1392,7 @@ func (x *Kill) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kill.ProtoReflect.Descriptor instead.
 func (*Kill) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{15}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Kill) GetAttemptId() string {
@@ -1174,7 +1425,7 @@ type PushLogsRequest struct {
 
 func (x *PushLogsRequest) Reset() {
 	*x = PushLogsRequest{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[16]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1186,7 +1437,7 @@ func (x *PushLogsRequest) String() string {
 func (*PushLogsRequest) ProtoMessage() {}
 
 func (x *PushLogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[16]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1199,7 +1450,7 @@ func (x *PushLogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushLogsRequest.ProtoReflect.Descriptor instead.
 func (*PushLogsRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{16}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PushLogsRequest) GetAttemptId() string {
@@ -1256,7 +1507,7 @@ type PushLogsResponse struct {
 
 func (x *PushLogsResponse) Reset() {
 	*x = PushLogsResponse{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[17]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1268,7 +1519,7 @@ func (x *PushLogsResponse) String() string {
 func (*PushLogsResponse) ProtoMessage() {}
 
 func (x *PushLogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[17]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1281,7 +1532,7 @@ func (x *PushLogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushLogsResponse.ProtoReflect.Descriptor instead.
 func (*PushLogsResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{17}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PushLogsResponse) GetAttemptId() string {
@@ -1316,7 +1567,7 @@ type GetBlobRequest struct {
 
 func (x *GetBlobRequest) Reset() {
 	*x = GetBlobRequest{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[18]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1328,7 +1579,7 @@ func (x *GetBlobRequest) String() string {
 func (*GetBlobRequest) ProtoMessage() {}
 
 func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[18]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1341,7 +1592,7 @@ func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobRequest.ProtoReflect.Descriptor instead.
 func (*GetBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{18}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetBlobRequest) GetAttemptId() string {
@@ -1374,7 +1625,7 @@ type GetBlobResponse struct {
 
 func (x *GetBlobResponse) Reset() {
 	*x = GetBlobResponse{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[19]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1386,7 +1637,7 @@ func (x *GetBlobResponse) String() string {
 func (*GetBlobResponse) ProtoMessage() {}
 
 func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[19]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1399,7 +1650,7 @@ func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobResponse.ProtoReflect.Descriptor instead.
 func (*GetBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{19}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetBlobResponse) GetData() []byte {
@@ -1421,7 +1672,7 @@ type PutBlobRequest struct {
 
 func (x *PutBlobRequest) Reset() {
 	*x = PutBlobRequest{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[20]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1433,7 +1684,7 @@ func (x *PutBlobRequest) String() string {
 func (*PutBlobRequest) ProtoMessage() {}
 
 func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[20]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1446,7 +1697,7 @@ func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobRequest.ProtoReflect.Descriptor instead.
 func (*PutBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{20}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PutBlobRequest) GetAttemptId() string {
@@ -1480,7 +1731,7 @@ type PutBlobResponse struct {
 
 func (x *PutBlobResponse) Reset() {
 	*x = PutBlobResponse{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[21]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1492,7 +1743,7 @@ func (x *PutBlobResponse) String() string {
 func (*PutBlobResponse) ProtoMessage() {}
 
 func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[21]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1505,7 +1756,7 @@ func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobResponse.ProtoReflect.Descriptor instead.
 func (*PutBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{21}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PutBlobResponse) GetDigest() string {
@@ -1534,7 +1785,7 @@ type CreateArtifactRequest struct {
 
 func (x *CreateArtifactRequest) Reset() {
 	*x = CreateArtifactRequest{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[22]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1546,7 +1797,7 @@ func (x *CreateArtifactRequest) String() string {
 func (*CreateArtifactRequest) ProtoMessage() {}
 
 func (x *CreateArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[22]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1559,7 +1810,7 @@ func (x *CreateArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateArtifactRequest.ProtoReflect.Descriptor instead.
 func (*CreateArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{22}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CreateArtifactRequest) GetAttemptId() string {
@@ -1598,7 +1849,7 @@ type CreateArtifactResponse struct {
 
 func (x *CreateArtifactResponse) Reset() {
 	*x = CreateArtifactResponse{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[23]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1610,7 +1861,7 @@ func (x *CreateArtifactResponse) String() string {
 func (*CreateArtifactResponse) ProtoMessage() {}
 
 func (x *CreateArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[23]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1623,7 +1874,7 @@ func (x *CreateArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateArtifactResponse.ProtoReflect.Descriptor instead.
 func (*CreateArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{23}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{26}
 }
 
 type ListArtifactsRequest struct {
@@ -1636,7 +1887,7 @@ type ListArtifactsRequest struct {
 
 func (x *ListArtifactsRequest) Reset() {
 	*x = ListArtifactsRequest{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[24]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1648,7 +1899,7 @@ func (x *ListArtifactsRequest) String() string {
 func (*ListArtifactsRequest) ProtoMessage() {}
 
 func (x *ListArtifactsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[24]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1661,7 +1912,7 @@ func (x *ListArtifactsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListArtifactsRequest.ProtoReflect.Descriptor instead.
 func (*ListArtifactsRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{24}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListArtifactsRequest) GetAttemptId() string {
@@ -1687,7 +1938,7 @@ type ListArtifactsResponse struct {
 
 func (x *ListArtifactsResponse) Reset() {
 	*x = ListArtifactsResponse{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[25]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1699,7 +1950,7 @@ func (x *ListArtifactsResponse) String() string {
 func (*ListArtifactsResponse) ProtoMessage() {}
 
 func (x *ListArtifactsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[25]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1712,7 +1963,7 @@ func (x *ListArtifactsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListArtifactsResponse.ProtoReflect.Descriptor instead.
 func (*ListArtifactsResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{25}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListArtifactsResponse) GetArtifacts() []*v1.Artifact {
@@ -1738,13 +1989,14 @@ const file_slipway_fleet_v1_fleet_proto_rawDesc = "" +
 	"\fRenewRequest\x12\x10\n" +
 	"\x03csr\x18\x01 \x01(\fR\x03csr\"1\n" +
 	"\rRenewResponse\x12 \n" +
-	"\vcertificate\x18\x01 \x01(\fR\vcertificate\"\xfd\x01\n" +
+	"\vcertificate\x18\x01 \x01(\fR\vcertificate\"\xae\x02\n" +
 	"\x0eSessionRequest\x12/\n" +
 	"\x05hello\x18\x01 \x01(\v2\x17.slipway.fleet.v1.HelloH\x00R\x05hello\x12;\n" +
 	"\theartbeat\x18\x02 \x01(\v2\x1b.slipway.fleet.v1.HeartbeatH\x00R\theartbeat\x12?\n" +
 	"\voffer_reply\x18\x03 \x01(\v2\x1c.slipway.fleet.v1.OfferReplyH\x00R\n" +
 	"offerReply\x121\n" +
-	"\x06report\x18\x04 \x01(\v2\x17.slipway.core.v1.ReportH\x00R\x06reportB\t\n" +
+	"\x06report\x18\x04 \x01(\v2\x17.slipway.core.v1.ReportH\x00R\x06report\x12/\n" +
+	"\x05drain\x18\x05 \x01(\v2\x17.slipway.fleet.v1.DrainH\x00R\x05drainB\t\n" +
 	"\amessage\"\xa4\x02\n" +
 	"\x0fSessionResponse\x125\n" +
 	"\awelcome\x18\x01 \x01(\v2\x19.slipway.fleet.v1.WelcomeH\x00R\awelcome\x12/\n" +
@@ -1753,12 +2005,28 @@ const file_slipway_fleet_v1_fleet_proto_rawDesc = "" +
 	"\x04kill\x18\x04 \x01(\v2\x16.slipway.fleet.v1.KillH\x00R\x04kill\x12<\n" +
 	"\n" +
 	"report_ack\x18\x05 \x01(\v2\x1b.slipway.fleet.v1.ReportAckH\x00R\treportAckB\t\n" +
-	"\amessage\"\x91\x01\n" +
+	"\amessage\"\x97\x02\n" +
 	"\x05Hello\x12\x1a\n" +
 	"\bhostname\x18\x01 \x01(\tR\bhostname\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x126\n" +
 	"\bcapacity\x18\x03 \x01(\v2\x1a.slipway.fleet.v1.CapacityR\bcapacity\x12\x1a\n" +
-	"\battempts\x18\x04 \x03(\tR\battempts\"U\n" +
+	"\battempts\x18\x04 \x03(\tR\battempts\x12-\n" +
+	"\x05drain\x18\x05 \x01(\v2\x17.slipway.fleet.v1.DrainR\x05drain\x12\x1a\n" +
+	"\bproblems\x18\x06 \x03(\tR\bproblems\x129\n" +
+	"\tabilities\x18\a \x01(\v2\x1b.slipway.fleet.v1.AbilitiesR\tabilities\"\x97\x02\n" +
+	"\tAbilities\x12H\n" +
+	"\tisolation\x18\x01 \x03(\v2*.slipway.fleet.v1.Abilities.IsolationEntryR\tisolation\x12E\n" +
+	"\bruntimes\x18\x02 \x03(\v2).slipway.fleet.v1.Abilities.RuntimesEntryR\bruntimes\x1a<\n" +
+	"\x0eIsolationEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a;\n" +
+	"\rRuntimesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"@\n" +
+	"\x05Drain\x12\x1f\n" +
+	"\vdeadline_ms\x18\x01 \x01(\x03R\n" +
+	"deadlineMs\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"U\n" +
 	"\bCapacity\x12\x1b\n" +
 	"\tcpu_milli\x18\x01 \x01(\x03R\bcpuMilli\x12\x16\n" +
 	"\x06memory\x18\x02 \x01(\x03R\x06memory\x12\x14\n" +
@@ -1768,13 +2036,15 @@ const file_slipway_fleet_v1_fleet_proto_rawDesc = "" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12#\n" +
 	"\rlive_attempts\x18\x02 \x03(\tR\fliveAttempts\x12!\n" +
 	"\fheartbeat_ms\x18\x03 \x01(\x03R\vheartbeatMs\x12\x19\n" +
-	"\bgrace_ms\x18\x04 \x01(\x03R\agraceMs\"(\n" +
+	"\bgrace_ms\x18\x04 \x01(\x03R\agraceMs\"X\n" +
 	"\tHeartbeat\x12\x1b\n" +
-	"\tdisk_free\x18\x01 \x01(\x03R\bdiskFree\"E\n" +
+	"\tdisk_free\x18\x01 \x01(\x03R\bdiskFree\x12\x12\n" +
+	"\x04held\x18\x02 \x01(\rR\x04held\x12\x1a\n" +
+	"\bproblems\x18\x03 \x03(\tR\bproblems\"E\n" +
 	"\x05Offer\x12<\n" +
 	"\n" +
 	"assignment\x18\x01 \x01(\v2\x1c.slipway.fleet.v1.AssignmentR\n" +
-	"assignment\"\xdc\x04\n" +
+	"assignment\"\x92\x05\n" +
 	"\n" +
 	"Assignment\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x15\n" +
@@ -1793,10 +2063,19 @@ const file_slipway_fleet_v1_fleet_proto_rawDesc = "" +
 	"\x06images\x18\f \x03(\v2(.slipway.fleet.v1.Assignment.ImagesEntryR\x06images\x12\x16\n" +
 	"\x06source\x18\r \x01(\tR\x06source\x12 \n" +
 	"\vtraceparent\x18\x0e \x01(\tR\vtraceparent\x12\"\n" +
-	"\rqueued_for_ms\x18\x0f \x01(\x03R\vqueuedForMs\x1a9\n" +
+	"\rqueued_for_ms\x18\x0f \x01(\x03R\vqueuedForMs\x124\n" +
+	"\x06policy\x18\x10 \x01(\v2\x1c.slipway.fleet.v1.PoolPolicyR\x06policy\x1a9\n" +
 	"\vImagesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"_\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x84\x01\n" +
+	"\n" +
+	"PoolPolicy\x12\x1c\n" +
+	"\tisolation\x18\x01 \x01(\tR\tisolation\x12\x18\n" +
+	"\aruntime\x18\x02 \x01(\tR\aruntime\x12\x1d\n" +
+	"\n" +
+	"no_secrets\x18\x03 \x01(\bR\tnoSecrets\x12\x1f\n" +
+	"\vcache_scope\x18\x04 \x01(\tR\n" +
+	"cacheScope\"_\n" +
 	"\n" +
 	"OfferReply\x12\x1d\n" +
 	"\n" +
@@ -1881,7 +2160,7 @@ func file_slipway_fleet_v1_fleet_proto_rawDescGZIP() []byte {
 	return file_slipway_fleet_v1_fleet_proto_rawDescData
 }
 
-var file_slipway_fleet_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_slipway_fleet_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_slipway_fleet_v1_fleet_proto_goTypes = []any{
 	(*JoinRequest)(nil),            // 0: slipway.fleet.v1.JoinRequest
 	(*JoinResponse)(nil),           // 1: slipway.fleet.v1.JoinResponse
@@ -1890,71 +2169,82 @@ var file_slipway_fleet_v1_fleet_proto_goTypes = []any{
 	(*SessionRequest)(nil),         // 4: slipway.fleet.v1.SessionRequest
 	(*SessionResponse)(nil),        // 5: slipway.fleet.v1.SessionResponse
 	(*Hello)(nil),                  // 6: slipway.fleet.v1.Hello
-	(*Capacity)(nil),               // 7: slipway.fleet.v1.Capacity
-	(*Welcome)(nil),                // 8: slipway.fleet.v1.Welcome
-	(*Heartbeat)(nil),              // 9: slipway.fleet.v1.Heartbeat
-	(*Offer)(nil),                  // 10: slipway.fleet.v1.Offer
-	(*Assignment)(nil),             // 11: slipway.fleet.v1.Assignment
-	(*OfferReply)(nil),             // 12: slipway.fleet.v1.OfferReply
-	(*ReportAck)(nil),              // 13: slipway.fleet.v1.ReportAck
-	(*Cancel)(nil),                 // 14: slipway.fleet.v1.Cancel
-	(*Kill)(nil),                   // 15: slipway.fleet.v1.Kill
-	(*PushLogsRequest)(nil),        // 16: slipway.fleet.v1.PushLogsRequest
-	(*PushLogsResponse)(nil),       // 17: slipway.fleet.v1.PushLogsResponse
-	(*GetBlobRequest)(nil),         // 18: slipway.fleet.v1.GetBlobRequest
-	(*GetBlobResponse)(nil),        // 19: slipway.fleet.v1.GetBlobResponse
-	(*PutBlobRequest)(nil),         // 20: slipway.fleet.v1.PutBlobRequest
-	(*PutBlobResponse)(nil),        // 21: slipway.fleet.v1.PutBlobResponse
-	(*CreateArtifactRequest)(nil),  // 22: slipway.fleet.v1.CreateArtifactRequest
-	(*CreateArtifactResponse)(nil), // 23: slipway.fleet.v1.CreateArtifactResponse
-	(*ListArtifactsRequest)(nil),   // 24: slipway.fleet.v1.ListArtifactsRequest
-	(*ListArtifactsResponse)(nil),  // 25: slipway.fleet.v1.ListArtifactsResponse
-	nil,                            // 26: slipway.fleet.v1.Assignment.ImagesEntry
-	(*v1.Report)(nil),              // 27: slipway.core.v1.Report
-	(*v11.Job)(nil),                // 28: slipway.plan.v1.Job
-	(*v11.Entry)(nil),              // 29: slipway.plan.v1.Entry
-	(*v11.Defaults)(nil),           // 30: slipway.plan.v1.Defaults
-	(*v1.Artifact)(nil),            // 31: slipway.core.v1.Artifact
+	(*Abilities)(nil),              // 7: slipway.fleet.v1.Abilities
+	(*Drain)(nil),                  // 8: slipway.fleet.v1.Drain
+	(*Capacity)(nil),               // 9: slipway.fleet.v1.Capacity
+	(*Welcome)(nil),                // 10: slipway.fleet.v1.Welcome
+	(*Heartbeat)(nil),              // 11: slipway.fleet.v1.Heartbeat
+	(*Offer)(nil),                  // 12: slipway.fleet.v1.Offer
+	(*Assignment)(nil),             // 13: slipway.fleet.v1.Assignment
+	(*PoolPolicy)(nil),             // 14: slipway.fleet.v1.PoolPolicy
+	(*OfferReply)(nil),             // 15: slipway.fleet.v1.OfferReply
+	(*ReportAck)(nil),              // 16: slipway.fleet.v1.ReportAck
+	(*Cancel)(nil),                 // 17: slipway.fleet.v1.Cancel
+	(*Kill)(nil),                   // 18: slipway.fleet.v1.Kill
+	(*PushLogsRequest)(nil),        // 19: slipway.fleet.v1.PushLogsRequest
+	(*PushLogsResponse)(nil),       // 20: slipway.fleet.v1.PushLogsResponse
+	(*GetBlobRequest)(nil),         // 21: slipway.fleet.v1.GetBlobRequest
+	(*GetBlobResponse)(nil),        // 22: slipway.fleet.v1.GetBlobResponse
+	(*PutBlobRequest)(nil),         // 23: slipway.fleet.v1.PutBlobRequest
+	(*PutBlobResponse)(nil),        // 24: slipway.fleet.v1.PutBlobResponse
+	(*CreateArtifactRequest)(nil),  // 25: slipway.fleet.v1.CreateArtifactRequest
+	(*CreateArtifactResponse)(nil), // 26: slipway.fleet.v1.CreateArtifactResponse
+	(*ListArtifactsRequest)(nil),   // 27: slipway.fleet.v1.ListArtifactsRequest
+	(*ListArtifactsResponse)(nil),  // 28: slipway.fleet.v1.ListArtifactsResponse
+	nil,                            // 29: slipway.fleet.v1.Abilities.IsolationEntry
+	nil,                            // 30: slipway.fleet.v1.Abilities.RuntimesEntry
+	nil,                            // 31: slipway.fleet.v1.Assignment.ImagesEntry
+	(*v1.Report)(nil),              // 32: slipway.core.v1.Report
+	(*v11.Job)(nil),                // 33: slipway.plan.v1.Job
+	(*v11.Entry)(nil),              // 34: slipway.plan.v1.Entry
+	(*v11.Defaults)(nil),           // 35: slipway.plan.v1.Defaults
+	(*v1.Artifact)(nil),            // 36: slipway.core.v1.Artifact
 }
 var file_slipway_fleet_v1_fleet_proto_depIdxs = []int32{
 	6,  // 0: slipway.fleet.v1.SessionRequest.hello:type_name -> slipway.fleet.v1.Hello
-	9,  // 1: slipway.fleet.v1.SessionRequest.heartbeat:type_name -> slipway.fleet.v1.Heartbeat
-	12, // 2: slipway.fleet.v1.SessionRequest.offer_reply:type_name -> slipway.fleet.v1.OfferReply
-	27, // 3: slipway.fleet.v1.SessionRequest.report:type_name -> slipway.core.v1.Report
-	8,  // 4: slipway.fleet.v1.SessionResponse.welcome:type_name -> slipway.fleet.v1.Welcome
-	10, // 5: slipway.fleet.v1.SessionResponse.offer:type_name -> slipway.fleet.v1.Offer
-	14, // 6: slipway.fleet.v1.SessionResponse.cancel:type_name -> slipway.fleet.v1.Cancel
-	15, // 7: slipway.fleet.v1.SessionResponse.kill:type_name -> slipway.fleet.v1.Kill
-	13, // 8: slipway.fleet.v1.SessionResponse.report_ack:type_name -> slipway.fleet.v1.ReportAck
-	7,  // 9: slipway.fleet.v1.Hello.capacity:type_name -> slipway.fleet.v1.Capacity
-	11, // 10: slipway.fleet.v1.Offer.assignment:type_name -> slipway.fleet.v1.Assignment
-	28, // 11: slipway.fleet.v1.Assignment.job:type_name -> slipway.plan.v1.Job
-	29, // 12: slipway.fleet.v1.Assignment.workflow_env:type_name -> slipway.plan.v1.Entry
-	30, // 13: slipway.fleet.v1.Assignment.workflow_defaults:type_name -> slipway.plan.v1.Defaults
-	26, // 14: slipway.fleet.v1.Assignment.images:type_name -> slipway.fleet.v1.Assignment.ImagesEntry
-	31, // 15: slipway.fleet.v1.CreateArtifactRequest.artifact:type_name -> slipway.core.v1.Artifact
-	31, // 16: slipway.fleet.v1.ListArtifactsResponse.artifacts:type_name -> slipway.core.v1.Artifact
-	0,  // 17: slipway.fleet.v1.JoinService.Join:input_type -> slipway.fleet.v1.JoinRequest
-	2,  // 18: slipway.fleet.v1.FleetService.Renew:input_type -> slipway.fleet.v1.RenewRequest
-	4,  // 19: slipway.fleet.v1.FleetService.Session:input_type -> slipway.fleet.v1.SessionRequest
-	16, // 20: slipway.fleet.v1.FleetService.PushLogs:input_type -> slipway.fleet.v1.PushLogsRequest
-	18, // 21: slipway.fleet.v1.FleetService.GetBlob:input_type -> slipway.fleet.v1.GetBlobRequest
-	20, // 22: slipway.fleet.v1.FleetService.PutBlob:input_type -> slipway.fleet.v1.PutBlobRequest
-	22, // 23: slipway.fleet.v1.FleetService.CreateArtifact:input_type -> slipway.fleet.v1.CreateArtifactRequest
-	24, // 24: slipway.fleet.v1.FleetService.ListArtifacts:input_type -> slipway.fleet.v1.ListArtifactsRequest
-	1,  // 25: slipway.fleet.v1.JoinService.Join:output_type -> slipway.fleet.v1.JoinResponse
-	3,  // 26: slipway.fleet.v1.FleetService.Renew:output_type -> slipway.fleet.v1.RenewResponse
-	5,  // 27: slipway.fleet.v1.FleetService.Session:output_type -> slipway.fleet.v1.SessionResponse
-	17, // 28: slipway.fleet.v1.FleetService.PushLogs:output_type -> slipway.fleet.v1.PushLogsResponse
-	19, // 29: slipway.fleet.v1.FleetService.GetBlob:output_type -> slipway.fleet.v1.GetBlobResponse
-	21, // 30: slipway.fleet.v1.FleetService.PutBlob:output_type -> slipway.fleet.v1.PutBlobResponse
-	23, // 31: slipway.fleet.v1.FleetService.CreateArtifact:output_type -> slipway.fleet.v1.CreateArtifactResponse
-	25, // 32: slipway.fleet.v1.FleetService.ListArtifacts:output_type -> slipway.fleet.v1.ListArtifactsResponse
-	25, // [25:33] is the sub-list for method output_type
-	17, // [17:25] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	11, // 1: slipway.fleet.v1.SessionRequest.heartbeat:type_name -> slipway.fleet.v1.Heartbeat
+	15, // 2: slipway.fleet.v1.SessionRequest.offer_reply:type_name -> slipway.fleet.v1.OfferReply
+	32, // 3: slipway.fleet.v1.SessionRequest.report:type_name -> slipway.core.v1.Report
+	8,  // 4: slipway.fleet.v1.SessionRequest.drain:type_name -> slipway.fleet.v1.Drain
+	10, // 5: slipway.fleet.v1.SessionResponse.welcome:type_name -> slipway.fleet.v1.Welcome
+	12, // 6: slipway.fleet.v1.SessionResponse.offer:type_name -> slipway.fleet.v1.Offer
+	17, // 7: slipway.fleet.v1.SessionResponse.cancel:type_name -> slipway.fleet.v1.Cancel
+	18, // 8: slipway.fleet.v1.SessionResponse.kill:type_name -> slipway.fleet.v1.Kill
+	16, // 9: slipway.fleet.v1.SessionResponse.report_ack:type_name -> slipway.fleet.v1.ReportAck
+	9,  // 10: slipway.fleet.v1.Hello.capacity:type_name -> slipway.fleet.v1.Capacity
+	8,  // 11: slipway.fleet.v1.Hello.drain:type_name -> slipway.fleet.v1.Drain
+	7,  // 12: slipway.fleet.v1.Hello.abilities:type_name -> slipway.fleet.v1.Abilities
+	29, // 13: slipway.fleet.v1.Abilities.isolation:type_name -> slipway.fleet.v1.Abilities.IsolationEntry
+	30, // 14: slipway.fleet.v1.Abilities.runtimes:type_name -> slipway.fleet.v1.Abilities.RuntimesEntry
+	13, // 15: slipway.fleet.v1.Offer.assignment:type_name -> slipway.fleet.v1.Assignment
+	33, // 16: slipway.fleet.v1.Assignment.job:type_name -> slipway.plan.v1.Job
+	34, // 17: slipway.fleet.v1.Assignment.workflow_env:type_name -> slipway.plan.v1.Entry
+	35, // 18: slipway.fleet.v1.Assignment.workflow_defaults:type_name -> slipway.plan.v1.Defaults
+	31, // 19: slipway.fleet.v1.Assignment.images:type_name -> slipway.fleet.v1.Assignment.ImagesEntry
+	14, // 20: slipway.fleet.v1.Assignment.policy:type_name -> slipway.fleet.v1.PoolPolicy
+	36, // 21: slipway.fleet.v1.CreateArtifactRequest.artifact:type_name -> slipway.core.v1.Artifact
+	36, // 22: slipway.fleet.v1.ListArtifactsResponse.artifacts:type_name -> slipway.core.v1.Artifact
+	0,  // 23: slipway.fleet.v1.JoinService.Join:input_type -> slipway.fleet.v1.JoinRequest
+	2,  // 24: slipway.fleet.v1.FleetService.Renew:input_type -> slipway.fleet.v1.RenewRequest
+	4,  // 25: slipway.fleet.v1.FleetService.Session:input_type -> slipway.fleet.v1.SessionRequest
+	19, // 26: slipway.fleet.v1.FleetService.PushLogs:input_type -> slipway.fleet.v1.PushLogsRequest
+	21, // 27: slipway.fleet.v1.FleetService.GetBlob:input_type -> slipway.fleet.v1.GetBlobRequest
+	23, // 28: slipway.fleet.v1.FleetService.PutBlob:input_type -> slipway.fleet.v1.PutBlobRequest
+	25, // 29: slipway.fleet.v1.FleetService.CreateArtifact:input_type -> slipway.fleet.v1.CreateArtifactRequest
+	27, // 30: slipway.fleet.v1.FleetService.ListArtifacts:input_type -> slipway.fleet.v1.ListArtifactsRequest
+	1,  // 31: slipway.fleet.v1.JoinService.Join:output_type -> slipway.fleet.v1.JoinResponse
+	3,  // 32: slipway.fleet.v1.FleetService.Renew:output_type -> slipway.fleet.v1.RenewResponse
+	5,  // 33: slipway.fleet.v1.FleetService.Session:output_type -> slipway.fleet.v1.SessionResponse
+	20, // 34: slipway.fleet.v1.FleetService.PushLogs:output_type -> slipway.fleet.v1.PushLogsResponse
+	22, // 35: slipway.fleet.v1.FleetService.GetBlob:output_type -> slipway.fleet.v1.GetBlobResponse
+	24, // 36: slipway.fleet.v1.FleetService.PutBlob:output_type -> slipway.fleet.v1.PutBlobResponse
+	26, // 37: slipway.fleet.v1.FleetService.CreateArtifact:output_type -> slipway.fleet.v1.CreateArtifactResponse
+	28, // 38: slipway.fleet.v1.FleetService.ListArtifacts:output_type -> slipway.fleet.v1.ListArtifactsResponse
+	31, // [31:39] is the sub-list for method output_type
+	23, // [23:31] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_slipway_fleet_v1_fleet_proto_init() }
@@ -1967,6 +2257,7 @@ func file_slipway_fleet_v1_fleet_proto_init() {
 		(*SessionRequest_Heartbeat)(nil),
 		(*SessionRequest_OfferReply)(nil),
 		(*SessionRequest_Report)(nil),
+		(*SessionRequest_Drain)(nil),
 	}
 	file_slipway_fleet_v1_fleet_proto_msgTypes[5].OneofWrappers = []any{
 		(*SessionResponse_Welcome)(nil),
@@ -1981,7 +2272,7 @@ func file_slipway_fleet_v1_fleet_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_fleet_v1_fleet_proto_rawDesc), len(file_slipway_fleet_v1_fleet_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   27,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

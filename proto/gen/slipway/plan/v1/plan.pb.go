@@ -243,7 +243,11 @@ type Plan struct {
 	// `uses:` that an alias took, for `slipway plan`.
 	Aliases []*Alias `protobuf:"bytes,11,rep,name=aliases,proto3" json:"aliases,omitempty"`
 	// `on.workflow_dispatch.inputs`, in file order.
-	Inputs        []*Input `protobuf:"bytes,12,rep,name=inputs,proto3" json:"inputs,omitempty"`
+	Inputs []*Input `protobuf:"bytes,12,rep,name=inputs,proto3" json:"inputs,omitempty"`
+	// Workflows that jobs call, each once, as deep as calls go.
+	Workflows []*Workflow `protobuf:"bytes,13,rep,name=workflows,proto3" json:"workflows,omitempty"`
+	// `permissions:` of the workflow; absent if it says nothing.
+	Permissions   *Permissions `protobuf:"bytes,14,opt,name=permissions,proto3" json:"permissions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -362,6 +366,363 @@ func (x *Plan) GetInputs() []*Input {
 	return nil
 }
 
+func (x *Plan) GetWorkflows() []*Workflow {
+	if x != nil {
+		return x.Workflows
+	}
+	return nil
+}
+
+func (x *Plan) GetPermissions() *Permissions {
+	if x != nil {
+		return x.Permissions
+	}
+	return nil
+}
+
+// Workflow is a reusable workflow of the same repository.
+type Workflow struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Path inside the repository: what Call.path names.
+	Path     string    `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	Name     string    `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Env      []*Entry  `protobuf:"bytes,3,rep,name=env,proto3" json:"env,omitempty"`
+	Defaults *Defaults `protobuf:"bytes,4,opt,name=defaults,proto3" json:"defaults,omitempty"`
+	Jobs     []*Job    `protobuf:"bytes,5,rep,name=jobs,proto3" json:"jobs,omitempty"`
+	// `on.workflow_call`, in file order.
+	Inputs  []*Input  `protobuf:"bytes,6,rep,name=inputs,proto3" json:"inputs,omitempty"`
+	Secrets []*Secret `protobuf:"bytes,7,rep,name=secrets,proto3" json:"secrets,omitempty"`
+	Outputs []*Entry  `protobuf:"bytes,8,rep,name=outputs,proto3" json:"outputs,omitempty"`
+	// Holds for the call, if the call has none of its own.
+	Concurrency   *Concurrency `protobuf:"bytes,9,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
+	Permissions   *Permissions `protobuf:"bytes,10,opt,name=permissions,proto3" json:"permissions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Workflow) Reset() {
+	*x = Workflow{}
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Workflow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Workflow) ProtoMessage() {}
+
+func (x *Workflow) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Workflow.ProtoReflect.Descriptor instead.
+func (*Workflow) Descriptor() ([]byte, []int) {
+	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Workflow) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *Workflow) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Workflow) GetEnv() []*Entry {
+	if x != nil {
+		return x.Env
+	}
+	return nil
+}
+
+func (x *Workflow) GetDefaults() *Defaults {
+	if x != nil {
+		return x.Defaults
+	}
+	return nil
+}
+
+func (x *Workflow) GetJobs() []*Job {
+	if x != nil {
+		return x.Jobs
+	}
+	return nil
+}
+
+func (x *Workflow) GetInputs() []*Input {
+	if x != nil {
+		return x.Inputs
+	}
+	return nil
+}
+
+func (x *Workflow) GetSecrets() []*Secret {
+	if x != nil {
+		return x.Secrets
+	}
+	return nil
+}
+
+func (x *Workflow) GetOutputs() []*Entry {
+	if x != nil {
+		return x.Outputs
+	}
+	return nil
+}
+
+func (x *Workflow) GetConcurrency() *Concurrency {
+	if x != nil {
+		return x.Concurrency
+	}
+	return nil
+}
+
+func (x *Workflow) GetPermissions() *Permissions {
+	if x != nil {
+		return x.Permissions
+	}
+	return nil
+}
+
+// Secret is one secret that a reusable workflow declares.
+type Secret struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Required      bool                   `protobuf:"varint,2,opt,name=required,proto3" json:"required,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Secret) Reset() {
+	*x = Secret{}
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Secret) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Secret) ProtoMessage() {}
+
+func (x *Secret) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Secret.ProtoReflect.Descriptor instead.
+func (*Secret) Descriptor() ([]byte, []int) {
+	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Secret) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Secret) GetRequired() bool {
+	if x != nil {
+		return x.Required
+	}
+	return false
+}
+
+// Call is a job that runs a reusable workflow in place of steps.
+type Call struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of Plan.workflows.
+	Path string   `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	With []*Entry `protobuf:"bytes,2,rep,name=with,proto3" json:"with,omitempty"`
+	// Secrets by the callee's names.
+	Secrets []*Entry `protobuf:"bytes,3,rep,name=secrets,proto3" json:"secrets,omitempty"`
+	// `secrets: inherit`.
+	InheritSecrets bool `protobuf:"varint,4,opt,name=inherit_secrets,json=inheritSecrets,proto3" json:"inherit_secrets,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Call) Reset() {
+	*x = Call{}
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Call) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Call) ProtoMessage() {}
+
+func (x *Call) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Call.ProtoReflect.Descriptor instead.
+func (*Call) Descriptor() ([]byte, []int) {
+	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Call) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *Call) GetWith() []*Entry {
+	if x != nil {
+		return x.With
+	}
+	return nil
+}
+
+func (x *Call) GetSecrets() []*Entry {
+	if x != nil {
+		return x.Secrets
+	}
+	return nil
+}
+
+func (x *Call) GetInheritSecrets() bool {
+	if x != nil {
+		return x.InheritSecrets
+	}
+	return false
+}
+
+// Permissions of the run's token. A scope that is not named has none.
+type Permissions struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Scopes        []*Permission          `protobuf:"bytes,1,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Permissions) Reset() {
+	*x = Permissions{}
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Permissions) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Permissions) ProtoMessage() {}
+
+func (x *Permissions) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Permissions.ProtoReflect.Descriptor instead.
+func (*Permissions) Descriptor() ([]byte, []int) {
+	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Permissions) GetScopes() []*Permission {
+	if x != nil {
+		return x.Scopes
+	}
+	return nil
+}
+
+type Permission struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Scope string                 `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
+	// read or write.
+	Level         string `protobuf:"bytes,2,opt,name=level,proto3" json:"level,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Permission) Reset() {
+	*x = Permission{}
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Permission) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Permission) ProtoMessage() {}
+
+func (x *Permission) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Permission.ProtoReflect.Descriptor instead.
+func (*Permission) Descriptor() ([]byte, []int) {
+	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Permission) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
+func (x *Permission) GetLevel() string {
+	if x != nil {
+		return x.Level
+	}
+	return ""
+}
+
 // Input is one input that a person may give when starting the workflow by hand.
 type Input struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -373,15 +734,17 @@ type Input struct {
 	Default    string `protobuf:"bytes,4,opt,name=default,proto3" json:"default,omitempty"`
 	HasDefault bool   `protobuf:"varint,5,opt,name=has_default,json=hasDefault,proto3" json:"has_default,omitempty"`
 	// Of a choice.
-	Options       []string `protobuf:"bytes,6,rep,name=options,proto3" json:"options,omitempty"`
-	Description   string   `protobuf:"bytes,7,opt,name=description,proto3" json:"description,omitempty"`
+	Options     []string `protobuf:"bytes,6,rep,name=options,proto3" json:"options,omitempty"`
+	Description string   `protobuf:"bytes,7,opt,name=description,proto3" json:"description,omitempty"`
+	// Of a called workflow's input, of the input's type; absent for none.
+	DefaultValue  *Value `protobuf:"bytes,8,opt,name=default_value,json=defaultValue,proto3" json:"default_value,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Input) Reset() {
 	*x = Input{}
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[4]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -393,7 +756,7 @@ func (x *Input) String() string {
 func (*Input) ProtoMessage() {}
 
 func (x *Input) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[4]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -406,7 +769,7 @@ func (x *Input) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Input.ProtoReflect.Descriptor instead.
 func (*Input) Descriptor() ([]byte, []int) {
-	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{4}
+	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Input) GetName() string {
@@ -458,6 +821,13 @@ func (x *Input) GetDescription() string {
 	return ""
 }
 
+func (x *Input) GetDefaultValue() *Value {
+	if x != nil {
+		return x.DefaultValue
+	}
+	return nil
+}
+
 // Alias says that a well-known action runs as a native step, and which of its inputs are ignored.
 type Alias struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -470,7 +840,7 @@ type Alias struct {
 
 func (x *Alias) Reset() {
 	*x = Alias{}
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[5]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -482,7 +852,7 @@ func (x *Alias) String() string {
 func (*Alias) ProtoMessage() {}
 
 func (x *Alias) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[5]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -495,7 +865,7 @@ func (x *Alias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alias.ProtoReflect.Descriptor instead.
 func (*Alias) Descriptor() ([]byte, []int) {
-	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{5}
+	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Alias) GetUses() string {
@@ -544,17 +914,23 @@ type Job struct {
 	Steps           []*Step    `protobuf:"bytes,16,rep,name=steps,proto3" json:"steps,omitempty"`
 	Resources       *Resources `protobuf:"bytes,17,opt,name=resources,proto3" json:"resources,omitempty"`
 	// "all" or "none".
-	Egress        string       `protobuf:"bytes,18,opt,name=egress,proto3" json:"egress,omitempty"`
-	Concurrency   *Concurrency `protobuf:"bytes,19,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
-	Position      *Position    `protobuf:"bytes,20,opt,name=position,proto3" json:"position,omitempty"`
-	Retry         *Retry       `protobuf:"bytes,21,opt,name=retry,proto3" json:"retry,omitempty"`
+	Egress      string       `protobuf:"bytes,18,opt,name=egress,proto3" json:"egress,omitempty"`
+	Concurrency *Concurrency `protobuf:"bytes,19,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
+	Position    *Position    `protobuf:"bytes,20,opt,name=position,proto3" json:"position,omitempty"`
+	Retry       *Retry       `protobuf:"bytes,21,opt,name=retry,proto3" json:"retry,omitempty"`
+	// In place of steps.
+	Call *Call `protobuf:"bytes,22,opt,name=call,proto3" json:"call,omitempty"`
+	// What the job's token may do, at most; absent if neither job nor workflow says.
+	Permissions *Permissions `protobuf:"bytes,23,opt,name=permissions,proto3" json:"permissions,omitempty"`
+	// `runs-on.group`: the pool of agents; absent for any.
+	RunsOnGroup   *Value `protobuf:"bytes,24,opt,name=runs_on_group,json=runsOnGroup,proto3" json:"runs_on_group,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Job) Reset() {
 	*x = Job{}
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[6]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -566,7 +942,7 @@ func (x *Job) String() string {
 func (*Job) ProtoMessage() {}
 
 func (x *Job) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[6]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -579,7 +955,7 @@ func (x *Job) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Job.ProtoReflect.Descriptor instead.
 func (*Job) Descriptor() ([]byte, []int) {
-	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{6}
+	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Job) GetId() string {
@@ -729,6 +1105,27 @@ func (x *Job) GetRetry() *Retry {
 	return nil
 }
 
+func (x *Job) GetCall() *Call {
+	if x != nil {
+		return x.Call
+	}
+	return nil
+}
+
+func (x *Job) GetPermissions() *Permissions {
+	if x != nil {
+		return x.Permissions
+	}
+	return nil
+}
+
+func (x *Job) GetRunsOnGroup() *Value {
+	if x != nil {
+		return x.RunsOnGroup
+	}
+	return nil
+}
+
 type Strategy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Legs of a static matrix in GitHub's order, each a JSON object with key order kept. Empty: see dynamic, or no matrix.
@@ -745,7 +1142,7 @@ type Strategy struct {
 
 func (x *Strategy) Reset() {
 	*x = Strategy{}
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[7]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -757,7 +1154,7 @@ func (x *Strategy) String() string {
 func (*Strategy) ProtoMessage() {}
 
 func (x *Strategy) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[7]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -770,7 +1167,7 @@ func (x *Strategy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Strategy.ProtoReflect.Descriptor instead.
 func (*Strategy) Descriptor() ([]byte, []int) {
-	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{7}
+	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Strategy) GetLegs() []string {
@@ -812,13 +1209,15 @@ type Concurrency struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
 	Group            *Value                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
 	CancelInProgress *Value                 `protobuf:"bytes,2,opt,name=cancel_in_progress,json=cancelInProgress,proto3" json:"cancel_in_progress,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// single (the default) or max.
+	Queue         *Value `protobuf:"bytes,3,opt,name=queue,proto3" json:"queue,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Concurrency) Reset() {
 	*x = Concurrency{}
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[8]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -830,7 +1229,7 @@ func (x *Concurrency) String() string {
 func (*Concurrency) ProtoMessage() {}
 
 func (x *Concurrency) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[8]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -843,7 +1242,7 @@ func (x *Concurrency) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Concurrency.ProtoReflect.Descriptor instead.
 func (*Concurrency) Descriptor() ([]byte, []int) {
-	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{8}
+	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Concurrency) GetGroup() *Value {
@@ -860,6 +1259,13 @@ func (x *Concurrency) GetCancelInProgress() *Value {
 	return nil
 }
 
+func (x *Concurrency) GetQueue() *Value {
+	if x != nil {
+		return x.Queue
+	}
+	return nil
+}
+
 type Defaults struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
 	Shell            *Value                 `protobuf:"bytes,1,opt,name=shell,proto3" json:"shell,omitempty"`
@@ -870,7 +1276,7 @@ type Defaults struct {
 
 func (x *Defaults) Reset() {
 	*x = Defaults{}
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[9]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -882,7 +1288,7 @@ func (x *Defaults) String() string {
 func (*Defaults) ProtoMessage() {}
 
 func (x *Defaults) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[9]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -895,7 +1301,7 @@ func (x *Defaults) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Defaults.ProtoReflect.Descriptor instead.
 func (*Defaults) Descriptor() ([]byte, []int) {
-	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{9}
+	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Defaults) GetShell() *Value {
@@ -927,7 +1333,7 @@ type Container struct {
 
 func (x *Container) Reset() {
 	*x = Container{}
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[10]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -939,7 +1345,7 @@ func (x *Container) String() string {
 func (*Container) ProtoMessage() {}
 
 func (x *Container) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[10]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -952,7 +1358,7 @@ func (x *Container) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Container.ProtoReflect.Descriptor instead.
 func (*Container) Descriptor() ([]byte, []int) {
-	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{10}
+	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Container) GetImage() *Value {
@@ -1014,7 +1420,7 @@ type Service struct {
 
 func (x *Service) Reset() {
 	*x = Service{}
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[11]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1026,7 +1432,7 @@ func (x *Service) String() string {
 func (*Service) ProtoMessage() {}
 
 func (x *Service) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[11]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1039,7 +1445,7 @@ func (x *Service) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Service.ProtoReflect.Descriptor instead.
 func (*Service) Descriptor() ([]byte, []int) {
-	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{11}
+	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Service) GetName() string {
@@ -1069,7 +1475,7 @@ type Resources struct {
 
 func (x *Resources) Reset() {
 	*x = Resources{}
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[12]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1081,7 +1487,7 @@ func (x *Resources) String() string {
 func (*Resources) ProtoMessage() {}
 
 func (x *Resources) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[12]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1094,7 +1500,7 @@ func (x *Resources) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resources.ProtoReflect.Descriptor instead.
 func (*Resources) Descriptor() ([]byte, []int) {
-	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{12}
+	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Resources) GetCpuMilli() int64 {
@@ -1130,7 +1536,7 @@ type Retry struct {
 
 func (x *Retry) Reset() {
 	*x = Retry{}
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[13]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1142,7 +1548,7 @@ func (x *Retry) String() string {
 func (*Retry) ProtoMessage() {}
 
 func (x *Retry) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[13]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1155,7 +1561,7 @@ func (x *Retry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Retry.ProtoReflect.Descriptor instead.
 func (*Retry) Descriptor() ([]byte, []int) {
-	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{13}
+	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Retry) GetAttempts() uint32 {
@@ -1197,13 +1603,18 @@ type Step struct {
 	TimeoutMinutes   *Value      `protobuf:"bytes,9,opt,name=timeout_minutes,json=timeoutMinutes,proto3" json:"timeout_minutes,omitempty"`
 	WorkingDirectory *Value      `protobuf:"bytes,10,opt,name=working_directory,json=workingDirectory,proto3" json:"working_directory,omitempty"`
 	Position         *Position   `protobuf:"bytes,11,opt,name=position,proto3" json:"position,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Runs the step in a container of its own, in the job's workspace and network namespace; absent for the job's container.
+	Image         *Value     `protobuf:"bytes,12,opt,name=image,proto3" json:"image,omitempty"`
+	Resources     *Resources `protobuf:"bytes,13,opt,name=resources,proto3" json:"resources,omitempty"`
+	Retry         *Retry     `protobuf:"bytes,14,opt,name=retry,proto3" json:"retry,omitempty"`
+	Reports       *Reports   `protobuf:"bytes,15,opt,name=reports,proto3" json:"reports,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[14]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1215,7 +1626,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[14]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1228,7 +1639,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{14}
+	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Step) GetId() string {
@@ -1319,6 +1730,34 @@ func (x *Step) GetPosition() *Position {
 	return nil
 }
 
+func (x *Step) GetImage() *Value {
+	if x != nil {
+		return x.Image
+	}
+	return nil
+}
+
+func (x *Step) GetResources() *Resources {
+	if x != nil {
+		return x.Resources
+	}
+	return nil
+}
+
+func (x *Step) GetRetry() *Retry {
+	if x != nil {
+		return x.Retry
+	}
+	return nil
+}
+
+func (x *Step) GetReports() *Reports {
+	if x != nil {
+		return x.Reports
+	}
+	return nil
+}
+
 type isStep_Kind interface {
 	isStep_Kind()
 }
@@ -1335,6 +1774,75 @@ func (*Step_Run) isStep_Kind() {}
 
 func (*Step_Native) isStep_Kind() {}
 
+// Reports are files that a step leaves, as globs below the workspace.
+type Reports struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Junit         []*Value               `protobuf:"bytes,1,rep,name=junit,proto3" json:"junit,omitempty"`
+	Sarif         []*Value               `protobuf:"bytes,2,rep,name=sarif,proto3" json:"sarif,omitempty"`
+	Coverage      []*Value               `protobuf:"bytes,3,rep,name=coverage,proto3" json:"coverage,omitempty"`
+	Sbom          []*Value               `protobuf:"bytes,4,rep,name=sbom,proto3" json:"sbom,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reports) Reset() {
+	*x = Reports{}
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reports) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reports) ProtoMessage() {}
+
+func (x *Reports) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reports.ProtoReflect.Descriptor instead.
+func (*Reports) Descriptor() ([]byte, []int) {
+	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Reports) GetJunit() []*Value {
+	if x != nil {
+		return x.Junit
+	}
+	return nil
+}
+
+func (x *Reports) GetSarif() []*Value {
+	if x != nil {
+		return x.Sarif
+	}
+	return nil
+}
+
+func (x *Reports) GetCoverage() []*Value {
+	if x != nil {
+		return x.Coverage
+	}
+	return nil
+}
+
+func (x *Reports) GetSbom() []*Value {
+	if x != nil {
+		return x.Sbom
+	}
+	return nil
+}
+
 type Run struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Script        *Value                 `protobuf:"bytes,1,opt,name=script,proto3" json:"script,omitempty"`
@@ -1345,7 +1853,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[15]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1357,7 +1865,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[15]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1370,7 +1878,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{15}
+	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Run) GetScript() *Value {
@@ -1400,7 +1908,7 @@ type Native struct {
 
 func (x *Native) Reset() {
 	*x = Native{}
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[16]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1412,7 +1920,7 @@ func (x *Native) String() string {
 func (*Native) ProtoMessage() {}
 
 func (x *Native) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[16]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1425,7 +1933,7 @@ func (x *Native) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Native.ProtoReflect.Descriptor instead.
 func (*Native) Descriptor() ([]byte, []int) {
-	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{16}
+	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Native) GetName() string {
@@ -1464,7 +1972,7 @@ const file_slipway_plan_v1_plan_proto_rawDesc = "" +
 	"\x04kind\"I\n" +
 	"\x05Entry\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12,\n" +
-	"\x05value\x18\x02 \x01(\v2\x16.slipway.plan.v1.ValueR\x05value\"\xb4\x04\n" +
+	"\x05value\x18\x02 \x01(\v2\x16.slipway.plan.v1.ValueR\x05value\"\xad\x05\n" +
 	"\x04Plan\x12\x16\n" +
 	"\x06schema\x18\x01 \x01(\rR\x06schema\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x12\n" +
@@ -1478,10 +1986,38 @@ const file_slipway_plan_v1_plan_proto_rawDesc = "" +
 	"\x06images\x18\n" +
 	" \x03(\v2!.slipway.plan.v1.Plan.ImagesEntryR\x06images\x120\n" +
 	"\aaliases\x18\v \x03(\v2\x16.slipway.plan.v1.AliasR\aaliases\x12.\n" +
-	"\x06inputs\x18\f \x03(\v2\x16.slipway.plan.v1.InputR\x06inputs\x1a9\n" +
+	"\x06inputs\x18\f \x03(\v2\x16.slipway.plan.v1.InputR\x06inputs\x127\n" +
+	"\tworkflows\x18\r \x03(\v2\x19.slipway.plan.v1.WorkflowR\tworkflows\x12>\n" +
+	"\vpermissions\x18\x0e \x01(\v2\x1c.slipway.plan.v1.PermissionsR\vpermissions\x1a9\n" +
 	"\vImagesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc2\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd2\x03\n" +
+	"\bWorkflow\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12(\n" +
+	"\x03env\x18\x03 \x03(\v2\x16.slipway.plan.v1.EntryR\x03env\x125\n" +
+	"\bdefaults\x18\x04 \x01(\v2\x19.slipway.plan.v1.DefaultsR\bdefaults\x12(\n" +
+	"\x04jobs\x18\x05 \x03(\v2\x14.slipway.plan.v1.JobR\x04jobs\x12.\n" +
+	"\x06inputs\x18\x06 \x03(\v2\x16.slipway.plan.v1.InputR\x06inputs\x121\n" +
+	"\asecrets\x18\a \x03(\v2\x17.slipway.plan.v1.SecretR\asecrets\x120\n" +
+	"\aoutputs\x18\b \x03(\v2\x16.slipway.plan.v1.EntryR\aoutputs\x12>\n" +
+	"\vconcurrency\x18\t \x01(\v2\x1c.slipway.plan.v1.ConcurrencyR\vconcurrency\x12>\n" +
+	"\vpermissions\x18\n" +
+	" \x01(\v2\x1c.slipway.plan.v1.PermissionsR\vpermissions\"8\n" +
+	"\x06Secret\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\brequired\x18\x02 \x01(\bR\brequired\"\xa1\x01\n" +
+	"\x04Call\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12*\n" +
+	"\x04with\x18\x02 \x03(\v2\x16.slipway.plan.v1.EntryR\x04with\x120\n" +
+	"\asecrets\x18\x03 \x03(\v2\x16.slipway.plan.v1.EntryR\asecrets\x12'\n" +
+	"\x0finherit_secrets\x18\x04 \x01(\bR\x0einheritSecrets\"B\n" +
+	"\vPermissions\x123\n" +
+	"\x06scopes\x18\x01 \x03(\v2\x1b.slipway.plan.v1.PermissionR\x06scopes\"8\n" +
+	"\n" +
+	"Permission\x12\x14\n" +
+	"\x05scope\x18\x01 \x01(\tR\x05scope\x12\x14\n" +
+	"\x05level\x18\x02 \x01(\tR\x05level\"\xff\x01\n" +
 	"\x05Input\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x1a\n" +
@@ -1490,11 +2026,12 @@ const file_slipway_plan_v1_plan_proto_rawDesc = "" +
 	"\vhas_default\x18\x05 \x01(\bR\n" +
 	"hasDefault\x12\x18\n" +
 	"\aoptions\x18\x06 \x03(\tR\aoptions\x12 \n" +
-	"\vdescription\x18\a \x01(\tR\vdescription\"Z\n" +
+	"\vdescription\x18\a \x01(\tR\vdescription\x12;\n" +
+	"\rdefault_value\x18\b \x01(\v2\x16.slipway.plan.v1.ValueR\fdefaultValue\"Z\n" +
 	"\x05Alias\x12\x12\n" +
 	"\x04uses\x18\x01 \x01(\tR\x04uses\x12\x16\n" +
 	"\x06native\x18\x02 \x01(\tR\x06native\x12%\n" +
-	"\x0eignored_inputs\x18\x03 \x03(\tR\rignoredInputs\"\xff\a\n" +
+	"\x0eignored_inputs\x18\x03 \x03(\tR\rignoredInputs\"\xa6\t\n" +
 	"\x03Job\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12*\n" +
 	"\x04name\x18\x02 \x01(\v2\x16.slipway.plan.v1.ValueR\x04name\x12\x14\n" +
@@ -1517,17 +2054,21 @@ const file_slipway_plan_v1_plan_proto_rawDesc = "" +
 	"\x06egress\x18\x12 \x01(\tR\x06egress\x12>\n" +
 	"\vconcurrency\x18\x13 \x01(\v2\x1c.slipway.plan.v1.ConcurrencyR\vconcurrency\x125\n" +
 	"\bposition\x18\x14 \x01(\v2\x19.slipway.plan.v1.PositionR\bposition\x12,\n" +
-	"\x05retry\x18\x15 \x01(\v2\x16.slipway.plan.v1.RetryR\x05retry\"\xdd\x01\n" +
+	"\x05retry\x18\x15 \x01(\v2\x16.slipway.plan.v1.RetryR\x05retry\x12)\n" +
+	"\x04call\x18\x16 \x01(\v2\x15.slipway.plan.v1.CallR\x04call\x12>\n" +
+	"\vpermissions\x18\x17 \x01(\v2\x1c.slipway.plan.v1.PermissionsR\vpermissions\x12:\n" +
+	"\rruns_on_group\x18\x18 \x01(\v2\x16.slipway.plan.v1.ValueR\vrunsOnGroup\"\xdd\x01\n" +
 	"\bStrategy\x12\x12\n" +
 	"\x04legs\x18\x01 \x03(\tR\x04legs\x12.\n" +
 	"\x06matrix\x18\x02 \x01(\v2\x16.slipway.plan.v1.ValueR\x06matrix\x123\n" +
 	"\tfail_fast\x18\x03 \x01(\v2\x16.slipway.plan.v1.ValueR\bfailFast\x129\n" +
 	"\fmax_parallel\x18\x04 \x01(\v2\x16.slipway.plan.v1.ValueR\vmaxParallel\x12\x1d\n" +
 	"\n" +
-	"leg_labels\x18\x05 \x03(\tR\tlegLabels\"\x81\x01\n" +
+	"leg_labels\x18\x05 \x03(\tR\tlegLabels\"\xaf\x01\n" +
 	"\vConcurrency\x12,\n" +
 	"\x05group\x18\x01 \x01(\v2\x16.slipway.plan.v1.ValueR\x05group\x12D\n" +
-	"\x12cancel_in_progress\x18\x02 \x01(\v2\x16.slipway.plan.v1.ValueR\x10cancelInProgress\"}\n" +
+	"\x12cancel_in_progress\x18\x02 \x01(\v2\x16.slipway.plan.v1.ValueR\x10cancelInProgress\x12,\n" +
+	"\x05queue\x18\x03 \x01(\v2\x16.slipway.plan.v1.ValueR\x05queue\"}\n" +
 	"\bDefaults\x12,\n" +
 	"\x05shell\x18\x01 \x01(\v2\x16.slipway.plan.v1.ValueR\x05shell\x12C\n" +
 	"\x11working_directory\x18\x02 \x01(\v2\x16.slipway.plan.v1.ValueR\x10workingDirectory\"\xdd\x02\n" +
@@ -1550,7 +2091,7 @@ const file_slipway_plan_v1_plan_proto_rawDesc = "" +
 	"\battempts\x18\x01 \x01(\rR\battempts\x12\x0e\n" +
 	"\x02on\x18\x02 \x03(\tR\x02on\x12\x1d\n" +
 	"\n" +
-	"backoff_ms\x18\x03 \x01(\x03R\tbackoffMs\"\xba\x04\n" +
+	"backoff_ms\x18\x03 \x01(\x03R\tbackoffMs\"\x84\x06\n" +
 	"\x04Step\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12*\n" +
 	"\x04name\x18\x02 \x01(\v2\x16.slipway.plan.v1.ValueR\x04name\x12\x1c\n" +
@@ -1563,8 +2104,17 @@ const file_slipway_plan_v1_plan_proto_rawDesc = "" +
 	"\x0ftimeout_minutes\x18\t \x01(\v2\x16.slipway.plan.v1.ValueR\x0etimeoutMinutes\x12C\n" +
 	"\x11working_directory\x18\n" +
 	" \x01(\v2\x16.slipway.plan.v1.ValueR\x10workingDirectory\x125\n" +
-	"\bposition\x18\v \x01(\v2\x19.slipway.plan.v1.PositionR\bpositionB\x06\n" +
-	"\x04kind\"c\n" +
+	"\bposition\x18\v \x01(\v2\x19.slipway.plan.v1.PositionR\bposition\x12,\n" +
+	"\x05image\x18\f \x01(\v2\x16.slipway.plan.v1.ValueR\x05image\x128\n" +
+	"\tresources\x18\r \x01(\v2\x1a.slipway.plan.v1.ResourcesR\tresources\x12,\n" +
+	"\x05retry\x18\x0e \x01(\v2\x16.slipway.plan.v1.RetryR\x05retry\x122\n" +
+	"\areports\x18\x0f \x01(\v2\x18.slipway.plan.v1.ReportsR\areportsB\x06\n" +
+	"\x04kind\"\xc5\x01\n" +
+	"\aReports\x12,\n" +
+	"\x05junit\x18\x01 \x03(\v2\x16.slipway.plan.v1.ValueR\x05junit\x12,\n" +
+	"\x05sarif\x18\x02 \x03(\v2\x16.slipway.plan.v1.ValueR\x05sarif\x122\n" +
+	"\bcoverage\x18\x03 \x03(\v2\x16.slipway.plan.v1.ValueR\bcoverage\x12*\n" +
+	"\x04sbom\x18\x04 \x03(\v2\x16.slipway.plan.v1.ValueR\x04sbom\"c\n" +
 	"\x03Run\x12.\n" +
 	"\x06script\x18\x01 \x01(\v2\x16.slipway.plan.v1.ValueR\x06script\x12,\n" +
 	"\x05shell\x18\x02 \x01(\v2\x16.slipway.plan.v1.ValueR\x05shell\"\\\n" +
@@ -1586,87 +2136,119 @@ func file_slipway_plan_v1_plan_proto_rawDescGZIP() []byte {
 	return file_slipway_plan_v1_plan_proto_rawDescData
 }
 
-var file_slipway_plan_v1_plan_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_slipway_plan_v1_plan_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_slipway_plan_v1_plan_proto_goTypes = []any{
 	(*Position)(nil),    // 0: slipway.plan.v1.Position
 	(*Value)(nil),       // 1: slipway.plan.v1.Value
 	(*Entry)(nil),       // 2: slipway.plan.v1.Entry
 	(*Plan)(nil),        // 3: slipway.plan.v1.Plan
-	(*Input)(nil),       // 4: slipway.plan.v1.Input
-	(*Alias)(nil),       // 5: slipway.plan.v1.Alias
-	(*Job)(nil),         // 6: slipway.plan.v1.Job
-	(*Strategy)(nil),    // 7: slipway.plan.v1.Strategy
-	(*Concurrency)(nil), // 8: slipway.plan.v1.Concurrency
-	(*Defaults)(nil),    // 9: slipway.plan.v1.Defaults
-	(*Container)(nil),   // 10: slipway.plan.v1.Container
-	(*Service)(nil),     // 11: slipway.plan.v1.Service
-	(*Resources)(nil),   // 12: slipway.plan.v1.Resources
-	(*Retry)(nil),       // 13: slipway.plan.v1.Retry
-	(*Step)(nil),        // 14: slipway.plan.v1.Step
-	(*Run)(nil),         // 15: slipway.plan.v1.Run
-	(*Native)(nil),      // 16: slipway.plan.v1.Native
-	nil,                 // 17: slipway.plan.v1.Plan.ImagesEntry
+	(*Workflow)(nil),    // 4: slipway.plan.v1.Workflow
+	(*Secret)(nil),      // 5: slipway.plan.v1.Secret
+	(*Call)(nil),        // 6: slipway.plan.v1.Call
+	(*Permissions)(nil), // 7: slipway.plan.v1.Permissions
+	(*Permission)(nil),  // 8: slipway.plan.v1.Permission
+	(*Input)(nil),       // 9: slipway.plan.v1.Input
+	(*Alias)(nil),       // 10: slipway.plan.v1.Alias
+	(*Job)(nil),         // 11: slipway.plan.v1.Job
+	(*Strategy)(nil),    // 12: slipway.plan.v1.Strategy
+	(*Concurrency)(nil), // 13: slipway.plan.v1.Concurrency
+	(*Defaults)(nil),    // 14: slipway.plan.v1.Defaults
+	(*Container)(nil),   // 15: slipway.plan.v1.Container
+	(*Service)(nil),     // 16: slipway.plan.v1.Service
+	(*Resources)(nil),   // 17: slipway.plan.v1.Resources
+	(*Retry)(nil),       // 18: slipway.plan.v1.Retry
+	(*Step)(nil),        // 19: slipway.plan.v1.Step
+	(*Reports)(nil),     // 20: slipway.plan.v1.Reports
+	(*Run)(nil),         // 21: slipway.plan.v1.Run
+	(*Native)(nil),      // 22: slipway.plan.v1.Native
+	nil,                 // 23: slipway.plan.v1.Plan.ImagesEntry
 }
 var file_slipway_plan_v1_plan_proto_depIdxs = []int32{
 	0,  // 0: slipway.plan.v1.Value.position:type_name -> slipway.plan.v1.Position
 	1,  // 1: slipway.plan.v1.Entry.value:type_name -> slipway.plan.v1.Value
 	1,  // 2: slipway.plan.v1.Plan.run_name:type_name -> slipway.plan.v1.Value
 	2,  // 3: slipway.plan.v1.Plan.env:type_name -> slipway.plan.v1.Entry
-	6,  // 4: slipway.plan.v1.Plan.jobs:type_name -> slipway.plan.v1.Job
-	8,  // 5: slipway.plan.v1.Plan.concurrency:type_name -> slipway.plan.v1.Concurrency
-	9,  // 6: slipway.plan.v1.Plan.defaults:type_name -> slipway.plan.v1.Defaults
-	17, // 7: slipway.plan.v1.Plan.images:type_name -> slipway.plan.v1.Plan.ImagesEntry
-	5,  // 8: slipway.plan.v1.Plan.aliases:type_name -> slipway.plan.v1.Alias
-	4,  // 9: slipway.plan.v1.Plan.inputs:type_name -> slipway.plan.v1.Input
-	1,  // 10: slipway.plan.v1.Job.name:type_name -> slipway.plan.v1.Value
-	0,  // 11: slipway.plan.v1.Job.condition_position:type_name -> slipway.plan.v1.Position
-	7,  // 12: slipway.plan.v1.Job.strategy:type_name -> slipway.plan.v1.Strategy
-	1,  // 13: slipway.plan.v1.Job.runs_on:type_name -> slipway.plan.v1.Value
-	1,  // 14: slipway.plan.v1.Job.pool:type_name -> slipway.plan.v1.Value
-	10, // 15: slipway.plan.v1.Job.container:type_name -> slipway.plan.v1.Container
-	11, // 16: slipway.plan.v1.Job.services:type_name -> slipway.plan.v1.Service
-	2,  // 17: slipway.plan.v1.Job.env:type_name -> slipway.plan.v1.Entry
-	2,  // 18: slipway.plan.v1.Job.outputs:type_name -> slipway.plan.v1.Entry
-	9,  // 19: slipway.plan.v1.Job.defaults:type_name -> slipway.plan.v1.Defaults
-	1,  // 20: slipway.plan.v1.Job.timeout_minutes:type_name -> slipway.plan.v1.Value
-	1,  // 21: slipway.plan.v1.Job.continue_on_error:type_name -> slipway.plan.v1.Value
-	14, // 22: slipway.plan.v1.Job.steps:type_name -> slipway.plan.v1.Step
-	12, // 23: slipway.plan.v1.Job.resources:type_name -> slipway.plan.v1.Resources
-	8,  // 24: slipway.plan.v1.Job.concurrency:type_name -> slipway.plan.v1.Concurrency
-	0,  // 25: slipway.plan.v1.Job.position:type_name -> slipway.plan.v1.Position
-	13, // 26: slipway.plan.v1.Job.retry:type_name -> slipway.plan.v1.Retry
-	1,  // 27: slipway.plan.v1.Strategy.matrix:type_name -> slipway.plan.v1.Value
-	1,  // 28: slipway.plan.v1.Strategy.fail_fast:type_name -> slipway.plan.v1.Value
-	1,  // 29: slipway.plan.v1.Strategy.max_parallel:type_name -> slipway.plan.v1.Value
-	1,  // 30: slipway.plan.v1.Concurrency.group:type_name -> slipway.plan.v1.Value
-	1,  // 31: slipway.plan.v1.Concurrency.cancel_in_progress:type_name -> slipway.plan.v1.Value
-	1,  // 32: slipway.plan.v1.Defaults.shell:type_name -> slipway.plan.v1.Value
-	1,  // 33: slipway.plan.v1.Defaults.working_directory:type_name -> slipway.plan.v1.Value
-	1,  // 34: slipway.plan.v1.Container.image:type_name -> slipway.plan.v1.Value
-	2,  // 35: slipway.plan.v1.Container.env:type_name -> slipway.plan.v1.Entry
-	1,  // 36: slipway.plan.v1.Container.volumes:type_name -> slipway.plan.v1.Value
-	1,  // 37: slipway.plan.v1.Container.ports:type_name -> slipway.plan.v1.Value
-	1,  // 38: slipway.plan.v1.Container.options:type_name -> slipway.plan.v1.Value
-	1,  // 39: slipway.plan.v1.Container.username:type_name -> slipway.plan.v1.Value
-	1,  // 40: slipway.plan.v1.Container.password:type_name -> slipway.plan.v1.Value
-	10, // 41: slipway.plan.v1.Service.container:type_name -> slipway.plan.v1.Container
-	1,  // 42: slipway.plan.v1.Step.name:type_name -> slipway.plan.v1.Value
-	0,  // 43: slipway.plan.v1.Step.condition_position:type_name -> slipway.plan.v1.Position
-	15, // 44: slipway.plan.v1.Step.run:type_name -> slipway.plan.v1.Run
-	16, // 45: slipway.plan.v1.Step.native:type_name -> slipway.plan.v1.Native
-	2,  // 46: slipway.plan.v1.Step.env:type_name -> slipway.plan.v1.Entry
-	1,  // 47: slipway.plan.v1.Step.continue_on_error:type_name -> slipway.plan.v1.Value
-	1,  // 48: slipway.plan.v1.Step.timeout_minutes:type_name -> slipway.plan.v1.Value
-	1,  // 49: slipway.plan.v1.Step.working_directory:type_name -> slipway.plan.v1.Value
-	0,  // 50: slipway.plan.v1.Step.position:type_name -> slipway.plan.v1.Position
-	1,  // 51: slipway.plan.v1.Run.script:type_name -> slipway.plan.v1.Value
-	1,  // 52: slipway.plan.v1.Run.shell:type_name -> slipway.plan.v1.Value
-	2,  // 53: slipway.plan.v1.Native.with:type_name -> slipway.plan.v1.Entry
-	54, // [54:54] is the sub-list for method output_type
-	54, // [54:54] is the sub-list for method input_type
-	54, // [54:54] is the sub-list for extension type_name
-	54, // [54:54] is the sub-list for extension extendee
-	0,  // [0:54] is the sub-list for field type_name
+	11, // 4: slipway.plan.v1.Plan.jobs:type_name -> slipway.plan.v1.Job
+	13, // 5: slipway.plan.v1.Plan.concurrency:type_name -> slipway.plan.v1.Concurrency
+	14, // 6: slipway.plan.v1.Plan.defaults:type_name -> slipway.plan.v1.Defaults
+	23, // 7: slipway.plan.v1.Plan.images:type_name -> slipway.plan.v1.Plan.ImagesEntry
+	10, // 8: slipway.plan.v1.Plan.aliases:type_name -> slipway.plan.v1.Alias
+	9,  // 9: slipway.plan.v1.Plan.inputs:type_name -> slipway.plan.v1.Input
+	4,  // 10: slipway.plan.v1.Plan.workflows:type_name -> slipway.plan.v1.Workflow
+	7,  // 11: slipway.plan.v1.Plan.permissions:type_name -> slipway.plan.v1.Permissions
+	2,  // 12: slipway.plan.v1.Workflow.env:type_name -> slipway.plan.v1.Entry
+	14, // 13: slipway.plan.v1.Workflow.defaults:type_name -> slipway.plan.v1.Defaults
+	11, // 14: slipway.plan.v1.Workflow.jobs:type_name -> slipway.plan.v1.Job
+	9,  // 15: slipway.plan.v1.Workflow.inputs:type_name -> slipway.plan.v1.Input
+	5,  // 16: slipway.plan.v1.Workflow.secrets:type_name -> slipway.plan.v1.Secret
+	2,  // 17: slipway.plan.v1.Workflow.outputs:type_name -> slipway.plan.v1.Entry
+	13, // 18: slipway.plan.v1.Workflow.concurrency:type_name -> slipway.plan.v1.Concurrency
+	7,  // 19: slipway.plan.v1.Workflow.permissions:type_name -> slipway.plan.v1.Permissions
+	2,  // 20: slipway.plan.v1.Call.with:type_name -> slipway.plan.v1.Entry
+	2,  // 21: slipway.plan.v1.Call.secrets:type_name -> slipway.plan.v1.Entry
+	8,  // 22: slipway.plan.v1.Permissions.scopes:type_name -> slipway.plan.v1.Permission
+	1,  // 23: slipway.plan.v1.Input.default_value:type_name -> slipway.plan.v1.Value
+	1,  // 24: slipway.plan.v1.Job.name:type_name -> slipway.plan.v1.Value
+	0,  // 25: slipway.plan.v1.Job.condition_position:type_name -> slipway.plan.v1.Position
+	12, // 26: slipway.plan.v1.Job.strategy:type_name -> slipway.plan.v1.Strategy
+	1,  // 27: slipway.plan.v1.Job.runs_on:type_name -> slipway.plan.v1.Value
+	1,  // 28: slipway.plan.v1.Job.pool:type_name -> slipway.plan.v1.Value
+	15, // 29: slipway.plan.v1.Job.container:type_name -> slipway.plan.v1.Container
+	16, // 30: slipway.plan.v1.Job.services:type_name -> slipway.plan.v1.Service
+	2,  // 31: slipway.plan.v1.Job.env:type_name -> slipway.plan.v1.Entry
+	2,  // 32: slipway.plan.v1.Job.outputs:type_name -> slipway.plan.v1.Entry
+	14, // 33: slipway.plan.v1.Job.defaults:type_name -> slipway.plan.v1.Defaults
+	1,  // 34: slipway.plan.v1.Job.timeout_minutes:type_name -> slipway.plan.v1.Value
+	1,  // 35: slipway.plan.v1.Job.continue_on_error:type_name -> slipway.plan.v1.Value
+	19, // 36: slipway.plan.v1.Job.steps:type_name -> slipway.plan.v1.Step
+	17, // 37: slipway.plan.v1.Job.resources:type_name -> slipway.plan.v1.Resources
+	13, // 38: slipway.plan.v1.Job.concurrency:type_name -> slipway.plan.v1.Concurrency
+	0,  // 39: slipway.plan.v1.Job.position:type_name -> slipway.plan.v1.Position
+	18, // 40: slipway.plan.v1.Job.retry:type_name -> slipway.plan.v1.Retry
+	6,  // 41: slipway.plan.v1.Job.call:type_name -> slipway.plan.v1.Call
+	7,  // 42: slipway.plan.v1.Job.permissions:type_name -> slipway.plan.v1.Permissions
+	1,  // 43: slipway.plan.v1.Job.runs_on_group:type_name -> slipway.plan.v1.Value
+	1,  // 44: slipway.plan.v1.Strategy.matrix:type_name -> slipway.plan.v1.Value
+	1,  // 45: slipway.plan.v1.Strategy.fail_fast:type_name -> slipway.plan.v1.Value
+	1,  // 46: slipway.plan.v1.Strategy.max_parallel:type_name -> slipway.plan.v1.Value
+	1,  // 47: slipway.plan.v1.Concurrency.group:type_name -> slipway.plan.v1.Value
+	1,  // 48: slipway.plan.v1.Concurrency.cancel_in_progress:type_name -> slipway.plan.v1.Value
+	1,  // 49: slipway.plan.v1.Concurrency.queue:type_name -> slipway.plan.v1.Value
+	1,  // 50: slipway.plan.v1.Defaults.shell:type_name -> slipway.plan.v1.Value
+	1,  // 51: slipway.plan.v1.Defaults.working_directory:type_name -> slipway.plan.v1.Value
+	1,  // 52: slipway.plan.v1.Container.image:type_name -> slipway.plan.v1.Value
+	2,  // 53: slipway.plan.v1.Container.env:type_name -> slipway.plan.v1.Entry
+	1,  // 54: slipway.plan.v1.Container.volumes:type_name -> slipway.plan.v1.Value
+	1,  // 55: slipway.plan.v1.Container.ports:type_name -> slipway.plan.v1.Value
+	1,  // 56: slipway.plan.v1.Container.options:type_name -> slipway.plan.v1.Value
+	1,  // 57: slipway.plan.v1.Container.username:type_name -> slipway.plan.v1.Value
+	1,  // 58: slipway.plan.v1.Container.password:type_name -> slipway.plan.v1.Value
+	15, // 59: slipway.plan.v1.Service.container:type_name -> slipway.plan.v1.Container
+	1,  // 60: slipway.plan.v1.Step.name:type_name -> slipway.plan.v1.Value
+	0,  // 61: slipway.plan.v1.Step.condition_position:type_name -> slipway.plan.v1.Position
+	21, // 62: slipway.plan.v1.Step.run:type_name -> slipway.plan.v1.Run
+	22, // 63: slipway.plan.v1.Step.native:type_name -> slipway.plan.v1.Native
+	2,  // 64: slipway.plan.v1.Step.env:type_name -> slipway.plan.v1.Entry
+	1,  // 65: slipway.plan.v1.Step.continue_on_error:type_name -> slipway.plan.v1.Value
+	1,  // 66: slipway.plan.v1.Step.timeout_minutes:type_name -> slipway.plan.v1.Value
+	1,  // 67: slipway.plan.v1.Step.working_directory:type_name -> slipway.plan.v1.Value
+	0,  // 68: slipway.plan.v1.Step.position:type_name -> slipway.plan.v1.Position
+	1,  // 69: slipway.plan.v1.Step.image:type_name -> slipway.plan.v1.Value
+	17, // 70: slipway.plan.v1.Step.resources:type_name -> slipway.plan.v1.Resources
+	18, // 71: slipway.plan.v1.Step.retry:type_name -> slipway.plan.v1.Retry
+	20, // 72: slipway.plan.v1.Step.reports:type_name -> slipway.plan.v1.Reports
+	1,  // 73: slipway.plan.v1.Reports.junit:type_name -> slipway.plan.v1.Value
+	1,  // 74: slipway.plan.v1.Reports.sarif:type_name -> slipway.plan.v1.Value
+	1,  // 75: slipway.plan.v1.Reports.coverage:type_name -> slipway.plan.v1.Value
+	1,  // 76: slipway.plan.v1.Reports.sbom:type_name -> slipway.plan.v1.Value
+	1,  // 77: slipway.plan.v1.Run.script:type_name -> slipway.plan.v1.Value
+	1,  // 78: slipway.plan.v1.Run.shell:type_name -> slipway.plan.v1.Value
+	2,  // 79: slipway.plan.v1.Native.with:type_name -> slipway.plan.v1.Entry
+	80, // [80:80] is the sub-list for method output_type
+	80, // [80:80] is the sub-list for method input_type
+	80, // [80:80] is the sub-list for extension type_name
+	80, // [80:80] is the sub-list for extension extendee
+	0,  // [0:80] is the sub-list for field type_name
 }
 
 func init() { file_slipway_plan_v1_plan_proto_init() }
@@ -1678,7 +2260,7 @@ func file_slipway_plan_v1_plan_proto_init() {
 		(*Value_Literal)(nil),
 		(*Value_Expr)(nil),
 	}
-	file_slipway_plan_v1_plan_proto_msgTypes[14].OneofWrappers = []any{
+	file_slipway_plan_v1_plan_proto_msgTypes[19].OneofWrappers = []any{
 		(*Step_Run)(nil),
 		(*Step_Native)(nil),
 	}
@@ -1688,7 +2270,7 @@ func file_slipway_plan_v1_plan_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_plan_v1_plan_proto_rawDesc), len(file_slipway_plan_v1_plan_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -39,7 +39,11 @@ type RunHeader struct {
 	// Artifacts of the run, in order of creation.
 	Artifacts []*v1.Artifact `protobuf:"bytes,10,rep,name=artifacts,proto3" json:"artifacts,omitempty"`
 	// Id of the transition that wrote this, for unknown outcomes.
-	TransitionId  string `protobuf:"bytes,11,opt,name=transition_id,json=transitionId,proto3" json:"transition_id,omitempty"`
+	TransitionId string `protobuf:"bytes,11,opt,name=transition_id,json=transitionId,proto3" json:"transition_id,omitempty"`
+	// The run's concurrency group; absent without one.
+	Hold *Hold `protobuf:"bytes,12,opt,name=hold,proto3" json:"hold,omitempty"`
+	// Why it waits.
+	Reason        string `protobuf:"bytes,13,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -147,6 +151,20 @@ func (x *RunHeader) GetArtifacts() []*v1.Artifact {
 func (x *RunHeader) GetTransitionId() string {
 	if x != nil {
 		return x.TransitionId
+	}
+	return ""
+}
+
+func (x *RunHeader) GetHold() *Hold {
+	if x != nil {
+		return x.Hold
+	}
+	return nil
+}
+
+func (x *RunHeader) GetReason() string {
+	if x != nil {
+		return x.Reason
 	}
 	return ""
 }
@@ -310,8 +328,12 @@ type JobRecord struct {
 	TransitionId    string           `protobuf:"bytes,16,opt,name=transition_id,json=transitionId,proto3" json:"transition_id,omitempty"`
 	ContinueOnError bool             `protobuf:"varint,17,opt,name=continue_on_error,json=continueOnError,proto3" json:"continue_on_error,omitempty"`
 	Annotations     []*v1.Annotation `protobuf:"bytes,18,rep,name=annotations,proto3" json:"annotations,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// The job's concurrency group, once it asked for it; absent without one.
+	Hold *Hold `protobuf:"bytes,19,opt,name=hold,proto3" json:"hold,omitempty"`
+	// Instance id of the call whose workflow the job belongs to; "" in the run's own workflow.
+	Scope         string `protobuf:"bytes,20,opt,name=scope,proto3" json:"scope,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *JobRecord) Reset() {
@@ -470,6 +492,162 @@ func (x *JobRecord) GetAnnotations() []*v1.Annotation {
 	return nil
 }
 
+func (x *JobRecord) GetHold() *Hold {
+	if x != nil {
+		return x.Hold
+	}
+	return nil
+}
+
+func (x *JobRecord) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
+// Hold is a claim on a concurrency group. A job or run in state WAITING waits for it; in a later one, until its end, it holds it.
+type Hold struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As evaluated; groups are compared without case, within a project.
+	Group string `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	// `queue: max`: it does not take the place of others that wait.
+	QueueAll         bool `protobuf:"varint,2,opt,name=queue_all,json=queueAll,proto3" json:"queue_all,omitempty"`
+	CancelInProgress bool `protobuf:"varint,3,opt,name=cancel_in_progress,json=cancelInProgress,proto3" json:"cancel_in_progress,omitempty"`
+	// When it asked, by the leader's clock: the order of those that wait.
+	SinceMs       int64 `protobuf:"varint,4,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Hold) Reset() {
+	*x = Hold{}
+	mi := &file_slipway_state_v1_state_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Hold) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Hold) ProtoMessage() {}
+
+func (x *Hold) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_state_v1_state_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Hold.ProtoReflect.Descriptor instead.
+func (*Hold) Descriptor() ([]byte, []int) {
+	return file_slipway_state_v1_state_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Hold) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *Hold) GetQueueAll() bool {
+	if x != nil {
+		return x.QueueAll
+	}
+	return false
+}
+
+func (x *Hold) GetCancelInProgress() bool {
+	if x != nil {
+		return x.CancelInProgress
+	}
+	return false
+}
+
+func (x *Hold) GetSinceMs() int64 {
+	if x != nil {
+		return x.SinceMs
+	}
+	return 0
+}
+
+// GroupRecord says who holds a concurrency group: /slipway/v1/group/PROJECT/NAME. No record: it is free.
+type GroupRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// Instance id; "" for the run as a whole.
+	JobId         string `protobuf:"bytes,2,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	Name          string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	SinceMs       int64  `protobuf:"varint,4,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupRecord) Reset() {
+	*x = GroupRecord{}
+	mi := &file_slipway_state_v1_state_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupRecord) ProtoMessage() {}
+
+func (x *GroupRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_state_v1_state_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupRecord.ProtoReflect.Descriptor instead.
+func (*GroupRecord) Descriptor() ([]byte, []int) {
+	return file_slipway_state_v1_state_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *GroupRecord) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *GroupRecord) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+func (x *GroupRecord) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GroupRecord) GetSinceMs() int64 {
+	if x != nil {
+		return x.SinceMs
+	}
+	return 0
+}
+
 // Attempt is the current try of a job.
 type Attempt struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -486,14 +664,16 @@ type Attempt struct {
 	TokenHash       []byte `protobuf:"bytes,9,opt,name=token_hash,json=tokenHash,proto3" json:"token_hash,omitempty"`
 	CancelRequested bool   `protobuf:"varint,10,opt,name=cancel_requested,json=cancelRequested,proto3" json:"cancel_requested,omitempty"`
 	// When it was offered, by the leader's clock.
-	OfferedMs     int64 `protobuf:"varint,11,opt,name=offered_ms,json=offeredMs,proto3" json:"offered_ms,omitempty"`
+	OfferedMs int64 `protobuf:"varint,11,opt,name=offered_ms,json=offeredMs,proto3" json:"offered_ms,omitempty"`
+	// Why its agent was told to end it so that the job may run elsewhere; "" if it was not.
+	Evicted       string `protobuf:"bytes,12,opt,name=evicted,proto3" json:"evicted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_slipway_state_v1_state_proto_msgTypes[3]
+	mi := &file_slipway_state_v1_state_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -505,7 +685,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_state_v1_state_proto_msgTypes[3]
+	mi := &file_slipway_state_v1_state_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -518,7 +698,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_slipway_state_v1_state_proto_rawDescGZIP(), []int{3}
+	return file_slipway_state_v1_state_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Attempt) GetId() string {
@@ -598,22 +778,33 @@ func (x *Attempt) GetOfferedMs() int64 {
 	return 0
 }
 
+func (x *Attempt) GetEvicted() string {
+	if x != nil {
+		return x.Evicted
+	}
+	return ""
+}
+
 // AgentRecord: /slipway/v1/agent/ID.
 type AgentRecord struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Hostname      string                 `protobuf:"bytes,2,opt,name=hostname,proto3" json:"hostname,omitempty"`
-	Pool          string                 `protobuf:"bytes,3,opt,name=pool,proto3" json:"pool,omitempty"`
-	Labels        []string               `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty"`
-	JoinedMs      int64                  `protobuf:"varint,5,opt,name=joined_ms,json=joinedMs,proto3" json:"joined_ms,omitempty"`
-	Version       string                 `protobuf:"bytes,6,opt,name=version,proto3" json:"version,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Id       string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Hostname string                 `protobuf:"bytes,2,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	Pool     string                 `protobuf:"bytes,3,opt,name=pool,proto3" json:"pool,omitempty"`
+	Labels   []string               `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty"`
+	JoinedMs int64                  `protobuf:"varint,5,opt,name=joined_ms,json=joinedMs,proto3" json:"joined_ms,omitempty"`
+	Version  string                 `protobuf:"bytes,6,opt,name=version,proto3" json:"version,omitempty"`
+	// Absent while it may be given work.
+	Drain *Drain `protobuf:"bytes,7,opt,name=drain,proto3" json:"drain,omitempty"`
+	// Id of the transition that wrote this, for unknown outcomes.
+	TransitionId  string `protobuf:"bytes,8,opt,name=transition_id,json=transitionId,proto3" json:"transition_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AgentRecord) Reset() {
 	*x = AgentRecord{}
-	mi := &file_slipway_state_v1_state_proto_msgTypes[4]
+	mi := &file_slipway_state_v1_state_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -625,7 +816,7 @@ func (x *AgentRecord) String() string {
 func (*AgentRecord) ProtoMessage() {}
 
 func (x *AgentRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_state_v1_state_proto_msgTypes[4]
+	mi := &file_slipway_state_v1_state_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -638,7 +829,7 @@ func (x *AgentRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentRecord.ProtoReflect.Descriptor instead.
 func (*AgentRecord) Descriptor() ([]byte, []int) {
-	return file_slipway_state_v1_state_proto_rawDescGZIP(), []int{4}
+	return file_slipway_state_v1_state_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *AgentRecord) GetId() string {
@@ -683,6 +874,203 @@ func (x *AgentRecord) GetVersion() string {
 	return ""
 }
 
+func (x *AgentRecord) GetDrain() *Drain {
+	if x != nil {
+		return x.Drain
+	}
+	return nil
+}
+
+func (x *AgentRecord) GetTransitionId() string {
+	if x != nil {
+		return x.TransitionId
+	}
+	return ""
+}
+
+// Drain keeps an agent from being given work.
+type Drain struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Since when, and until when what runs there may go on, by the leader's clock; deadline 0 is for ever.
+	SinceMs    int64 `protobuf:"varint,1,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	DeadlineMs int64 `protobuf:"varint,2,opt,name=deadline_ms,json=deadlineMs,proto3" json:"deadline_ms,omitempty"`
+	// Who asked, and why.
+	By     string `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The agent itself asked for it, because it stops: it ends when a later process of the agent connects.
+	Own bool `protobuf:"varint,5,opt,name=own,proto3" json:"own,omitempty"`
+	// When nothing of it ran any more; 0 until then.
+	DrainedMs int64 `protobuf:"varint,6,opt,name=drained_ms,json=drainedMs,proto3" json:"drained_ms,omitempty"`
+	// request_id of the call that began it.
+	RequestId     string `protobuf:"bytes,7,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Drain) Reset() {
+	*x = Drain{}
+	mi := &file_slipway_state_v1_state_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Drain) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Drain) ProtoMessage() {}
+
+func (x *Drain) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_state_v1_state_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Drain.ProtoReflect.Descriptor instead.
+func (*Drain) Descriptor() ([]byte, []int) {
+	return file_slipway_state_v1_state_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Drain) GetSinceMs() int64 {
+	if x != nil {
+		return x.SinceMs
+	}
+	return 0
+}
+
+func (x *Drain) GetDeadlineMs() int64 {
+	if x != nil {
+		return x.DeadlineMs
+	}
+	return 0
+}
+
+func (x *Drain) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Drain) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Drain) GetOwn() bool {
+	if x != nil {
+		return x.Own
+	}
+	return false
+}
+
+func (x *Drain) GetDrainedMs() int64 {
+	if x != nil {
+		return x.DrainedMs
+	}
+	return 0
+}
+
+func (x *Drain) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// RemovedAgent: /slipway/v1/removed/ID. Its certificate is not accepted any more; the record goes when every certificate of it has ended.
+type RemovedAgent struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Hostname      string                 `protobuf:"bytes,2,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	RemovedMs     int64                  `protobuf:"varint,3,opt,name=removed_ms,json=removedMs,proto3" json:"removed_ms,omitempty"`
+	By            string                 `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
+	UntilMs       int64                  `protobuf:"varint,5,opt,name=until_ms,json=untilMs,proto3" json:"until_ms,omitempty"`
+	RequestId     string                 `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemovedAgent) Reset() {
+	*x = RemovedAgent{}
+	mi := &file_slipway_state_v1_state_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemovedAgent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemovedAgent) ProtoMessage() {}
+
+func (x *RemovedAgent) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_state_v1_state_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemovedAgent.ProtoReflect.Descriptor instead.
+func (*RemovedAgent) Descriptor() ([]byte, []int) {
+	return file_slipway_state_v1_state_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *RemovedAgent) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *RemovedAgent) GetHostname() string {
+	if x != nil {
+		return x.Hostname
+	}
+	return ""
+}
+
+func (x *RemovedAgent) GetRemovedMs() int64 {
+	if x != nil {
+		return x.RemovedMs
+	}
+	return 0
+}
+
+func (x *RemovedAgent) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *RemovedAgent) GetUntilMs() int64 {
+	if x != nil {
+		return x.UntilMs
+	}
+	return 0
+}
+
+func (x *RemovedAgent) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
 // TokenRecord: /slipway/v1/token/HASH, for users and for joining agents. The token itself is never stored.
 type TokenRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -700,7 +1088,7 @@ type TokenRecord struct {
 
 func (x *TokenRecord) Reset() {
 	*x = TokenRecord{}
-	mi := &file_slipway_state_v1_state_proto_msgTypes[5]
+	mi := &file_slipway_state_v1_state_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -712,7 +1100,7 @@ func (x *TokenRecord) String() string {
 func (*TokenRecord) ProtoMessage() {}
 
 func (x *TokenRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_state_v1_state_proto_msgTypes[5]
+	mi := &file_slipway_state_v1_state_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -725,7 +1113,7 @@ func (x *TokenRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenRecord.ProtoReflect.Descriptor instead.
 func (*TokenRecord) Descriptor() ([]byte, []int) {
-	return file_slipway_state_v1_state_proto_rawDescGZIP(), []int{5}
+	return file_slipway_state_v1_state_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *TokenRecord) GetKind() string {
@@ -789,7 +1177,7 @@ type RequestRecord struct {
 
 func (x *RequestRecord) Reset() {
 	*x = RequestRecord{}
-	mi := &file_slipway_state_v1_state_proto_msgTypes[6]
+	mi := &file_slipway_state_v1_state_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -801,7 +1189,7 @@ func (x *RequestRecord) String() string {
 func (*RequestRecord) ProtoMessage() {}
 
 func (x *RequestRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_state_v1_state_proto_msgTypes[6]
+	mi := &file_slipway_state_v1_state_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -814,7 +1202,7 @@ func (x *RequestRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestRecord.ProtoReflect.Descriptor instead.
 func (*RequestRecord) Descriptor() ([]byte, []int) {
-	return file_slipway_state_v1_state_proto_rawDescGZIP(), []int{6}
+	return file_slipway_state_v1_state_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RequestRecord) GetRunId() string {
@@ -842,7 +1230,7 @@ var File_slipway_state_v1_state_proto protoreflect.FileDescriptor
 
 const file_slipway_state_v1_state_proto_rawDesc = "" +
 	"\n" +
-	"\x1cslipway/state/v1/state.proto\x12\x10slipway.state.v1\x1a\x1aslipway/core/v1/core.proto\"\x9f\x03\n" +
+	"\x1cslipway/state/v1/state.proto\x12\x10slipway.state.v1\x1a\x1aslipway/core/v1/core.proto\"\xe3\x03\n" +
 	"\tRunHeader\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12/\n" +
@@ -857,7 +1245,9 @@ const file_slipway_state_v1_state_proto_rawDesc = "" +
 	"\rcancel_reason\x18\t \x01(\tR\fcancelReason\x127\n" +
 	"\tartifacts\x18\n" +
 	" \x03(\v2\x19.slipway.core.v1.ArtifactR\tartifacts\x12#\n" +
-	"\rtransition_id\x18\v \x01(\tR\ftransitionId\"\xec\x02\n" +
+	"\rtransition_id\x18\v \x01(\tR\ftransitionId\x12*\n" +
+	"\x04hold\x18\f \x01(\v2\x16.slipway.state.v1.HoldR\x04hold\x12\x16\n" +
+	"\x06reason\x18\r \x01(\tR\x06reason\"\xec\x02\n" +
 	"\rRunDefinition\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
@@ -873,7 +1263,7 @@ const file_slipway_state_v1_state_proto_rawDesc = "" +
 	"\x05actor\x18\n" +
 	" \x01(\tR\x05actor\x12 \n" +
 	"\vtraceparent\x18\v \x01(\tR\vtraceparent\x12%\n" +
-	"\x0esubmitter_span\x18\f \x01(\tR\rsubmitterSpan\"\xe2\x04\n" +
+	"\x0esubmitter_span\x18\f \x01(\tR\rsubmitterSpan\"\xa4\x05\n" +
 	"\tJobRecord\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x10\n" +
@@ -894,7 +1284,19 @@ const file_slipway_state_v1_state_proto_rawDesc = "" +
 	"\aattempt\x18\x0f \x01(\v2\x19.slipway.state.v1.AttemptR\aattempt\x12#\n" +
 	"\rtransition_id\x18\x10 \x01(\tR\ftransitionId\x12*\n" +
 	"\x11continue_on_error\x18\x11 \x01(\bR\x0fcontinueOnError\x12=\n" +
-	"\vannotations\x18\x12 \x03(\v2\x1b.slipway.core.v1.AnnotationR\vannotations\"\xfb\x02\n" +
+	"\vannotations\x18\x12 \x03(\v2\x1b.slipway.core.v1.AnnotationR\vannotations\x12*\n" +
+	"\x04hold\x18\x13 \x01(\v2\x16.slipway.state.v1.HoldR\x04hold\x12\x14\n" +
+	"\x05scope\x18\x14 \x01(\tR\x05scope\"\x82\x01\n" +
+	"\x04Hold\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\tR\x05group\x12\x1b\n" +
+	"\tqueue_all\x18\x02 \x01(\bR\bqueueAll\x12,\n" +
+	"\x12cancel_in_progress\x18\x03 \x01(\bR\x10cancelInProgress\x12\x19\n" +
+	"\bsince_ms\x18\x04 \x01(\x03R\asinceMs\"j\n" +
+	"\vGroupRecord\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x15\n" +
+	"\x06job_id\x18\x02 \x01(\tR\x05jobId\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x19\n" +
+	"\bsince_ms\x18\x04 \x01(\x03R\asinceMs\"\x95\x03\n" +
 	"\aAttempt\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\rR\x06number\x123\n" +
@@ -910,14 +1312,37 @@ const file_slipway_state_v1_state_proto_rawDesc = "" +
 	"\x10cancel_requested\x18\n" +
 	" \x01(\bR\x0fcancelRequested\x12\x1d\n" +
 	"\n" +
-	"offered_ms\x18\v \x01(\x03R\tofferedMs\"\x9c\x01\n" +
+	"offered_ms\x18\v \x01(\x03R\tofferedMs\x12\x18\n" +
+	"\aevicted\x18\f \x01(\tR\aevicted\"\xf0\x01\n" +
 	"\vAgentRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
 	"\bhostname\x18\x02 \x01(\tR\bhostname\x12\x12\n" +
 	"\x04pool\x18\x03 \x01(\tR\x04pool\x12\x16\n" +
 	"\x06labels\x18\x04 \x03(\tR\x06labels\x12\x1b\n" +
 	"\tjoined_ms\x18\x05 \x01(\x03R\bjoinedMs\x12\x18\n" +
-	"\aversion\x18\x06 \x01(\tR\aversion\"\xb5\x01\n" +
+	"\aversion\x18\x06 \x01(\tR\aversion\x12-\n" +
+	"\x05drain\x18\a \x01(\v2\x17.slipway.state.v1.DrainR\x05drain\x12#\n" +
+	"\rtransition_id\x18\b \x01(\tR\ftransitionId\"\xbb\x01\n" +
+	"\x05Drain\x12\x19\n" +
+	"\bsince_ms\x18\x01 \x01(\x03R\asinceMs\x12\x1f\n" +
+	"\vdeadline_ms\x18\x02 \x01(\x03R\n" +
+	"deadlineMs\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x10\n" +
+	"\x03own\x18\x05 \x01(\bR\x03own\x12\x1d\n" +
+	"\n" +
+	"drained_ms\x18\x06 \x01(\x03R\tdrainedMs\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\a \x01(\tR\trequestId\"\xa3\x01\n" +
+	"\fRemovedAgent\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
+	"\bhostname\x18\x02 \x01(\tR\bhostname\x12\x1d\n" +
+	"\n" +
+	"removed_ms\x18\x03 \x01(\x03R\tremovedMs\x12\x0e\n" +
+	"\x02by\x18\x04 \x01(\tR\x02by\x12\x19\n" +
+	"\buntil_ms\x18\x05 \x01(\x03R\auntilMs\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x06 \x01(\tR\trequestId\"\xb5\x01\n" +
 	"\vTokenRecord\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04user\x18\x02 \x01(\tR\x04user\x12\x16\n" +
@@ -948,44 +1373,51 @@ func file_slipway_state_v1_state_proto_rawDescGZIP() []byte {
 	return file_slipway_state_v1_state_proto_rawDescData
 }
 
-var file_slipway_state_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_slipway_state_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_slipway_state_v1_state_proto_goTypes = []any{
 	(*RunHeader)(nil),     // 0: slipway.state.v1.RunHeader
 	(*RunDefinition)(nil), // 1: slipway.state.v1.RunDefinition
 	(*JobRecord)(nil),     // 2: slipway.state.v1.JobRecord
-	(*Attempt)(nil),       // 3: slipway.state.v1.Attempt
-	(*AgentRecord)(nil),   // 4: slipway.state.v1.AgentRecord
-	(*TokenRecord)(nil),   // 5: slipway.state.v1.TokenRecord
-	(*RequestRecord)(nil), // 6: slipway.state.v1.RequestRecord
-	(v1.RunState)(0),      // 7: slipway.core.v1.RunState
-	(*v1.Failure)(nil),    // 8: slipway.core.v1.Failure
-	(*v1.Artifact)(nil),   // 9: slipway.core.v1.Artifact
-	(*v1.Source)(nil),     // 10: slipway.core.v1.Source
-	(v1.JobState)(0),      // 11: slipway.core.v1.JobState
-	(*v1.Output)(nil),     // 12: slipway.core.v1.Output
-	(*v1.Annotation)(nil), // 13: slipway.core.v1.Annotation
-	(v1.AttemptState)(0),  // 14: slipway.core.v1.AttemptState
-	(*v1.StepStatus)(nil), // 15: slipway.core.v1.StepStatus
-	(*v1.LogSum)(nil),     // 16: slipway.core.v1.LogSum
+	(*Hold)(nil),          // 3: slipway.state.v1.Hold
+	(*GroupRecord)(nil),   // 4: slipway.state.v1.GroupRecord
+	(*Attempt)(nil),       // 5: slipway.state.v1.Attempt
+	(*AgentRecord)(nil),   // 6: slipway.state.v1.AgentRecord
+	(*Drain)(nil),         // 7: slipway.state.v1.Drain
+	(*RemovedAgent)(nil),  // 8: slipway.state.v1.RemovedAgent
+	(*TokenRecord)(nil),   // 9: slipway.state.v1.TokenRecord
+	(*RequestRecord)(nil), // 10: slipway.state.v1.RequestRecord
+	(v1.RunState)(0),      // 11: slipway.core.v1.RunState
+	(*v1.Failure)(nil),    // 12: slipway.core.v1.Failure
+	(*v1.Artifact)(nil),   // 13: slipway.core.v1.Artifact
+	(*v1.Source)(nil),     // 14: slipway.core.v1.Source
+	(v1.JobState)(0),      // 15: slipway.core.v1.JobState
+	(*v1.Output)(nil),     // 16: slipway.core.v1.Output
+	(*v1.Annotation)(nil), // 17: slipway.core.v1.Annotation
+	(v1.AttemptState)(0),  // 18: slipway.core.v1.AttemptState
+	(*v1.StepStatus)(nil), // 19: slipway.core.v1.StepStatus
+	(*v1.LogSum)(nil),     // 20: slipway.core.v1.LogSum
 }
 var file_slipway_state_v1_state_proto_depIdxs = []int32{
-	7,  // 0: slipway.state.v1.RunHeader.state:type_name -> slipway.core.v1.RunState
-	8,  // 1: slipway.state.v1.RunHeader.failure:type_name -> slipway.core.v1.Failure
-	9,  // 2: slipway.state.v1.RunHeader.artifacts:type_name -> slipway.core.v1.Artifact
-	10, // 3: slipway.state.v1.RunDefinition.source:type_name -> slipway.core.v1.Source
-	11, // 4: slipway.state.v1.JobRecord.state:type_name -> slipway.core.v1.JobState
-	8,  // 5: slipway.state.v1.JobRecord.failure:type_name -> slipway.core.v1.Failure
-	12, // 6: slipway.state.v1.JobRecord.outputs:type_name -> slipway.core.v1.Output
-	3,  // 7: slipway.state.v1.JobRecord.attempt:type_name -> slipway.state.v1.Attempt
-	13, // 8: slipway.state.v1.JobRecord.annotations:type_name -> slipway.core.v1.Annotation
-	14, // 9: slipway.state.v1.Attempt.state:type_name -> slipway.core.v1.AttemptState
-	15, // 10: slipway.state.v1.Attempt.steps:type_name -> slipway.core.v1.StepStatus
-	16, // 11: slipway.state.v1.Attempt.logs:type_name -> slipway.core.v1.LogSum
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	11, // 0: slipway.state.v1.RunHeader.state:type_name -> slipway.core.v1.RunState
+	12, // 1: slipway.state.v1.RunHeader.failure:type_name -> slipway.core.v1.Failure
+	13, // 2: slipway.state.v1.RunHeader.artifacts:type_name -> slipway.core.v1.Artifact
+	3,  // 3: slipway.state.v1.RunHeader.hold:type_name -> slipway.state.v1.Hold
+	14, // 4: slipway.state.v1.RunDefinition.source:type_name -> slipway.core.v1.Source
+	15, // 5: slipway.state.v1.JobRecord.state:type_name -> slipway.core.v1.JobState
+	12, // 6: slipway.state.v1.JobRecord.failure:type_name -> slipway.core.v1.Failure
+	16, // 7: slipway.state.v1.JobRecord.outputs:type_name -> slipway.core.v1.Output
+	5,  // 8: slipway.state.v1.JobRecord.attempt:type_name -> slipway.state.v1.Attempt
+	17, // 9: slipway.state.v1.JobRecord.annotations:type_name -> slipway.core.v1.Annotation
+	3,  // 10: slipway.state.v1.JobRecord.hold:type_name -> slipway.state.v1.Hold
+	18, // 11: slipway.state.v1.Attempt.state:type_name -> slipway.core.v1.AttemptState
+	19, // 12: slipway.state.v1.Attempt.steps:type_name -> slipway.core.v1.StepStatus
+	20, // 13: slipway.state.v1.Attempt.logs:type_name -> slipway.core.v1.LogSum
+	7,  // 14: slipway.state.v1.AgentRecord.drain:type_name -> slipway.state.v1.Drain
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_slipway_state_v1_state_proto_init() }
@@ -999,7 +1431,7 @@ func file_slipway_state_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_state_v1_state_proto_rawDesc), len(file_slipway_state_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
