@@ -42,6 +42,7 @@ func (c Config) check(path string, root *yaml.Node) error {
 			add([]string{"runners", label}, "name the pool of agents, such as default", "no pool")
 		}
 	}
+	c.checkPools(add)
 	for host, r := range c.Registries {
 		if strings.ContainsAny(host, "/@ ") || strings.ContainsAny(r.Mirror, "/@ ") {
 			add([]string{"registries", host}, "repository paths are kept", "a registry and its mirror are a host, or host:port")

@@ -26,6 +26,8 @@ type Config struct {
 	Store Store `yaml:"store"`
 	// Runners maps a label of `runs-on` to what it means here.
 	Runners map[string]Runner `yaml:"runners"`
+	// Pools are the policies of pools of agents.
+	Pools map[string]Pool `yaml:"pools"`
 	// Registries maps a public registry's host to where its images are taken from.
 	Registries map[string]Registry `yaml:"registries"`
 	// Agents says how long agents may be silent.

@@ -22,6 +22,8 @@ hosts: [ci.example.test, 10.0.0.7]
 store: {kind: memory}
 runners:
   ubuntu-latest: {image: "slipway/runner:12", pool: default}
+pools:
+  forks: {isolation: untrusted, runtime: crun}
 registries:
   docker.io: {mirror: "127.0.0.1:7430", plain_http: true, docker_config: /etc/docker.json}
 agents: {heartbeat: 1s, deadline: 5s, grace: 1m30s}
@@ -37,6 +39,7 @@ func TestFullFile(t *testing.T) {
 		DataDir: "/var/lib/slipway", Listen: "0.0.0.0:7420", Metrics: "127.0.0.1:7421", Hosts: []string{"ci.example.test", "10.0.0.7"},
 		Store:      config.Store{Kind: config.StoreMemory},
 		Runners:    map[string]config.Runner{"ubuntu-latest": {Image: "slipway/runner:12", Pool: "default"}},
+		Pools:      map[string]config.Pool{"forks": {Isolation: config.IsolationUntrusted, Runtime: "crun"}},
 		Registries: map[string]config.Registry{"docker.io": {Mirror: "127.0.0.1:7430", PlainHTTP: true, DockerConfig: "/etc/docker.json"}},
 		Agents:     config.Agents{Heartbeat: config.Duration(time.Second), Deadline: config.Duration(5 * time.Second), Grace: config.Duration(90 * time.Second)},
 		Limits:     config.Limits{WorkflowBytes: 1000, PayloadBytes: 2000, BlobBytes: 3000},
@@ -61,6 +64,10 @@ func TestMistakesAreNamedWithTheirPlace(t *testing.T) {
 		{"zzzzzzzzzzzz: 1", "known here: agents, data_dir"},
 		{"listen: x:1\nrunners:\n  u:\n    imag: a\n    pool: b", "slipway.yaml:4:5: unknown key `runners.u.imag` (did you mean `image`?)"},
 		{"runners: {u: {pool: a}}", "slipway.yaml:1:11: `runners.u`: no image"},
+		{"pools: {p: {isolatoin: untrusted}}", "slipway.yaml:1:13: unknown key `pools.p.isolatoin` (did you mean `isolation`?)"},
+		{"pools: {p: {isolation: none}}", "slipway.yaml:1:13: `pools.p.isolation`: \"none\" is neither default nor untrusted"},
+		{"pools: {p: {runtime: /usr/bin/crun}}", "slipway.yaml:1:13: `pools.p.runtime`: \"/usr/bin/crun\" is not a runtime's name (a path or"},
+		{"pools: {a/b: {}}", "slipway.yaml:1:9: `pools.a/b`: a pool's name is of letters"},
 		{"runners: []", "slipway.yaml:1:10: `runners` must be a mapping"},
 		{"[]", "`the file` must be a mapping"},
 		{"hosts: a", "slipway.yaml:1:8: `hosts` must be a list"},
@@ -88,6 +95,17 @@ func TestMistakesAreNamedWithTheirPlace(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%q:\n got %v\nwant %s", c.src, err, c.want)
 		}
+	}
+}
+
+// TestAPoolsPolicy: what an untrusted pool must not have follows from its isolation alone.
+func TestAPoolsPolicy(t *testing.T) {
+	trusted, untrusted := config.Pool{Runtime: "crun"}, config.Pool{Isolation: config.IsolationUntrusted}
+	if !trusted.Secrets() || trusted.Untrusted() || trusted.CacheScope("p") != "" {
+		t.Errorf("%+v has secrets %v, scope %q", trusted, trusted.Secrets(), trusted.CacheScope("p"))
+	}
+	if untrusted.Secrets() || untrusted.CacheScope("p") == untrusted.CacheScope("q") || untrusted.CacheScope("p") == "" {
+		t.Errorf("%+v has secrets %v, scope %q", untrusted, untrusted.Secrets(), untrusted.CacheScope("p"))
 	}
 }
 

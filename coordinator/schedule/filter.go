@@ -7,12 +7,21 @@ import (
 )
 
 // refuse asks the filters in order and returns the first refusal; nil takes the job.
-func refuse(a *Agent, j Job) *Refusal {
-	no := func(p Predicate, format string, args ...any) *Refusal {
-		return &Refusal{Agent: a.ID, Predicate: p, Reason: fmt.Sprintf(format, args...)}
+func (p *planner) refuse(a *Agent, j Job) *Refusal {
+	no := func(pred Predicate, format string, args ...any) *Refusal {
+		return &Refusal{Agent: a.ID, Predicate: pred, Reason: fmt.Sprintf(format, args...)}
 	}
 	if len(j.Pools) > 0 && !slices.Contains(j.Pools, a.Pool) {
 		return no(Pool, "is in pool %q, the job needs %s", a.Pool, strings.Join(j.Pools, " or "))
+	}
+	// Of an agent that is away, that it is away is the better answer: what it can do may have changed when it comes back.
+	if policy := p.policies[a.Pool]; a.Online {
+		if why, can := able(a.Abilities.Isolation, policy.Isolation); !can {
+			return no(Isolated, "can't run jobs as its pool %q asks, %s: %s", a.Pool, policy.Isolation, why)
+		}
+		if why, can := able(a.Abilities.Runtimes, policy.Runtime); !can {
+			return no(Runtime, "has no runtime %s, which its pool %q asks for: %s", policy.Runtime, a.Pool, why)
+		}
 	}
 	if missing := lacking(a.Labels, j.Labels); len(missing) > 0 {
 		return no(Labels, "lacks the label %s", strings.Join(missing, ", "))
@@ -22,6 +31,9 @@ func refuse(a *Agent, j Job) *Refusal {
 	}
 	if a.Memory > 0 && j.Memory > a.Memory {
 		return no(Size, "has %s of memory in all, the job reserves %s", mib(a.Memory), mib(j.Memory))
+	}
+	if a.Drain != "" {
+		return no(Drain, "%s", a.Drain)
 	}
 	if !a.Online {
 		return no(Online, "is not connected")
@@ -39,6 +51,18 @@ func refuse(a *Agent, j Job) *Refusal {
 		return no(Memory, "has %s of %s of memory left, the job reserves %s", mib(a.Memory-a.UsedMem), mib(a.Memory), mib(j.Memory))
 	}
 	return nil
+}
+
+// able says whether an agent can do what has this name, or why not.
+func able(abilities map[string]string, name string) (why string, can bool) {
+	if name == "" {
+		return "", true
+	}
+	why, known := abilities[name]
+	if !known {
+		return "it does not know it; its version or its configuration is older than the pool's policy", false
+	}
+	return why, why == ""
 }
 
 func lacking(have, want []string) []string {
@@ -68,7 +92,7 @@ func (p *planner) explain(left []Job) []Waiting {
 		v, ok := byClass[class]
 		if !ok {
 			for _, a := range p.agents {
-				if r := refuse(a, j); r != nil {
+				if r := p.refuse(a, j); r != nil {
 					v.refusals = append(v.refusals, *r)
 				}
 			}

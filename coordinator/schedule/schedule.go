@@ -18,6 +18,17 @@ type Snapshot struct {
 	Agents []Agent
 	// Jobs that want an agent, in any order.
 	Jobs []Job
+	// Policies of pools by name; a pool that is not there asks for nothing.
+	Policies map[string]Policy
+}
+
+// Policy is what a pool asks of an agent that runs its jobs, by the names in Abilities; "" asks for nothing.
+type Policy struct{ Isolation, Runtime string }
+
+// Abilities says by name why an agent can't do something; "" is that it can.
+type Abilities struct {
+	Isolation map[string]string
+	Runtimes  map[string]string
 }
 
 // Agent is one agent with what it has left to give.
@@ -27,6 +38,8 @@ type Agent struct {
 	Labels []string
 	// Online: it has a session, and may be given work.
 	Online bool
+	// Drain says why the agent is to be given nothing, as the rest of a sentence about it; "" if it may be.
+	Drain string
 	// Slots, CPUMilli and Memory (bytes) are totals; 0 CPU or memory is unknown and not limited.
 	Slots    int
 	CPUMilli int64
@@ -37,6 +50,8 @@ type Agent struct {
 	UsedMem   int64
 	// Projects counts the slots that each project uses here.
 	Projects map[string]int
+	// Abilities are what its pool's policy can ask for.
+	Abilities Abilities
 }
 
 // Job is a queued job with what it asks for.
@@ -66,11 +81,15 @@ type Predicate string
 
 // The filters, in the order in which they are asked.
 const (
-	Online Predicate = "online"
 	Pool   Predicate = "pool"
+	// Isolated and Runtime: the host can't do what the pool's policy asks for.
+	Isolated Predicate = "isolation"
+	Runtime  Predicate = "runtime"
 	Labels Predicate = "labels"
-	Avoid  Predicate = "avoid"
 	Size   Predicate = "size"
+	Drain  Predicate = "drain"
+	Online Predicate = "online"
+	Avoid  Predicate = "avoid"
 	Slots  Predicate = "slots"
 	CPU    Predicate = "cpu"
 	Memory Predicate = "memory"
@@ -135,10 +154,11 @@ type planner struct {
 	projects []string
 	share    map[string]int
 	full     map[string]bool
+	policies map[string]Policy
 }
 
 func newPlanner(s Snapshot) *planner {
-	p := &planner{queues: map[string][]Job{}, share: map[string]int{}, full: map[string]bool{}}
+	p := &planner{queues: map[string][]Job{}, share: map[string]int{}, full: map[string]bool{}, policies: s.Policies}
 	for _, a := range s.Agents {
 		p.agents = append(p.agents, &a)
 		for project, n := range a.Projects {
@@ -192,7 +212,7 @@ func (p *planner) before(a, b string) bool {
 func (p *planner) best(j Job) *Agent {
 	var best *Agent
 	for _, a := range p.agents {
-		if refuse(a, j) != nil {
+		if p.refuse(a, j) != nil {
 			continue
 		}
 		if best == nil || a.UsedSlots*best.Slots < best.UsedSlots*a.Slots {

@@ -103,12 +103,15 @@ func TestNoAgentsAtAll(t *testing.T) {
 }
 
 func drawSnapshot(t *rapid.T) Snapshot {
-	var s Snapshot
+	s := Snapshot{Policies: map[string]Policy{"gpu": {Isolation: rapid.SampledFrom([]string{"", "untrusted"}).Draw(t, "isolation")}}}
 	for i := range rapid.IntRange(0, 6).Draw(t, "agents") {
 		a := agent(fmt.Sprintf("a%d", i), rapid.IntRange(0, 3).Draw(t, "slots"))
 		a.Online = rapid.Bool().Draw(t, "online")
 		a.Pool = rapid.SampledFrom([]string{"default", "gpu"}).Draw(t, "pool")
 		a.UsedSlots = rapid.IntRange(0, a.Slots).Draw(t, "used")
+		if rapid.Bool().Draw(t, "able") {
+			a.Abilities.Isolation = map[string]string{"untrusted": ""}
+		}
 		s.Agents = append(s.Agents, a)
 	}
 	for i := range rapid.IntRange(0, 20).Draw(t, "jobs") {
@@ -129,13 +132,13 @@ func TestPlans(t *testing.T) {
 		if len(r.Placements)+len(r.Waiting) != len(s.Jobs) {
 			t.Fatalf("%d jobs, %d placed, %d waiting", len(s.Jobs), len(r.Placements), len(r.Waiting))
 		}
-		after := map[string]*Agent{}
+		planner, after := newPlanner(s), map[string]*Agent{}
 		for _, a := range s.Agents {
 			after[a.ID] = &a
 		}
 		for _, p := range r.Placements {
 			a := after[p.Agent]
-			if no := refuse(a, p.Job); no != nil {
+			if no := planner.refuse(a, p.Job); no != nil {
 				t.Fatalf("%s on %s, which %s", p.Job.Job, p.Agent, no.Reason)
 			}
 			a.UsedSlots++
@@ -146,7 +149,7 @@ func TestPlans(t *testing.T) {
 				t.Fatalf("%s waits: %d agents, %d refusals", w.Job.Job, len(s.Agents), len(w.Refusals))
 			}
 			for _, a := range after {
-				if refuse(a, w.Job) == nil {
+				if planner.refuse(a, w.Job) == nil {
 					t.Fatalf("%s waits, but fits on %s", w.Job.Job, a.ID)
 				}
 			}
