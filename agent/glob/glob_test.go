@@ -85,6 +85,21 @@ func TestFindLooksNowhereElse(t *testing.T) {
 	}
 }
 
+func TestFindOnlyInside(t *testing.T) {
+	trees := tree(t, "a.txt", "d/a.txt")
+	if err := trees[0].Root.Symlink("/etc", "out"); err != nil {
+		t.Fatal(err)
+	}
+	for pattern, want := range map[string]string{
+		"/etc/*": "", "../other/*": "", "out/passwd": "", "/etc/*\na.txt": "/w/a.txt", "/**/a.txt": "/w/a.txt /w/d/a.txt", "../*/d/*": "/w/d/a.txt",
+	} {
+		got, err := Compile(strings.Split(pattern, "\n"), "/w", "/h").Find(trees, Options{OnlyInside: true})
+		if err != nil || strings.Join(got, " ") != want {
+			t.Errorf("%q: %q, %v; want %q", pattern, got, err, want)
+		}
+	}
+}
+
 func TestFindHoldsItsLimit(t *testing.T) {
 	trees := tree(t, "a", "b", "c")
 	if _, err := Compile([]string{"."}, "/w", "/h").Find(trees, Options{MaxFiles: 2}); !errors.Is(err, ErrTooMany) {

@@ -35,6 +35,8 @@ type Options struct {
 	Hidden bool
 	// MaxFiles bounds the result; 0 means DefaultMaxFiles.
 	MaxFiles int
+	// OnlyInside leaves out what lies outside the trees, instead of failing with an *OutsideError.
+	OnlyInside bool
 }
 
 // DefaultMaxFiles is more than any artifact should hold.
@@ -69,7 +71,11 @@ func (s *Set) Find(trees []Tree, o Options) ([]string, error) {
 	if w.left == 0 {
 		w.left = DefaultMaxFiles
 	}
-	for _, search := range s.SearchPaths() {
+	searches := s.SearchPaths()
+	if o.OnlyInside {
+		searches = inside(trees, searches)
+	}
+	for _, search := range searches {
 		i := treeOf(trees, search)
 		if i < 0 {
 			return nil, &OutsideError{Path: search, Trees: trees}
@@ -78,6 +84,9 @@ func (s *Set) Find(trees []Tree, o Options) ([]string, error) {
 		rel, _ := w.tree.Rel(search)
 		info, err := w.tree.Root.Lstat(rel)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+			continue
+		}
+		if err != nil && o.OnlyInside {
 			continue
 		}
 		if err != nil {
@@ -89,6 +98,22 @@ func (s *Set) Find(trees []Tree, o Options) ([]string, error) {
 		}
 	}
 	return w.found, nil
+}
+
+// inside are the parts of search paths that lie in a tree.
+func inside(trees []Tree, searches []string) (parts []string) {
+	for _, search := range searches {
+		if treeOf(trees, search) >= 0 {
+			parts = append(parts, search)
+			continue
+		}
+		for _, t := range trees {
+			if Within(t.Prefix, search) {
+				parts = append(parts, t.Prefix)
+			}
+		}
+	}
+	return parts
 }
 
 func treeOf(trees []Tree, abs string) int {

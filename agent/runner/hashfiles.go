@@ -27,7 +27,7 @@ func (t *Attempt) hashFiles(args []expr.Value) (expr.Value, error) {
 		lines = append(lines, strings.Split(text, "\n")...)
 	}
 	set := glob.Compile(lines, t.paths.Workspace, t.paths.Home)
-	files, err := set.Find(t.trees[:1], glob.Options{Hidden: true})
+	files, err := set.Find(t.trees[:1], glob.Options{Hidden: true, OnlyInside: true})
 	if err != nil {
 		return expr.Value{}, fmt.Errorf("hashFiles: %w", err)
 	}
