@@ -627,8 +627,10 @@ func (x *Call) GetInheritSecrets() bool {
 
 // Permissions of the run's token. A scope that is not named has none.
 type Permissions struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Scopes        []*Permission          `protobuf:"bytes,1,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Scopes []*Permission          `protobuf:"bytes,1,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	// read or write for every scope; "" if they are named.
+	All           string `protobuf:"bytes,2,opt,name=all,proto3" json:"all,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -668,6 +670,13 @@ func (x *Permissions) GetScopes() []*Permission {
 		return x.Scopes
 	}
 	return nil
+}
+
+func (x *Permissions) GetAll() string {
+	if x != nil {
+		return x.All
+	}
+	return ""
 }
 
 type Permission struct {
@@ -920,7 +929,7 @@ type Job struct {
 	Retry       *Retry       `protobuf:"bytes,21,opt,name=retry,proto3" json:"retry,omitempty"`
 	// In place of steps.
 	Call *Call `protobuf:"bytes,22,opt,name=call,proto3" json:"call,omitempty"`
-	// What the job's token may do, at most; absent if neither job nor workflow says.
+	// What the job's token may do, in place of the workflow's; absent if the job says nothing.
 	Permissions *Permissions `protobuf:"bytes,23,opt,name=permissions,proto3" json:"permissions,omitempty"`
 	// `runs-on.group`: the pool of agents; absent for any.
 	RunsOnGroup   *Value `protobuf:"bytes,24,opt,name=runs_on_group,json=runsOnGroup,proto3" json:"runs_on_group,omitempty"`
@@ -2011,9 +2020,10 @@ const file_slipway_plan_v1_plan_proto_rawDesc = "" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12*\n" +
 	"\x04with\x18\x02 \x03(\v2\x16.slipway.plan.v1.EntryR\x04with\x120\n" +
 	"\asecrets\x18\x03 \x03(\v2\x16.slipway.plan.v1.EntryR\asecrets\x12'\n" +
-	"\x0finherit_secrets\x18\x04 \x01(\bR\x0einheritSecrets\"B\n" +
+	"\x0finherit_secrets\x18\x04 \x01(\bR\x0einheritSecrets\"T\n" +
 	"\vPermissions\x123\n" +
-	"\x06scopes\x18\x01 \x03(\v2\x1b.slipway.plan.v1.PermissionR\x06scopes\"8\n" +
+	"\x06scopes\x18\x01 \x03(\v2\x1b.slipway.plan.v1.PermissionR\x06scopes\x12\x10\n" +
+	"\x03all\x18\x02 \x01(\tR\x03all\"8\n" +
 	"\n" +
 	"Permission\x12\x14\n" +
 	"\x05scope\x18\x01 \x01(\tR\x05scope\x12\x14\n" +
