@@ -20,6 +20,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sys/unix"
 
+	"github.com/slipway-ci/slipway/agent/holder"
 	"github.com/slipway-ci/slipway/agent/logs"
 	"github.com/slipway-ci/slipway/agent/native"
 	"github.com/slipway-ci/slipway/agent/runner"
@@ -73,20 +74,11 @@ type Agent struct {
 	watcher  *logs.Watcher
 	session  *session.Client
 	deps     runner.Deps
+	holder   *holder.Holder
 	diskFree atomic.Int64
 	metrics  atomic.Pointer[net.TCPAddr]
 	ready    chan struct{}
 	isReady  sync.Once
-
-	// ctx is Run's, for actors that begin later.
-	ctx    context.Context
-	actors sync.WaitGroup
-
-	mu sync.Mutex
-	// attempts that run; records are those of an earlier process that no coordinator has named yet.
-	attempts map[string]*runner.Attempt
-	records  map[string]*state.Record
-	swept    bool
 }
 
 // New checks the configuration. The sandbox stays the caller's to close, after Run has returned.
@@ -119,8 +111,7 @@ func New(cfg Config, sb sandbox.Sandbox, log *slog.Logger) (*Agent, error) {
 	if cfg.Version == "" {
 		cfg.Version = "dev"
 	}
-	return &Agent{cfg: cfg, sandbox: sb, log: log, registry: prometheus.NewRegistry(), attempts: map[string]*runner.Attempt{}, records: map[string]*state.Record{},
-		ready: make(chan struct{})}, nil
+	return &Agent{cfg: cfg, sandbox: sb, log: log, registry: prometheus.NewRegistry(), ready: make(chan struct{})}, nil
 }
 
 // Run joins if needed, connects and works until ctx ends. Jobs that run then live on in their pods; the next Run goes on
@@ -134,10 +125,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.isReady.Do(func() { close(a.ready) })
 	actorsCtx, stopActors := context.WithCancel(ctx)
 	defer stopActors()
-	a.ctx = actorsCtx
+	a.holder.Start(actorsCtx, holder.Config{Deps: a.deps, Slots: a.cfg.Slots, Forget: a.session.Forget})
 	err = a.session.Run(ctx)
 	stopActors()
-	a.actors.Wait()
+	a.holder.Wait()
 	return err
 }
 
@@ -148,7 +139,7 @@ func (a *Agent) Ready() <-chan struct{} { return a.ready }
 func (a *Agent) Alive(ctx context.Context) error {
 	answered := make(chan struct{})
 	go func() {
-		a.Held()
+		a.holder.Held()
 		close(answered)
 	}()
 	select {
@@ -181,9 +172,11 @@ func (a *Agent) open(ctx context.Context) (closeAll func(), err error) {
 			a.log.Error("the database could not be closed", "error", err)
 		}
 	})
-	if a.records, err = a.db.Load(); err != nil {
+	records, err := a.db.Load()
+	if err != nil {
 		return closeAll, err
 	}
+	a.holder = holder.New(records)
 	if a.watcher, err = logs.NewWatcher(); err != nil {
 		return closeAll, err
 	}
@@ -210,11 +203,11 @@ func (a *Agent) connect(ctx context.Context) error {
 			"`slipway agents join-token --pool POOL --labels %s`, remove %s and join again", id.Pool, a.cfg.Label, a.cfg.Label, filepath.Join(a.cfg.DataDir, "identity"))
 	}
 	a.log = a.log.With("agent", id.ID)
-	a.log.Info("agent starting", "pool", id.Pool, "labels", id.Labels, "coordinator", a.cfg.Address, "slots", a.cfg.Slots, "held", len(a.records))
+	a.log.Info("agent starting", "pool", id.Pool, "labels", id.Labels, "coordinator", a.cfg.Address, "slots", a.cfg.Slots, "held", len(a.holder.Held()))
 	m := newMetrics()
 	a.session = session.New(session.Config{
 		Address: a.cfg.Address, Credentials: creds, Hostname: a.cfg.Hostname, Version: a.cfg.Version, Capacity: a.capacity(),
-		DiskFree: a.diskFree.Load, Handler: a, Clock: a.cfg.Clock, Log: a.log,
+		DiskFree: a.diskFree.Load, Handler: a.holder, Clock: a.cfg.Clock, Log: a.log,
 		DialOptions: a.tracing(), OnState: m.session,
 	})
 	m.register(a)

@@ -42,7 +42,7 @@ func (m *metrics) register(a *Agent) {
 	gauge := func(name, help string, value func() float64) {
 		a.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
 	}
-	gauge("slipway_agent_attempts", "Attempts held.", func() float64 { return float64(len(a.Held())) })
+	gauge("slipway_agent_attempts", "Attempts held.", func() float64 { return float64(len(a.holder.Held())) })
 	gauge("slipway_agent_slots", "Jobs that may run at once.", func() float64 { return float64(a.cfg.Slots) })
 	gauge("slipway_agent_disk_free_bytes", "Free on the file system of the workspaces.", func() float64 { return float64(a.diskFree.Load()) })
 	gauge("slipway_agent_reports_waiting", "Attempts with a report that the coordinator has not acknowledged.", func() float64 { return float64(a.session.Waiting()) })

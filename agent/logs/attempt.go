@@ -28,7 +28,7 @@ type Remote interface {
 type Config struct {
 	AttemptID, Token string
 	Remote           Remote
-	Watcher          *Watcher
+	Watcher          FileWatcher
 	Log              *slog.Logger
 	// OnAck is told what the store holds of a step's log; complete says that it is all. Called by one goroutine.
 	OnAck func(step uint32, offset int64, complete bool)

@@ -118,7 +118,7 @@ func (s *Step) onCommand(c commands.Command) {
 }
 
 // scan filters the raw file until its writer is done and its end is reached.
-func (s *Step) scan(w *Watcher, pool *sync.Pool) {
+func (s *Step) scan(w FileWatcher, pool *sync.Pool) {
 	defer close(s.drained)
 	grown, stop := w.Watch(s.path)
 	defer stop()

@@ -11,7 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Watcher tells when files grow, by one inotify instance for the whole agent. Safe for concurrent use.
+// FileWatcher tells when files grow. Safe for concurrent use.
+type FileWatcher interface {
+	// Watch returns a channel that has a value whenever the file may have grown since the last receive. stop frees it.
+	Watch(path string) (grown <-chan struct{}, stop func())
+}
+
+// Watcher is the FileWatcher of a host, by one inotify instance for the whole agent. Safe for concurrent use.
 type Watcher struct {
 	in   *os.File
 	fd   int
@@ -42,7 +48,7 @@ func (w *Watcher) Close() error {
 // fallbackPoll is how often a file is looked at that inotify refuses to watch (fs.inotify.max_user_watches exhausted).
 const fallbackPoll = 100 * time.Millisecond
 
-// Watch returns a channel that has a value whenever the file may have grown since the last receive. stop frees it.
+// Watch implements FileWatcher.
 func (w *Watcher) Watch(path string) (grown <-chan struct{}, stop func()) {
 	c := make(chan struct{}, 1)
 	w.mu.Lock()

@@ -175,7 +175,11 @@ func (t *Attempt) removePod(ctx context.Context) error {
 
 func (t *Attempt) pause(ctx context.Context, d time.Duration) error {
 	fired := make(chan struct{})
-	stop := t.d.Clock.AfterFunc(d/2+rand.N(d/2), func() { close(fired) })
+	jitter := t.d.Jitter
+	if jitter == nil {
+		jitter = rand.N[time.Duration]
+	}
+	stop := t.d.Clock.AfterFunc(d/2+jitter(d/2), func() { close(fired) })
 	defer stop()
 	select {
 	case <-fired:

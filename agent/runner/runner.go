@@ -26,12 +26,14 @@ type Deps struct {
 	Sandbox sandbox.Sandbox
 	DB      *state.DB
 	Layout  *workspace.Layout
-	Watcher *logs.Watcher
+	Watcher logs.FileWatcher
 	Remote  native.Remote
 	// Report takes the newest state of an attempt; it must not block.
 	Report  func(*corev1.Report)
 	Natives map[string]native.Action
 	Clock   clock.Clock
+	// Jitter spreads repeated tries: a duration in [0, d). nil is random.
+	Jitter func(d time.Duration) time.Duration
 	// Tracer; nil traces nothing.
 	Tracer  trace.Tracer
 	Metrics *Metrics

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/slipway-ci/slipway/internal/clock"
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
 	fleetv1 "github.com/slipway-ci/slipway/proto/gen/slipway/fleet/v1"
 )
@@ -157,17 +158,20 @@ func (s *sender) send(ctx context.Context, m *fleetv1.SessionRequest) error {
 }
 
 // beat is the heartbeat: a goroutine that does no work, so that a busy agent is not taken for a dead one.
-func (s *sender) beat(ctx context.Context, every time.Duration, diskFree func() int64) error {
-	t := time.NewTicker(every)
-	defer t.Stop()
+func (s *sender) beat(ctx context.Context, c clock.Clock, every time.Duration, diskFree func() int64) error {
+	due := make(chan struct{}, 1)
 	for {
+		// Wound up before sending, so that a slow send does not make the next one late.
+		stop := c.AfterFunc(every, func() { due <- struct{}{} })
 		m := &fleetv1.SessionRequest{Message: &fleetv1.SessionRequest_Heartbeat{Heartbeat: &fleetv1.Heartbeat{DiskFree: diskFree()}}}
 		if err := s.send(ctx, m); err != nil {
+			stop()
 			return err
 		}
 		select {
-		case <-t.C:
+		case <-due:
 		case <-ctx.Done():
+			stop()
 			return ctx.Err()
 		}
 	}

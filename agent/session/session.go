@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -55,7 +56,11 @@ type Config struct {
 	DiskFree func() int64
 	Handler  Handler
 	Clock    clock.Clock
-	Log      *slog.Logger
+	// Jitter spreads the returns of a fleet: a duration in [0, d). nil is random.
+	Jitter func(d time.Duration) time.Duration
+	Log    *slog.Logger
+	// Dial makes a connection in place of Address and Credentials, for simulations; its certificate is never renewed. nil dials Address.
+	Dial func() (fleetv1.FleetServiceClient, io.Closer, error)
 	// DialOptions are added to every connection (telemetry).
 	DialOptions []grpc.DialOption
 	// OnState is told when a session begins and ends; may be nil.
@@ -69,14 +74,21 @@ type Client struct {
 
 	mu sync.Mutex
 	// current is the connection of the live session, nil between sessions.
-	current *grpc.ClientConn
+	current fleetv1.FleetServiceClient
 	// changed is closed and replaced whenever current is set.
 	changed chan struct{}
 }
 
 // New returns a client; Run connects it.
 func New(cfg Config) *Client {
-	return &Client{cfg: cfg, outbox: newOutbox(), changed: make(chan struct{})}
+	c := &Client{cfg: cfg, outbox: newOutbox(), changed: make(chan struct{})}
+	if c.cfg.Jitter == nil {
+		c.cfg.Jitter = rand.N[time.Duration]
+	}
+	if c.cfg.Dial == nil {
+		c.cfg.Dial = c.dial
+	}
+	return c
 }
 
 const (
@@ -102,7 +114,7 @@ func (c *Client) Run(ctx context.Context) error {
 		case errors.Is(err, errRotated):
 			c.cfg.Log.Info("certificate renewed; reconnecting with it")
 		default:
-			d := delay(failures)
+			d := c.delay(failures)
 			failures++
 			c.cfg.Log.Warn("session ended", "error", rpcerr.Message(err), "reconnect_in", d)
 			c.sleep(ctx, d)
@@ -111,9 +123,9 @@ func (c *Client) Run(ctx context.Context) error {
 	return nil
 }
 
-func delay(failures int) time.Duration {
+func (c *Client) delay(failures int) time.Duration {
 	d := min(maxDelay, firstDelay<<min(failures, 10))
-	return d/2 + rand.N(d/2)
+	return d/2 + c.cfg.Jitter(d/2)
 }
 
 func (c *Client) sleep(ctx context.Context, d time.Duration) {
@@ -128,14 +140,13 @@ func (c *Client) sleep(ctx context.Context, d time.Duration) {
 
 // once runs one session to its end, and says whether it got as far as Welcome.
 func (c *Client) once(ctx context.Context) (welcomed bool, err error) {
-	conn, err := c.dial()
+	client, conn, err := c.cfg.Dial()
 	if err != nil {
 		return false, err
 	}
 	defer func() { _ = conn.Close() }()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	client := fleetv1.NewFleetServiceClient(conn)
 	stop := c.cfg.Clock.AfterFunc(helloTimeout, func() { cancel(errors.New("the coordinator did not answer Hello")) })
 	defer stop()
 	stream, err := client.Session(ctx)
@@ -149,7 +160,7 @@ func (c *Client) once(ctx context.Context) (welcomed bool, err error) {
 	stop()
 	c.cfg.Log.Info("session begun", "session", welcome.GetSessionId(), "coordinator", c.cfg.Address, "live", len(welcome.GetLiveAttempts()))
 	c.cfg.Handler.Welcome(welcome.GetLiveAttempts())
-	c.setCurrent(conn)
+	c.setCurrent(client)
 	defer c.setCurrent(nil)
 	return true, c.serve(ctx, cancel, client, stream, time.Duration(welcome.GetHeartbeatMs())*time.Millisecond)
 }
@@ -161,16 +172,21 @@ func causeOr(ctx context.Context, err error) error {
 	return err
 }
 
-func (c *Client) dial() (*grpc.ClientConn, error) {
+// dial connects by TLS.
+func (c *Client) dial() (fleetv1.FleetServiceClient, io.Closer, error) {
 	conf, err := c.cfg.Credentials.TLS()
 	if err != nil {
-		return nil, fmt.Errorf("session: %w", err)
+		return nil, nil, fmt.Errorf("session: %w", err)
 	}
 	opts := append([]grpc.DialOption{
 		grpc.WithTransportCredentials(credentials.NewTLS(conf)),
 		grpc.WithContextDialer(dialTCP),
 	}, c.cfg.DialOptions...)
-	return grpc.NewClient(c.cfg.Address, opts...)
+	conn, err := grpc.NewClient(c.cfg.Address, opts...)
+	if err != nil {
+		return nil, nil, fmt.Errorf("session: %w", err)
+	}
+	return fleetv1.NewFleetServiceClient(conn), conn, nil
 }
 
 // unackedLimit is how long the kernel may wait for the peer to acknowledge what was sent. A coordinator whose host vanished
@@ -219,8 +235,10 @@ func (c *Client) serve(ctx context.Context, cancel context.CancelCauseFunc, clie
 	var wg sync.WaitGroup
 	wg.Go(func() { cancel(c.receive(stream)) })
 	wg.Go(func() { cancel(c.outbox.drain(ctx, s)) })
-	wg.Go(func() { cancel(s.beat(ctx, heartbeat, c.cfg.DiskFree)) })
-	wg.Go(func() { c.rotate(ctx, cancel, client) })
+	wg.Go(func() { cancel(s.beat(ctx, c.cfg.Clock, heartbeat, c.cfg.DiskFree)) })
+	if c.cfg.Credentials != nil {
+		wg.Go(func() { c.rotate(ctx, cancel, client) })
+	}
 	<-ctx.Done()
 	wg.Wait()
 	return context.Cause(ctx)
@@ -282,10 +300,10 @@ func (c *Client) Forget(attemptID string) { c.outbox.forget(attemptID) }
 func (c *Client) Client(ctx context.Context) (fleetv1.FleetServiceClient, error) {
 	for {
 		c.mu.Lock()
-		conn, changed := c.current, c.changed
+		client, changed := c.current, c.changed
 		c.mu.Unlock()
-		if conn != nil {
-			return fleetv1.NewFleetServiceClient(conn), nil
+		if client != nil {
+			return client, nil
 		}
 		select {
 		case <-changed:
@@ -295,13 +313,13 @@ func (c *Client) Client(ctx context.Context) (fleetv1.FleetServiceClient, error)
 	}
 }
 
-func (c *Client) setCurrent(conn *grpc.ClientConn) {
+func (c *Client) setCurrent(client fleetv1.FleetServiceClient) {
 	c.mu.Lock()
-	c.current = conn
+	c.current = client
 	close(c.changed)
 	c.changed = make(chan struct{})
 	c.mu.Unlock()
 	if c.cfg.OnState != nil {
-		c.cfg.OnState(conn != nil)
+		c.cfg.OnState(client != nil)
 	}
 }

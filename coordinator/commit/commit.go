@@ -62,9 +62,23 @@ type Config struct {
 	Log     *slog.Logger
 	// OnBatch, if set, is told of every finished transaction: transitions and time from proposal to definite outcome.
 	OnBatch func(size int, d time.Duration)
+	// Failpoint, if set, is asked at every Point, for tests. An error in front of a call is the store's refusal: nothing was done. One behind it is
+	// an unknown outcome: the call was made. It may block until ctx ends, which is a crash at that point.
+	Failpoint func(ctx context.Context, p Point) error
 	// OnFenced, if set, is called once when the fence fails, before the outcomes of that transaction.
 	OnFenced func()
 }
+
+// Point is a place where a test can fail a Committer.
+type Point string
+
+// The points: in front of and behind every call of the store.
+const (
+	BeforeCommit Point = "before-commit"
+	AfterCommit  Point = "after-commit"
+	BeforeRead   Point = "before-read"
+	AfterRead    Point = "after-read"
+)
 
 // Committer writes transitions. Safe for concurrent use.
 type Committer struct {
@@ -78,7 +92,9 @@ type Committer struct {
 	busy     map[string]bool
 	inFlight int
 	stopped  bool
-	fenced   sync.Once
+	// took is how long the last transaction was on its way.
+	took   time.Duration
+	fenced sync.Once
 }
 
 // New returns a running Committer; Close it.
@@ -111,11 +127,18 @@ func (c *Committer) Propose(t *Transition) error {
 		return rpcerr.New(rpcerr.NotLeader, "this coordinator no longer leads; ask again")
 	}
 	if t.Refusable && len(c.queue) >= c.c.MaxQueue {
-		return rpcerr.New(rpcerr.Busy, "%d changes wait to be stored; try again in a moment", len(c.queue))
+		wait := c.drainTime()
+		return rpcerr.BusyFor(wait, "%d changes wait to be stored; try again in %v", len(c.queue), wait)
 	}
 	c.queue = append(c.queue, t)
 	c.kick()
 	return nil
+}
+
+// drainTime is about how long the queue takes to be stored, 100 ms to 10 s. The caller holds mu.
+func (c *Committer) drainTime() time.Duration {
+	batches := len(c.queue)/(c.c.MaxBatch*c.c.InFlight) + 1
+	return min(max(100*time.Millisecond, time.Duration(batches)*c.took), 10*time.Second).Round(time.Millisecond)
 }
 
 // Close stops and waits. Transitions without a definite outcome end in ErrStopped.
@@ -201,10 +224,12 @@ func (c *Committer) perform(batch []*Transition) {
 	defer c.wg.Done()
 	begin := c.c.Clock.Now()
 	outcomes := c.write(batch)
+	took := c.c.Clock.Now().Sub(begin)
 	if c.c.OnBatch != nil {
-		c.c.OnBatch(len(batch), c.c.Clock.Now().Sub(begin))
+		c.c.OnBatch(len(batch), took)
 	}
 	c.mu.Lock()
+	c.took = took
 	for _, t := range batch {
 		for _, op := range t.Ops {
 			delete(c.busy, op.Key)

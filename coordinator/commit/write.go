@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -46,7 +47,25 @@ func (c *Committer) write(batch []*Transition) []Outcome {
 func (c *Committer) propose(txn store.Txn) (store.TxnResult, error) {
 	ctx, cancel := context.WithTimeout(c.ctx, c.c.Timeout)
 	defer cancel()
-	return c.c.Store.Commit(ctx, txn)
+	if err := c.at(ctx, BeforeCommit, store.ErrUnavailable); err != nil {
+		return store.TxnResult{}, err
+	}
+	res, err := c.c.Store.Commit(ctx, txn)
+	if ferr := c.at(ctx, AfterCommit, store.ErrUnknown); ferr != nil {
+		return store.TxnResult{}, ferr
+	}
+	return res, err
+}
+
+// at asks the failpoint; its error becomes what the store would say.
+func (c *Committer) at(ctx context.Context, p Point, as error) error {
+	if c.c.Failpoint == nil {
+		return nil
+	}
+	if err := c.c.Failpoint(ctx, p); err != nil {
+		return fmt.Errorf("%w: %s: %w", as, p, err)
+	}
+	return nil
 }
 
 // oneByOne separates the transition that the store refuses from those it was grouped with.
@@ -96,7 +115,7 @@ func (c *Committer) recognise(t *Transition) Outcome {
 func (c *Committer) read(key string) (kv store.KV, found, ok bool) {
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		ctx, cancel := context.WithTimeout(c.ctx, c.c.Timeout)
-		kv, found, err := c.c.Store.Get(ctx, key)
+		kv, found, err := c.get(ctx, key)
 		cancel()
 		if err == nil {
 			return kv, found, true
@@ -105,6 +124,16 @@ func (c *Committer) read(key string) (kv store.KV, found, ok bool) {
 			return store.KV{}, false, false
 		}
 	}
+}
+
+func (c *Committer) get(ctx context.Context, key string) (kv store.KV, found bool, err error) {
+	if err := c.at(ctx, BeforeRead, store.ErrUnavailable); err != nil {
+		return store.KV{}, false, err
+	}
+	if kv, found, err = c.c.Store.Get(ctx, key); err != nil {
+		return store.KV{}, false, err
+	}
+	return kv, found, c.at(ctx, AfterRead, store.ErrUnavailable)
 }
 
 func (c *Committer) wait(d time.Duration) bool {

@@ -54,6 +54,8 @@ type Config struct {
 	External bool
 	// Sealer, if set, is told of every run that ended, after its last commit, from the engine's goroutine; it must not block.
 	Sealer func(runID string)
+	// Mutants are bugs planted on purpose; see there.
+	Mutants Mutants
 }
 
 func (c *Config) defaults() {

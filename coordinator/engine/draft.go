@@ -175,6 +175,9 @@ func (d *draft) task(t lifecycle.Task, rec *statev1.JobRecord) {
 			d.e.sendKill(agentID, attempt, "the attempt is fenced: another one took its place, or its job ended")
 		})
 	case lifecycle.TaskRelease:
+		if d.e.c.Mutants.EarlyRelease {
+			d.e.release(agentID, attempt)
+		}
 		d.then(func() { d.e.release(agentID, attempt) })
 	case lifecycle.TaskSeal:
 		d.then(func() {

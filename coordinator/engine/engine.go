@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc/status"
 
@@ -13,6 +14,9 @@ import (
 
 // maxMailbox bounds the events that wait; past it callers are told to come back.
 const maxMailbox = 20000
+
+// mailboxFull is when to come back: a mailbox drains in much less.
+const mailboxFull = time.Second
 
 var _ Control = (*Engine)(nil)
 
@@ -68,7 +72,11 @@ func New(ctx context.Context, c Config) (*Engine, error) {
 	if c.External {
 		maxOps = 100
 	}
-	e.commits = commit.New(commit.Config{Store: c.Store, Fence: c.Term.Fence(), Clock: c.Clock, Log: c.Log, MaxOps: maxOps,
+	fence := c.Term.Fence()
+	if c.Mutants.NoFence {
+		fence = nil
+	}
+	e.commits = commit.New(commit.Config{Store: c.Store, Fence: fence, Clock: c.Clock, Log: c.Log, MaxOps: maxOps,
 		OnBatch: c.Metrics.onBatch, OnFenced: e.stepDown})
 	if err := e.load(ctx); err != nil {
 		e.commits.Close()
@@ -78,9 +86,12 @@ func New(ctx context.Context, c Config) (*Engine, error) {
 	return e, nil
 }
 
+// Arm begins the ticks. For who drives Step by itself; Start does it.
+func (e *Engine) Arm() { e.armTick() }
+
 // Start runs the engine until Close or the end of its term.
 func (e *Engine) Start() {
-	e.armTick()
+	e.Arm()
 	e.wg.Go(func() {
 		for {
 			select {
@@ -183,7 +194,7 @@ func (e *Engine) ask(ctx context.Context, f func(reply func(error))) error {
 	full := len(e.mailbox) >= maxMailbox
 	e.mu.Unlock()
 	if full {
-		return rpcerr.New(rpcerr.Busy, "the coordinator has more work than it can take; try again in a moment")
+		return rpcerr.BusyFor(mailboxFull, "the coordinator has more work than it can take; try again in %v", mailboxFull)
 	}
 	answer := make(chan error, 1)
 	reply := func(err error) {

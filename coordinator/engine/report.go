@@ -31,6 +31,9 @@ func (e *Engine) Report(ctx context.Context, sessionID string, report *corev1.Re
 			reply(nil)
 			return
 		}
+		if e.c.Mutants.EarlyAck {
+			reply(nil)
+		}
 		e.enqueue(r, func(d *draft) {
 			err := d.report(ref, report)
 			d.then(func() { reply(err) })

@@ -91,6 +91,10 @@ func (e *Engine) submit(r *run, reply func(string, uint64, error)) {
 		answer("", 0, err)
 	}
 	d.evaluate()
+	if e.c.Mutants.EarlyAck {
+		reply(r.id, number, nil)
+		e.submitting[request] = nil
+	}
 	e.propose(d)
 }
 

@@ -39,7 +39,9 @@ type Deps struct {
 	// LogBytes counts what agents send of logs; may be nil.
 	LogBytes func(float64)
 	Clock    clock.Clock
-	Log      *slog.Logger
+	// NewID makes the ids of sessions; nil makes them from Clock and randomness.
+	NewID func() string
+	Log   *slog.Logger
 }
 
 // Gateway serves JoinService and FleetService. Callers are identified by identity.Guard.
@@ -47,7 +49,6 @@ type Gateway struct {
 	fleetv1.UnimplementedJoinServiceServer
 	fleetv1.UnimplementedFleetServiceServer
 	Deps
-	ids *id.Source
 
 	mu sync.Mutex
 	// sessions lives until all sessions of now must end.
@@ -58,7 +59,10 @@ type Gateway struct {
 
 // New returns a gateway.
 func New(d Deps) *Gateway {
-	g := &Gateway{Deps: d, ids: id.NewSource(d.Clock.Now)}
+	g := &Gateway{Deps: d}
+	if g.NewID == nil {
+		g.NewID = id.NewSource(d.Clock.Now).New
+	}
 	g.sessions, g.endSessions = context.WithCancel(context.Background())
 	return g
 }

@@ -40,7 +40,7 @@ type session struct {
 
 // Session implements fleetv1.FleetServiceServer.
 func (g *Gateway) Session(stream sessionStream) error {
-	s := &session{g: g, id: g.ids.New(), agent: identity.FromContext(stream.Context()), stream: stream, out: newOutbox()}
+	s := &session{g: g, id: g.NewID(), agent: identity.FromContext(stream.Context()), stream: stream, out: newOutbox()}
 	s.log = g.Log.With("agent", s.agent.Agent.ID, "session", s.id)
 	s.ctx, s.end = context.WithCancelCause(stream.Context())
 	defer s.end(nil)

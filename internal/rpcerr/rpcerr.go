@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 // Domain is the ErrorInfo domain of every error that Slipway makes.
@@ -36,6 +38,7 @@ const (
 	Busy             Reason = "BUSY"
 	StoreUnavailable Reason = "STORE_UNAVAILABLE"
 	LogIncomplete    Reason = "LOG_INCOMPLETE"
+	InUse            Reason = "IN_USE"
 	Internal         Reason = "INTERNAL"
 )
 
@@ -53,6 +56,7 @@ var reasonCodes = map[Reason]codes.Code{
 	Busy:             codes.ResourceExhausted,
 	StoreUnavailable: codes.Unavailable,
 	LogIncomplete:    codes.DataLoss,
+	InUse:            codes.FailedPrecondition,
 	Internal:         codes.Internal,
 }
 
@@ -76,6 +80,17 @@ func WithDetails(reason Reason, message string, details ...proto.Message) error 
 		return status.Error(code, message)
 	}
 	return st.Err()
+}
+
+// BusyFor returns a BUSY error that says when to try again, as google.rpc.RetryInfo.
+func BusyFor(wait time.Duration, format string, args ...any) error {
+	return WithDetails(Busy, fmt.Sprintf(format, args...), &errdetails.RetryInfo{RetryDelay: durationpb.New(wait)})
+}
+
+// RetryAfter returns when the maker of an error wants to be asked again; 0 if it does not say.
+func RetryAfter(err error) time.Duration {
+	info, _ := Detail[*errdetails.RetryInfo](err)
+	return info.GetRetryDelay().AsDuration()
 }
 
 // ReasonOf returns the reason of an error that New made, also after a trip over gRPC or wrapping; "" for any other.
