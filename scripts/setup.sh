@@ -11,7 +11,6 @@ needs=(
 	containerd containerd
 	ctr containerd
 	runc runc
-	/usr/lib/cni/bridge containernetworking-plugins
 	iptables iptables
 	mmdebstrap mmdebstrap
 	docker-registry docker-registry

@@ -4,27 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
-)
 
-// onThread runs f on an operating system thread that is thrown away afterwards, so that f may change its namespaces.
-func onThread(f func() error) error {
-	result := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
-		if unix.Gettid() != unix.Getpid() {
-			result <- f()
-			return
-		}
-		// The main thread can't be thrown away, and /proc/PID/ns shows its namespaces: use another, while holding this.
-		result <- onThread(f)
-		runtime.UnlockOSThread()
-	}()
-	return <-result
-}
+	"github.com/slipway-ci/slipway/agent/sandbox/osthread"
+)
 
 // create makes a network namespace with loopback up and pins it at path.
 func create(path string) error {
@@ -33,7 +18,7 @@ func create(path string) error {
 		return fmt.Errorf("pinning a network namespace: %w", err)
 	}
 	_ = f.Close()
-	err = onThread(func() error {
+	err = osthread.Throwaway(func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("new network namespace: %w", err)
 		}
@@ -73,7 +58,7 @@ func prepare() error {
 
 // within runs f on a thread in the namespace at path; processes that f starts are in it, too.
 func within(path string, f func() error) error {
-	return onThread(func() error {
+	return osthread.Throwaway(func() error {
 		ns, err := os.Open(path)
 		if err != nil {
 			return fmt.Errorf("entering network namespace: %w", err)

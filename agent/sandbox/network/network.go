@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,9 +15,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/containernetworking/cni/libcni"
-	"github.com/containernetworking/cni/pkg/invoke"
-	"github.com/containernetworking/cni/pkg/version"
 	"github.com/vishvananda/netlink"
 )
 
@@ -29,8 +26,6 @@ type Config struct {
 	Bridge string
 	// Subnet of the pods' addresses, IPv4; "" is 10.88.0.0/16.
 	Subnet string
-	// PluginDirs holds the CNI plugins; nil means /usr/lib/cni and /opt/cni/bin.
-	PluginDirs []string
 	// Nameservers are reachable from pods on port 53 wherever they are.
 	Nameservers []string
 	// Pool is how many namespaces with egress are kept ready; 0 means 4, negative none.
@@ -54,14 +49,14 @@ type Namespace struct {
 
 // Network makes and takes back namespaces. Safe for concurrent use.
 type Network struct {
-	cfg  Config
-	log  *slog.Logger
-	cni  *libcni.CNIConfig
-	list *libcni.NetworkConfigList
-	idle chan Namespace
-	want chan struct{}
-	stop context.CancelFunc
-	done sync.WaitGroup
+	cfg       Config
+	log       *slog.Logger
+	addresses *addresses
+	mtu       int
+	idle      chan Namespace
+	want      chan struct{}
+	stop      context.CancelFunc
+	done      sync.WaitGroup
 
 	mu    sync.Mutex
 	ready bool // bridge and rules are there
@@ -75,14 +70,12 @@ func Open(ctx context.Context, cfg Config, inUse []string, log *slog.Logger) (*N
 	if cfg.Subnet == "" {
 		cfg.Subnet = "10.88.0.0/16"
 	}
-	if cfg.PluginDirs == nil {
-		cfg.PluginDirs = []string{"/usr/lib/cni", "/opt/cni/bin"}
-	}
 	if cfg.Pool == 0 {
 		cfg.Pool = defaultPool
 	}
-	if _, _, err := net.ParseCIDR(cfg.Subnet); err != nil {
-		return nil, fmt.Errorf("network.subnet: %w", err)
+	subnet, err := netip.ParsePrefix(cfg.Subnet)
+	if err != nil || !subnet.Addr().Is4() || subnet.Bits() > 30 {
+		return nil, fmt.Errorf("network.subnet %q: want an IPv4 network of at least four addresses, like 10.88.0.0/16", cfg.Subnet)
 	}
 	if len(cfg.Bridge) > 15 {
 		return nil, fmt.Errorf("network.bridge %q: an interface's name has at most 15 bytes", cfg.Bridge)
@@ -91,14 +84,16 @@ func Open(ctx context.Context, cfg Config, inUse []string, log *slog.Logger) (*N
 	if err := os.MkdirAll(n.pins(), 0o700); err != nil {
 		return nil, fmt.Errorf("network state: %w", err)
 	}
-	// Given here because libcni makes its own one on first use, without a lock.
-	run := &invoke.DefaultExec{RawExec: &invoke.RawExec{Stderr: os.Stderr}, PluginDecoder: version.PluginDecoder{}}
-	n.cni = libcni.NewCNIConfigWithCacheDir(cfg.PluginDirs, filepath.Join(cfg.Dir, "cni"), run)
-	list, err := libcni.ConfListFromBytes([]byte(n.plugins()))
-	if err != nil {
-		return nil, fmt.Errorf("network configuration: %w", err)
+	if n.mtu, err = uplinkMTU(); err != nil {
+		n.mtu = 0 // the kernel's default
 	}
-	n.list = list
+	exists := func(owner string) bool {
+		_, err := os.Lstat(n.path(filepath.Base(owner)))
+		return err == nil
+	}
+	if n.addresses, err = openAddresses(filepath.Join(cfg.Dir, "ipam", "slipway-"+cfg.Bridge), subnet, exists); err != nil {
+		return nil, err
+	}
 	names, err := n.List()
 	if err != nil {
 		return nil, err
@@ -124,16 +119,6 @@ func Open(ctx context.Context, cfg Config, inUse []string, log *slog.Logger) (*N
 func (n *Network) pins() string { return filepath.Join(n.cfg.Dir, "ns") }
 
 func (n *Network) path(name string) string { return filepath.Join(n.pins(), name) }
-
-func (n *Network) plugins() string {
-	mtu := 0
-	if m, err := uplinkMTU(); err == nil {
-		mtu = m
-	}
-	return fmt.Sprintf(`{"cniVersion":"0.4.0","name":"slipway-%[1]s","plugins":[{"type":"bridge","bridge":%[1]q,
-		"isGateway":true,"mtu":%[2]d,"ipam":{"type":"host-local","dataDir":%[3]q,"ranges":[[{"subnet":%[4]q}]],
-		"routes":[{"dst":"0.0.0.0/0"}]}}]}`, n.cfg.Bridge, mtu, filepath.Join(n.cfg.Dir, "ipam"), n.cfg.Subnet)
-}
 
 // uplinkMTU is the MTU towards the default route, so that pods never send what the host can't pass on.
 func uplinkMTU() (int, error) {
@@ -192,7 +177,7 @@ func (n *Network) List() ([]string, error) {
 }
 
 // Release gives the address back and lets the namespace go. Idempotent.
-func (n *Network) Release(ctx context.Context, name string) error {
+func (n *Network) Release(_ context.Context, name string) error {
 	if name == "" || name != filepath.Base(name) {
 		return fmt.Errorf("releasing network namespace: bad name %q", name)
 	}
@@ -201,19 +186,11 @@ func (n *Network) Release(ctx context.Context, name string) error {
 		return nil
 	}
 	if strings.HasPrefix(name, prefixEgress) {
-		conf := n.runtime(name)
-		if !pinned(path) {
-			conf.NetNS = "" // after a reboot only the address is left to give back
-		}
-		if err := n.cni.DelNetworkList(ctx, n.list, conf); err != nil {
-			return fmt.Errorf("releasing the network of %s: %w", name, err)
+		if err := n.detach(name); err != nil {
+			return err
 		}
 	}
 	return unpin(path)
-}
-
-func (n *Network) runtime(name string) *libcni.RuntimeConf {
-	return &libcni.RuntimeConf{ContainerID: name, NetNS: n.path(name), IfName: interfaceName}
 }
 
 // Close stops preparing and releases what is idle; namespaces in use stay.

@@ -2,12 +2,13 @@ package network
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"time"
 
-	current "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/vishvananda/netlink"
 )
 
@@ -58,40 +59,13 @@ func (n *Network) make(ctx context.Context) (Namespace, error) {
 	if err := create(ns.Path); err != nil {
 		return Namespace{}, err
 	}
-	if err := n.attach(ctx, name); err != nil {
+	if err := n.attach(name); err != nil {
 		// The caller's context may be what failed.
 		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), attachPatience)
 		defer cancel()
 		return Namespace{}, errors.Join(err, n.Release(clean, name))
 	}
 	return ns, nil
-}
-
-func (n *Network) attach(ctx context.Context, name string) error {
-	ctx, cancel := context.WithTimeout(ctx, attachPatience)
-	defer cancel()
-	result, err := n.cni.AddNetworkList(ctx, n.list, n.runtime(name))
-	if err != nil {
-		return fmt.Errorf("attaching %s to bridge %s (are Debian's containernetworking-plugins installed?): %w", name,
-			n.cfg.Bridge, err)
-	}
-	r, err := current.NewResultFromResult(result)
-	if err != nil {
-		return fmt.Errorf("reading the CNI result: %w", err)
-	}
-	for _, i := range r.Interfaces {
-		if i.Sandbox != "" || i.Name == n.cfg.Bridge {
-			continue
-		}
-		link, err := netlink.LinkByName(i.Name)
-		if err != nil {
-			return fmt.Errorf("finding bridge port %s: %w", i.Name, err)
-		}
-		if err := netlink.LinkSetIsolated(link, true); err != nil {
-			return fmt.Errorf("isolating bridge port %s: %w", i.Name, err)
-		}
-	}
-	return nil
 }
 
 // setupOnce sets up until that has succeeded once.
@@ -113,6 +87,8 @@ func (n *Network) setup() error {
 	if _, err := netlink.LinkByName(n.cfg.Bridge); err != nil {
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name = n.cfg.Bridge
+		// Given, or it would change with the ports that come and go, and pods would look for it at the old one.
+		attrs.HardwareAddr = hardwareAddress()
 		if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil && !errors.Is(err, os.ErrExist) {
 			return fmt.Errorf("making bridge %s: %w", n.cfg.Bridge, err)
 		}
@@ -126,11 +102,34 @@ func (n *Network) setup() error {
 	if err != nil {
 		return fmt.Errorf("finding bridge %s: %w", n.cfg.Bridge, err)
 	}
-	if err := netlink.LinkSetUp(link); err != nil {
-		return fmt.Errorf("setting bridge %s up: %w", n.cfg.Bridge, err)
+	if err := n.makeGateway(link); err != nil {
+		return fmt.Errorf("making bridge %s the pods' gateway: %w", n.cfg.Bridge, err)
 	}
 	if err := n.rules().install(ctx); err != nil {
 		return fmt.Errorf("packet filter rules: %w", err)
+	}
+	return nil
+}
+
+// hardwareAddress is a new one, locally administered and of one station (IEEE 802).
+func hardwareAddress() net.HardwareAddr {
+	a := make(net.HardwareAddr, 6)
+	_, _ = rand.Read(a) // never fails (crypto/rand)
+	a[0] = a[0]&^1 | 2
+	return a
+}
+
+// makeGateway gives the bridge its address and lets the host forward.
+func (n *Network) makeGateway(bridge netlink.Link) error {
+	own := &net.IPNet{IP: n.addresses.gateway().AsSlice(), Mask: net.CIDRMask(n.addresses.subnet.Bits(), 32)}
+	if err := netlink.AddrReplace(bridge, &netlink.Addr{IPNet: own}); err != nil {
+		return fmt.Errorf("address %s: %w", own, err)
+	}
+	if err := netlink.LinkSetUp(bridge); err != nil {
+		return fmt.Errorf("setting it up: %w", err)
+	}
+	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644); err != nil {
+		return fmt.Errorf("switching forwarding on: %w", err)
 	}
 	return nil
 }
