@@ -19,7 +19,7 @@ import (
 // scope is what expressions see. The contexts that never change are parsed once: an event's payload may be large.
 type scope struct {
 	t *Attempt
-	// fixed: github, needs, matrix, strategy, inputs, vars, runner.
+	// fixed: github, needs, matrix, strategy, inputs, vars, secrets, runner.
 	fixed *expr.Object
 	// services is `job.services`.
 	services expr.Value
@@ -36,7 +36,8 @@ func (s *scope) init(t *Attempt) error {
 		return fmt.Errorf("runner: the assignment's contexts are no JSON object: %w", err)
 	}
 	s.fixed = v.Object()
-	for _, name := range []string{"github", "needs", "inputs", "vars", "strategy"} {
+	// A secret that nobody gave is empty, so the context is there in any case.
+	for _, name := range []string{"github", "needs", "inputs", "vars", "strategy", "secrets"} {
 		if s.fixed.Value().Get(name).Object() == nil {
 			s.fixed.Set(name, expr.NewObject().Value())
 		}
