@@ -79,6 +79,7 @@ type Agent struct {
 	metrics  atomic.Pointer[net.TCPAddr]
 	ready    chan struct{}
 	isReady  sync.Once
+	drains   chan drain
 }
 
 // New checks the configuration. The sandbox stays the caller's to close, after Run has returned.
@@ -111,12 +112,17 @@ func New(cfg Config, sb sandbox.Sandbox, log *slog.Logger) (*Agent, error) {
 	if cfg.Version == "" {
 		cfg.Version = "dev"
 	}
-	return &Agent{cfg: cfg, sandbox: sb, log: log, registry: prometheus.NewRegistry(), ready: make(chan struct{})}, nil
+	return &Agent{cfg: cfg, sandbox: sb, log: log, registry: prometheus.NewRegistry(), ready: make(chan struct{}), drains: make(chan drain, 1)}, nil
 }
 
-// Run joins if needed, connects and works until ctx ends. Jobs that run then live on in their pods; the next Run goes on
+// Run joins if needed, connects and works until ctx ends or a drain is over. Jobs that run then live on in their pods; the next Run goes on
 // with them. A second agent on the same data directory is an error.
 func (a *Agent) Run(ctx context.Context) error {
+	ctx, leave := context.WithCancel(ctx)
+	var drainer sync.WaitGroup
+	defer drainer.Wait()
+	defer leave()
+	drainer.Go(func() { a.awaitDrain(ctx, leave) })
 	closeAll, err := a.open(ctx)
 	defer closeAll()
 	if err != nil {
@@ -207,7 +213,7 @@ func (a *Agent) connect(ctx context.Context) error {
 	m := newMetrics()
 	a.session = session.New(session.Config{
 		Address: a.cfg.Address, Credentials: creds, Hostname: a.cfg.Hostname, Version: a.cfg.Version, Capacity: a.capacity(),
-		DiskFree: a.diskFree.Load, Handler: a.holder, Clock: a.cfg.Clock, Log: a.log,
+		DiskFree: a.diskFree.Load, Condition: a.condition, Handler: a.holder, Clock: a.cfg.Clock, Log: a.log,
 		DialOptions: a.tracing(), OnState: m.session,
 	})
 	m.register(a)

@@ -93,6 +93,7 @@ type host struct {
 	agent *agent.Agent
 	mu    sync.Mutex
 	stop  func()
+	ended func()
 	logs  bytes.Buffer
 }
 
@@ -124,13 +125,23 @@ func (h *host) up() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
-	h.stop = func() {
-		cancel()
+	h.ended = func() {
 		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
 			h.t.Errorf("agent: %v", err)
 		}
+		cancel()
 		sb.Close()
 	}
+	h.stop = func() {
+		cancel()
+		h.ended()
+	}
+}
+
+// left waits until the agent process has left by itself.
+func (h *host) left() {
+	h.ended()
+	h.stop = nil
 }
 
 // down ends the agent process; pods live on.

@@ -48,6 +48,8 @@ type Coordinator struct {
 	current  *serverSession
 	hellos   []*fleetv1.Hello
 	beats    int
+	beat     *fleetv1.Heartbeat
+	drain    *fleetv1.Drain
 	renewed  int
 	attempts map[string]*Attempt
 	// order of attempts as offered.
@@ -307,6 +309,12 @@ func (c *Coordinator) Sessions() int { return c.sessions }
 
 // Hellos are what the sessions began with.
 func (c *Coordinator) Hellos() []*fleetv1.Hello { return c.hellos }
+
+// Drained is what the agent said last of stopping; nil if it said nothing.
+func (c *Coordinator) Drained() *fleetv1.Drain { return c.drain }
+
+// Beat is the last heartbeat; nil before the first.
+func (c *Coordinator) Beat() *fleetv1.Heartbeat { return c.beat }
 
 // Beats is how many heartbeats came.
 func (c *Coordinator) Beats() int { return c.beats }

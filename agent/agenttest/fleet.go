@@ -120,6 +120,9 @@ func (c *Coordinator) handleLocked(m *fleetv1.SessionRequest) {
 	switch m := m.GetMessage().(type) {
 	case *fleetv1.SessionRequest_Heartbeat:
 		c.beats++
+		c.beat = m.Heartbeat
+	case *fleetv1.SessionRequest_Drain:
+		c.drain = m.Drain
 	case *fleetv1.SessionRequest_OfferReply:
 		if a := c.attempts[m.OfferReply.GetAttemptId()]; a != nil {
 			a.Accepted, a.Rejected = m.OfferReply.GetAccepted(), m.OfferReply.GetReason()

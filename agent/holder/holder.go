@@ -41,13 +41,16 @@ type Holder struct {
 	attempts map[string]*runner.Attempt
 	records  map[string]*state.Record
 	swept    bool
+	closing  closing
 }
 
 var _ session.Handler = (*Holder)(nil)
 
 // New returns a holder of what an earlier process left on record. Start it before its session runs.
 func New(records map[string]*state.Record) *Holder {
-	return &Holder{attempts: map[string]*runner.Attempt{}, records: records}
+	h := &Holder{attempts: map[string]*runner.Attempt{}, records: records, closing: closing{empty: make(chan struct{})}}
+	h.countLocked()
+	return h
 }
 
 // Start gives it what it works with. Its actors live until ctx ends: the attempts live on in their pods.
@@ -108,6 +111,7 @@ func (h *Holder) Welcome(live []string) {
 			delete(h.records, id)
 		}
 	}
+	h.countLocked()
 	h.mu.Unlock()
 	for _, t := range dead {
 		h.cfg.Forget(t.ID())
@@ -135,6 +139,7 @@ func (h *Holder) startLocked(t *runner.Attempt) {
 		defer h.mu.Unlock()
 		if h.attempts[t.ID()] == t {
 			delete(h.attempts, t.ID())
+			h.countLocked()
 		}
 	})
 }
@@ -214,6 +219,9 @@ func (h *Holder) Offer(as *fleetv1.Assignment) (accepted bool, reason string) {
 		// The first answer was lost.
 		return true, ""
 	}
+	if h.closing.reason != "" {
+		return false, "the agent takes no work: " + h.closing.reason
+	}
 	if len(h.attempts) >= maxHeld(h.cfg.Slots) {
 		return false, fmt.Sprintf("all %d slots of this agent are taken", h.cfg.Slots)
 	}
@@ -224,6 +232,7 @@ func (h *Holder) Offer(as *fleetv1.Assignment) (accepted bool, reason string) {
 	}
 	h.cfg.Deps.Log.Info("attempt taken", "run", as.GetRunId(), "job", as.GetJobId(), "attempt", id, "number", as.GetAttempt())
 	h.startLocked(t)
+	h.countLocked()
 	return true, ""
 }
 
@@ -249,6 +258,7 @@ func (h *Holder) Kill(id, reason string) {
 	h.mu.Lock()
 	t, left := h.attempts[id], h.records[id] != nil
 	delete(h.records, id)
+	h.countLocked()
 	h.mu.Unlock()
 	if t != nil {
 		t.Kill(reason)

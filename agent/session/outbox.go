@@ -21,6 +21,8 @@ type outbox struct {
 	// order of attempts by their first unacknowledged report, so that none starves.
 	order   []string
 	replies []*fleetv1.OfferReply
+	// news is said once in this session; Hello says it in later ones.
+	news []*fleetv1.SessionRequest
 }
 
 type entry struct {
@@ -95,11 +97,18 @@ func (o *outbox) removeLocked(id string) {
 	}
 }
 
+func (o *outbox) tell(m *fleetv1.SessionRequest) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.news = append(o.news, m)
+	o.signal()
+}
+
 // begin prepares for a new session: replies of the old one mean nothing in it, reports are sent again.
 func (o *outbox) begin() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.replies = nil
+	o.replies, o.news = nil, nil
 	for _, e := range o.reports {
 		e.sent = false
 	}
@@ -109,7 +118,8 @@ func (o *outbox) begin() {
 func (o *outbox) next() []*fleetv1.SessionRequest {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	var out []*fleetv1.SessionRequest
+	out := o.news
+	o.news = nil
 	for _, r := range o.replies {
 		out = append(out, &fleetv1.SessionRequest{Message: &fleetv1.SessionRequest_OfferReply{OfferReply: r}})
 	}
@@ -158,12 +168,12 @@ func (s *sender) send(ctx context.Context, m *fleetv1.SessionRequest) error {
 }
 
 // beat is the heartbeat: a goroutine that does no work, so that a busy agent is not taken for a dead one.
-func (s *sender) beat(ctx context.Context, c clock.Clock, every time.Duration, diskFree func() int64) error {
+func (s *sender) beat(ctx context.Context, c clock.Clock, every time.Duration, sign func() *fleetv1.Heartbeat) error {
 	due := make(chan struct{}, 1)
 	for {
 		// Wound up before sending, so that a slow send does not make the next one late.
 		stop := c.AfterFunc(every, func() { due <- struct{}{} })
-		m := &fleetv1.SessionRequest{Message: &fleetv1.SessionRequest_Heartbeat{Heartbeat: &fleetv1.Heartbeat{DiskFree: diskFree()}}}
+		m := &fleetv1.SessionRequest{Message: &fleetv1.SessionRequest_Heartbeat{Heartbeat: sign()}}
 		if err := s.send(ctx, m); err != nil {
 			stop()
 			return err

@@ -54,6 +54,8 @@ type Config struct {
 	Capacity    *fleetv1.Capacity
 	// DiskFree returns bytes; it must not block.
 	DiskFree func() int64
+	// Condition returns how many attempts the agent holds, and what is wrong with it; it must not block. nil says nothing of either.
+	Condition func() (held int, problems []string)
 	Handler  Handler
 	Clock    clock.Clock
 	// Jitter spreads the returns of a fleet: a duration in [0, d). nil is random.
@@ -75,6 +77,8 @@ type Client struct {
 	mu sync.Mutex
 	// current is the connection of the live session, nil between sessions.
 	current fleetv1.FleetServiceClient
+	// leaving is set once the agent stops.
+	leaving *leaving
 	// changed is closed and replaced whenever current is set.
 	changed chan struct{}
 }
@@ -208,6 +212,7 @@ func dialTCP(ctx context.Context, address string) (net.Conn, error) {
 func (c *Client) hello(stream fleetv1.FleetService_SessionClient) (*fleetv1.Welcome, error) {
 	hello := &fleetv1.Hello{
 		Hostname: c.cfg.Hostname, Version: c.cfg.Version, Capacity: c.cfg.Capacity, Attempts: c.cfg.Handler.Held(),
+		Drain: c.drainLeft(), Problems: c.sign().GetProblems(),
 	}
 	if err := stream.Send(&fleetv1.SessionRequest{Message: &fleetv1.SessionRequest_Hello{Hello: hello}}); err != nil {
 		// The status is in Recv.
@@ -235,7 +240,7 @@ func (c *Client) serve(ctx context.Context, cancel context.CancelCauseFunc, clie
 	var wg sync.WaitGroup
 	wg.Go(func() { cancel(c.receive(stream)) })
 	wg.Go(func() { cancel(c.outbox.drain(ctx, s)) })
-	wg.Go(func() { cancel(s.beat(ctx, c.cfg.Clock, heartbeat, c.cfg.DiskFree)) })
+	wg.Go(func() { cancel(s.beat(ctx, c.cfg.Clock, heartbeat, c.sign)) })
 	if c.cfg.Credentials != nil {
 		wg.Go(func() { c.rotate(ctx, cancel, client) })
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -42,13 +43,14 @@ func (a *app) agentCmd() *cobra.Command {
 	f.StringVar(&c.Sandbox.Socket, "containerd", "", "containerd's socket (default "+agentconf.DefaultSocket+")")
 	f.StringVar(&c.Sandbox.CABundle, "ca-bundle", "", "PEM file of this host that every container is to trust")
 	f.StringSliceVar(&c.Sandbox.PassEnv, "pass-env", nil, "variables of this process that every container gets, e.g. HTTPS_PROXY")
+	f.DurationVar(&c.Drain, "drain", 0, "how long an agent that gets TERM or INT waits for its jobs (default "+agentconf.DefaultDrain.String()+"); a second signal, or USR1, makes it leave at once")
 	logs := addLogFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		conf, err := a.agentConfig(*file, c)
 		if err != nil {
 			return exit.With(exit.Invalid, err)
 		}
-		return a.serve(cmd.Context(), "slipway-agent", logs, func(ctx context.Context, log *slog.Logger, tracers trace.TracerProvider) error {
+		return a.serveUntil(cmd.Context(), "slipway-agent", logs, func(ctx context.Context, log *slog.Logger, tracers trace.TracerProvider) error {
 			return a.runAgent(ctx, conf, log, tracers)
 		})
 	}
@@ -76,6 +78,9 @@ func (a *app) agentConfig(file string, flags agentconf.Config) (agentconf.Config
 	if flags.Slots != 0 {
 		c.Slots = flags.Slots
 	}
+	if flags.Drain != 0 {
+		c.Drain = flags.Drain
+	}
 	for _, name := range flags.Sandbox.PassEnv {
 		if !slices.Contains(c.Sandbox.PassEnv, name) {
 			c.Sandbox.PassEnv = append(c.Sandbox.PassEnv, name)
@@ -88,6 +93,9 @@ func (a *app) agentConfig(file string, flags agentconf.Config) (agentconf.Config
 }
 
 func (a *app) runAgent(ctx context.Context, c agentconf.Config, log *slog.Logger, tracers trace.TracerProvider) (err error) {
+	leave := a.leaveOnSignals(ctx, cmp.Or(c.Drain, agentconf.DefaultDrain), log)
+	defer leave.stop()
+	ctx = leave.ctx
 	token, err := c.Token()
 	if errors.Is(err, fs.ErrNotExist) {
 		log.Info("the join token's file is not there; that matters only to an agent without a certificate", "file", c.TokenFile)
@@ -115,6 +123,7 @@ func (a *app) runAgent(ctx context.Context, c agentconf.Config, log *slog.Logger
 		return err
 	}
 	defer stop()
+	leave.drain(ag.Drain)
 	return ag.Run(ctx)
 }
 

@@ -56,13 +56,18 @@ func (a *app) notify(ctx context.Context, log *slog.Logger, ready <-chan struct{
 }
 
 // serve runs a long-lived part with logging and traces until INT or TERM. The tracer provider is nil if nothing is to be traced.
-func (a *app) serve(ctx context.Context, service string, f logFlags, run func(context.Context, *slog.Logger, trace.TracerProvider) error) (err error) {
+func (a *app) serve(ctx context.Context, service string, f logFlags, run func(context.Context, *slog.Logger, trace.TracerProvider) error) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	return a.serveUntil(ctx, service, f, run)
+}
+
+// serveUntil is serve for a part that listens to signals itself.
+func (a *app) serveUntil(ctx context.Context, service string, f logFlags, run func(context.Context, *slog.Logger, trace.TracerProvider) error) (err error) {
 	log, err := telemetry.Logger(a.err, *f.level, *f.format)
 	if err != nil {
 		return exit.With(exit.Invalid, err)
 	}
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
 	tracers, flush, err := telemetry.Traces(ctx, a.getenv, service, version.String(), log)
 	if err != nil {
 		return exit.With(exit.Invalid, err)

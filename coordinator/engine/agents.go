@@ -5,16 +5,10 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"slices"
-	"strings"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
-	"github.com/slipway-ci/slipway/coordinator/commit"
 	"github.com/slipway-ci/slipway/coordinator/lifecycle"
-	"github.com/slipway-ci/slipway/coordinator/store"
 	"github.com/slipway-ci/slipway/internal/rpcerr"
-	apiv1 "github.com/slipway-ci/slipway/proto/gen/slipway/api/v1"
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
 	fleetv1 "github.com/slipway-ci/slipway/proto/gen/slipway/fleet/v1"
 	statev1 "github.com/slipway-ci/slipway/proto/gen/slipway/state/v1"
@@ -22,8 +16,11 @@ import (
 
 // agent is one agent as the leader knows it: its record, and in memory its session and what it holds.
 type agent struct {
-	rec *statev1.AgentRecord
-	rev int64
+	// rec is what is seen of it; stored what the store has at rev.
+	rec, stored *statev1.AgentRecord
+	rev         int64
+	// changes of the record that wait for a write in flight.
+	changes []agentChange
 	// session is nil while the agent is away; ready once Connect was answered.
 	session  *Session
 	out      Outbox
@@ -35,7 +32,16 @@ type agent struct {
 	// held are the attempts that count against its capacity, from the placement until a committed end.
 	held    map[string]reservation
 	writing bool
+	// removing: it is given nothing any more, and will be forgotten.
+	removing bool
+	// What it says of itself in its session: attempts that it keeps, also ended ones that it cleans up after; free disk; problems.
+	keeps    uint32
+	diskFree int64
+	problems []string
 }
+
+// closed agents are given nothing, whether or not they are connected.
+func (a *agent) closed() bool { return a.removing || a.rec.GetDrain() != nil }
 
 type reservation struct {
 	runID, jobID, project string
@@ -45,7 +51,7 @@ type reservation struct {
 func (e *Engine) agent(id string) *agent {
 	a := e.agents[id]
 	if a == nil {
-		a = &agent{rec: &statev1.AgentRecord{Id: id}, held: map[string]reservation{}, awaySince: e.c.Clock.Now()}
+		a = &agent{rec: &statev1.AgentRecord{Id: id}, stored: &statev1.AgentRecord{Id: id}, held: map[string]reservation{}, awaySince: e.c.Clock.Now()}
 		e.agents[id] = a
 	}
 	return a
@@ -58,6 +64,10 @@ func (e *Engine) Connect(ctx context.Context, s Session, out Outbox) ([]string, 
 	}
 	var live []string
 	err := e.ask(ctx, func(reply func(error)) {
+		if gone := e.removed[s.AgentID]; gone != nil {
+			reply(removedError(gone))
+			return
+		}
 		a := e.agent(s.AgentID)
 		if a.session != nil {
 			e.disconnect(a, "the agent began another session")
@@ -65,7 +75,8 @@ func (e *Engine) Connect(ctx context.Context, s Session, out Outbox) ([]string, 
 		a.session, a.out, a.ready, a.lastSeen, a.capacity = &s, out, false, e.c.Clock.Now(), s.Capacity
 		e.sessions[s.ID] = a
 		e.countAgents()
-		e.saveAgent(a, s)
+		a.keeps, a.problems = uint32(len(s.Attempts)), boundProblems(s.Problems)
+		e.knowAgent(a, s)
 		e.c.Log.Info("agent connected", "agent", s.AgentID, "session", s.ID, "hostname", s.Hostname, "pool", s.Pool, "holds", len(s.Attempts))
 		e.reattach(a, s, func(ids []string) {
 			live = ids
@@ -138,7 +149,7 @@ func (d *draft) reattach(s Session) []string {
 		switch holds := slices.Contains(s.Attempts, att.GetId()); {
 		case holds && (!ended || att.GetState() == corev1.AttemptState_ATTEMPT_STATE_DONE):
 			live = append(live, att.GetId())
-			if !ended && att.GetCancelRequested() {
+			if !ended && (att.GetCancelRequested() || att.GetEvicted() != "") {
 				// The request may have been lost with the old session.
 				id, reason := att.GetId(), rec.GetReason()
 				d.then(func() { d.e.sendCancel(s.AgentID, id, reason) })
@@ -169,104 +180,15 @@ func (e *Engine) disconnect(a *agent, why string) {
 }
 
 // Heartbeat implements Control.
-func (e *Engine) Heartbeat(agentID, sessionID string, _ int64) {
+func (e *Engine) Heartbeat(agentID, sessionID string, diskFree int64) {
 	e.post(func() {
 		if a := e.sessions[sessionID]; a != nil && a.rec.GetId() == agentID {
-			a.lastSeen = e.c.Clock.Now()
+			a.lastSeen, a.diskFree = e.c.Clock.Now(), diskFree
 		}
 	})
 }
 
 func (e *Engine) countAgents() { e.c.Metrics.agents.Set(float64(len(e.sessions))) }
-
-// saveAgent writes the agent's record if the certificate says something new. Nobody waits for it.
-func (e *Engine) saveAgent(a *agent, s Session) {
-	want := proto.CloneOf(a.rec)
-	want.Id, want.Hostname, want.Pool, want.Labels, want.Version = s.AgentID, s.Hostname, s.Pool, s.Labels, s.Version
-	if want.JoinedMs == 0 {
-		want.JoinedMs = e.nowMS()
-	}
-	same := a.rev != 0 && proto.Equal(want, a.rec)
-	a.rec = want
-	if same || a.writing {
-		return
-	}
-	value, err := encode(want)
-	if err != nil {
-		e.c.Log.Warn("an agent's record can't be stored", "agent", s.AgentID, "error", err)
-		return
-	}
-	a.writing = true
-	err = e.commits.Propose(&commit.Transition{Compares: []store.Compare{{Key: agentKey(s.AgentID), Revision: a.rev}},
-		Ops: []store.Op{{Key: agentKey(s.AgentID), Value: value}},
-		Done: func(o commit.Outcome) {
-			e.post(func() {
-				a.writing = false
-				if o.Err == nil {
-					a.rev = o.Revision
-				} else {
-					// Somebody else (joining, an operator) wrote it; the next connection compares again.
-					e.rereadAgent(a, s.AgentID)
-				}
-			})
-		}})
-	if err != nil {
-		a.writing = false
-	}
-}
-
-// rereadAgent fetches the revision of a record that another part of the coordinator wrote.
-func (e *Engine) rereadAgent(a *agent, id string) {
-	e.wg.Go(func() {
-		ctx, cancel := e.background()
-		defer cancel()
-		kv, found, err := e.c.Store.Get(ctx, agentKey(id))
-		if err != nil || !found {
-			return
-		}
-		stored := &statev1.AgentRecord{}
-		if proto.Unmarshal(kv.Value, stored) != nil {
-			return
-		}
-		e.post(func() {
-			a.rev, a.rec = kv.ModRevision, stored
-			if a.session != nil {
-				e.saveAgent(a, *a.session)
-			}
-		})
-	})
-}
-
-// Agents implements Control.
-func (e *Engine) Agents(ctx context.Context) ([]*apiv1.Agent, error) {
-	var out []*apiv1.Agent
-	err := e.ask(ctx, func(reply func(error)) {
-		for _, a := range e.agents {
-			out = append(out, e.viewAgent(a))
-		}
-		slices.SortFunc(out, func(a, b *apiv1.Agent) int { return strings.Compare(a.GetId(), b.GetId()) })
-		reply(nil)
-	})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-func (e *Engine) viewAgent(a *agent) *apiv1.Agent {
-	v := &apiv1.Agent{Id: a.rec.GetId(), Hostname: a.rec.GetHostname(), Pool: a.rec.GetPool(), Labels: a.rec.GetLabels(), Version: a.rec.GetVersion(),
-		State: "offline", CpuMilli: a.capacity.GetCpuMilli(), Memory: a.capacity.GetMemory(), Slots: a.capacity.GetSlots(), SlotsUsed: uint32(len(a.held))}
-	switch {
-	case a.session != nil:
-		v.State = "online"
-	case len(a.held) > 0 && e.c.Clock.Now().Sub(a.awaySince) < e.c.Grace:
-		v.State = "absent"
-	}
-	if !a.lastSeen.IsZero() {
-		v.LastSeenMs = a.lastSeen.UnixMilli()
-	}
-	return v
-}
 
 // Attempt implements Control. An attempt that ended in a result may still deliver its last log bytes for a while.
 func (e *Engine) Attempt(ctx context.Context, sessionAgent, attemptID, token string) (AttemptRef, error) {
@@ -281,7 +203,8 @@ func (e *Engine) Attempt(ctx context.Context, sessionAgent, attemptID, token str
 			reply(rpcerr.New(rpcerr.PermissionDenied, "attempt %s: wrong token, not this agent's, or not live", attemptID))
 			return
 		}
-		out = AttemptRef{RunID: ref.runID, JobID: ref.jobID, AttemptID: ref.id, Project: ref.project, Source: ref.source}
+		out = AttemptRef{RunID: ref.runID, JobID: ref.jobID, AttemptID: ref.id, Project: ref.project, Source: ref.source,
+			Secrets: e.c.Pools[e.agent(ref.agentID).rec.GetPool()].Secrets()}
 		reply(nil)
 	})
 	if err != nil {

@@ -29,7 +29,7 @@ type Control interface {
 	Connect(ctx context.Context, s Session, out Outbox) (live []string, err error)
 	// Disconnect ends a session; the agent's attempts keep their grace. Ignored if the session is not the current one.
 	Disconnect(agentID, sessionID string)
-	// Heartbeat keeps a session alive. Free disk decides nothing yet.
+	// Heartbeat keeps a session alive. Free disk decides nothing yet; people see it.
 	Heartbeat(agentID, sessionID string, diskFree int64)
 	// OfferReply accepts or rejects an offered attempt. Errors as Report's.
 	OfferReply(ctx context.Context, sessionID string, r *fleetv1.OfferReply) error
@@ -43,6 +43,7 @@ type Control interface {
 	AddArtifact(ctx context.Context, ref AttemptRef, a *corev1.Artifact, overwrite bool) error
 	// Agents lists every agent known.
 	Agents(ctx context.Context) ([]*apiv1.Agent, error)
+	AgentControl
 }
 
 // Submission is a compiled run.
@@ -70,6 +71,10 @@ type Session struct {
 	Capacity *fleetv1.Capacity
 	// Attempts that the agent says it still holds.
 	Attempts []string
+	// Drain: the agent stops and wants no work; nil if it takes some.
+	Drain *fleetv1.Drain
+	// Problems are what is wrong with the agent, in its own words.
+	Problems []string
 }
 
 // AttemptRef is where an attempt belongs.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/slipway-ci/slipway/coordinator/commit"
 	"github.com/slipway-ci/slipway/internal/rpcerr"
+	statev1 "github.com/slipway-ci/slipway/proto/gen/slipway/state/v1"
 )
 
 // maxMailbox bounds the events that wait; past it callers are told to come back.
@@ -37,6 +38,8 @@ type Engine struct {
 	agents   map[string]*agent
 	sessions map[string]*agent
 	attempts map[string]*attemptRef
+	// removed agents by id: their certificates are refused.
+	removed map[string]*statev1.RemovedAgent
 	// tail holds attempts of ended runs for a while: an agent may still deliver their last log bytes and fetch acknowledgements.
 	tail     map[string]*attemptRef
 	tailFIFO []string
@@ -66,7 +69,7 @@ type attemptRef struct {
 func New(ctx context.Context, c Config) (*Engine, error) {
 	c.defaults()
 	e := &Engine{c: c, wake: make(chan struct{}, 1), stopped: make(chan struct{}), runs: map[string]*run{}, agents: map[string]*agent{},
-		sessions: map[string]*agent{}, attempts: map[string]*attemptRef{}, tail: map[string]*attemptRef{}, numbers: map[string]uint64{},
+		sessions: map[string]*agent{}, attempts: map[string]*attemptRef{}, removed: map[string]*statev1.RemovedAgent{}, tail: map[string]*attemptRef{}, numbers: map[string]uint64{},
 		submitting: map[string][]func(string, uint64, error){}, offers: map[string]offer{}}
 	maxOps := 500
 	if c.External {

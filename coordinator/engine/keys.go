@@ -17,6 +17,8 @@ const (
 	numPrefix   = root + "num/"
 	reqPrefix   = root + "req/"
 	agentPrefix = root + "agent/"
+	// removedPrefix is read by coordinator/identity, too.
+	removedPrefix = root + "removed/"
 )
 
 func runKey(id string) string       { return runPrefix + id }
@@ -26,6 +28,7 @@ func jobsPrefix(run string) string  { return jobPrefix + run + "/" }
 func liveKey(run string) string     { return livePrefix + run }
 func reqKey(id string) string       { return reqPrefix + url.PathEscape(id) }
 func agentKey(id string) string     { return agentPrefix + url.PathEscape(id) }
+func removedKey(id string) string   { return removedPrefix + url.PathEscape(id) }
 
 // newestKey sorts the newest run first: a range in ascending order is then a listing.
 func newestKey(run string) string { return newPrefix + invert(run) }

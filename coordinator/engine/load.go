@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/slipway-ci/slipway/coordinator/blob"
 	"github.com/slipway-ci/slipway/coordinator/lifecycle"
 	"github.com/slipway-ci/slipway/coordinator/store"
@@ -65,9 +67,9 @@ func (e *Engine) loadAgents(ctx context.Context) error {
 			return fmt.Errorf("load agents: %w", err)
 		}
 		a := e.agent(rec.GetId())
-		a.rec, a.rev = rec, kv.ModRevision
+		a.rec, a.stored, a.rev = rec, proto.CloneOf(rec), kv.ModRevision
 	}
-	return nil
+	return e.loadRemoved(ctx)
 }
 
 func (e *Engine) loadRun(ctx context.Context, id string) error {

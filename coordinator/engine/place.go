@@ -79,7 +79,7 @@ func (e *Engine) queuedJobs(r *run) []schedule.Job {
 }
 
 func (e *Engine) snapshotAgent(a *agent) schedule.Agent {
-	s := schedule.Agent{ID: a.rec.GetId(), Pool: a.rec.GetPool(), Labels: a.rec.GetLabels(), Online: a.session != nil && a.ready,
+	s := schedule.Agent{ID: a.rec.GetId(), Pool: a.rec.GetPool(), Labels: a.rec.GetLabels(), Online: a.session != nil && a.ready && !a.removing, Drain: drainText(a.rec.GetDrain()),
 		Slots: int(a.capacity.GetSlots()), CPUMilli: a.capacity.GetCpuMilli(), Memory: a.capacity.GetMemory(), UsedSlots: len(a.held)}
 	if len(a.held) > 0 {
 		s.Projects = map[string]int{}
@@ -118,7 +118,7 @@ func (e *Engine) assign(p schedule.Placement) {
 	e.enqueue(r, func(d *draft) {
 		d.then(func() { delete(r.placing, ref.jobID) })
 		rec := d.job(ref.jobID)
-		if rec.GetState() != corev1.JobState_JOB_STATE_QUEUED || a.session == nil || a.session.ID != session {
+		if rec.GetState() != corev1.JobState_JOB_STATE_QUEUED || a.session == nil || a.session.ID != session || a.closed() {
 			d.then(func() { e.release(ref.agentID, ref.id) })
 			return
 		}

@@ -118,6 +118,9 @@ func (d *draft) conclude(ref *attemptRef, report *corev1.Report) {
 	ev, retryOn := lifecycle.JobSucceeded, ""
 	switch report.GetResult() {
 	case corev1.Result_RESULT_CANCELLED:
+		if d.concludeEvicted(ref) {
+			return
+		}
 		ev = lifecycle.JobCancelled
 	case corev1.Result_RESULT_FAILURE:
 		ev, retryOn = lifecycle.JobFailed, "failure"

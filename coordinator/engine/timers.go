@@ -42,6 +42,7 @@ func (e *Engine) tick() {
 		if a.session == nil && len(a.held) > 0 && now.Sub(a.awaySince) >= e.c.Grace {
 			e.loseAll(a)
 		}
+		e.lookAtDrain(a)
 	}
 	e.forgetTail(now.UnixMilli())
 	if e.queued+e.delayed > 0 {

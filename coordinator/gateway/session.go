@@ -34,6 +34,8 @@ type session struct {
 	ctx context.Context //nolint:containedctx // the life of the session
 	end context.CancelCauseFunc
 
+	said condition
+
 	mu    sync.Mutex
 	alarm func() bool // stops the timer of the silence deadline
 }
@@ -88,7 +90,7 @@ func (s *session) connect(hello *fleetv1.Hello) error {
 	agent := s.agent.Agent
 	live, err := s.g.Control.Connect(s.ctx, engine.Session{
 		ID: s.id, AgentID: agent.ID, Hostname: hello.GetHostname(), Version: hello.GetVersion(), Pool: agent.Pool, Labels: agent.Labels,
-		Capacity: hello.GetCapacity(), Attempts: hello.GetAttempts(),
+		Capacity: hello.GetCapacity(), Attempts: hello.GetAttempts(), Drain: hello.GetDrain(), Problems: hello.GetProblems(),
 	}, s.out)
 	if err != nil {
 		return s.g.internal("starting a session", err)
@@ -158,7 +160,10 @@ func (s *session) read(hellos chan<- *fleetv1.Hello) {
 func (s *session) receive(m *fleetv1.SessionRequest) error {
 	switch x := m.GetMessage().(type) {
 	case *fleetv1.SessionRequest_Heartbeat:
-		s.g.Control.Heartbeat(s.agent.Agent.ID, s.id, x.Heartbeat.GetDiskFree())
+		s.heartbeat(x.Heartbeat)
+		return nil
+	case *fleetv1.SessionRequest_Drain:
+		s.g.Control.AgentDrains(s.agent.Agent.ID, s.id, x.Drain)
 		return nil
 	case *fleetv1.SessionRequest_OfferReply:
 		return s.in.put(x.OfferReply.GetAttemptId(), m)

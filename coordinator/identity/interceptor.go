@@ -18,14 +18,15 @@ import (
 
 // Guard lets calls through to their handlers with a Principal in their context, or refuses them, and writes the audit log.
 type Guard struct {
-	tokens *Tokens
-	clock  clock.Clock
-	log    *slog.Logger
+	tokens  *Tokens
+	removed *removals
+	clock   clock.Clock
+	log     *slog.Logger
 }
 
 // NewGuard returns a guard that knows users by tokens.
 func NewGuard(tokens *Tokens, c clock.Clock, log *slog.Logger) *Guard {
-	return &Guard{tokens: tokens, clock: c, log: log}
+	return &Guard{tokens: tokens, removed: newRemovals(tokens.store, c), clock: c, log: log}
 }
 
 // Unary is a grpc.UnaryServerInterceptor.
@@ -116,6 +117,9 @@ func (g *Guard) agent(ctx context.Context) (Principal, error) {
 	if err != nil {
 		return Principal{}, rpcerr.New(rpcerr.Unauthenticated, "%v", err)
 	}
+	if err := g.removed.check(ctx, id.ID); err != nil {
+		return Principal{}, err
+	}
 	return Principal{Kind: Agent, Name: id.ID, Agent: id, Expires: cert.NotAfter}, nil
 }
 
@@ -126,6 +130,9 @@ func (g *Guard) audit(ctx context.Context, p Principal, method string, req any, 
 	}
 	if r, ok := req.(interface{ GetRunId() string }); ok {
 		attrs = append(attrs, slog.String("run", r.GetRunId()))
+	}
+	if r, ok := req.(interface{ GetAgent() string }); ok {
+		attrs = append(attrs, slog.String("agent", r.GetAgent()))
 	}
 	if pr, ok := peer.FromContext(ctx); ok {
 		attrs = append(attrs, slog.String("peer", pr.Addr.String()))

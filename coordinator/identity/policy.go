@@ -46,6 +46,9 @@ var methods = map[string]rule{
 	apiv1.RunService_CancelRun_FullMethodName:         {need: needUser, audit: true},
 	apiv1.BlobService_UploadBlob_FullMethodName:       {need: needUser, audit: true},
 	apiv1.AgentService_CreateJoinToken_FullMethodName: {need: needAdmin, audit: true},
+	apiv1.AgentService_DrainAgent_FullMethodName:      {need: needAdmin, audit: true},
+	apiv1.AgentService_ResumeAgent_FullMethodName:     {need: needAdmin, audit: true},
+	apiv1.AgentService_RemoveAgent_FullMethodName:     {need: needAdmin, audit: true},
 	fleetv1.FleetService_Renew_FullMethodName:         {need: needAgent, audit: true},
 }
 

@@ -95,6 +95,8 @@ var Job = &Machine[corev1.JobState, *statev1.JobRecord, JobArgs]{
 					r.Attempt.CancelRequested = true
 				}
 			}, Tasks: []Task{TaskCancelAttempt}},
+		{Event: JobEvict, From: []corev1.JobState{jobAssigned}, To: jobAssigned, Guard: mayEvict, Apply: evictJob, Tasks: []Task{TaskCancelAttempt}},
+		{Event: JobEvict, From: []corev1.JobState{jobRunning}, To: jobRunning, Guard: mayEvict, Apply: evictJob, Tasks: []Task{TaskCancelAttempt}},
 		{Event: JobRetry, From: jobActive, To: jobQueued, NewAttempt: true, Guard: attemptEnded,
 			Apply: func(r *statev1.JobRecord, a JobArgs) { r.QueuedMs, r.StartedMs, r.Reason = a.Now, 0, a.Reason }, Tasks: []Task{TaskSchedule}},
 		{Event: JobSucceeded, From: jobHeld, To: jobSucceeded, Apply: endJob, Guard: attemptEnded},

@@ -81,18 +81,18 @@ type Predicate string
 
 // The filters, in the order in which they are asked.
 const (
-	Pool   Predicate = "pool"
+	Pool Predicate = "pool"
 	// Isolated and Runtime: the host can't do what the pool's policy asks for.
 	Isolated Predicate = "isolation"
 	Runtime  Predicate = "runtime"
-	Labels Predicate = "labels"
-	Size   Predicate = "size"
-	Drain  Predicate = "drain"
-	Online Predicate = "online"
-	Avoid  Predicate = "avoid"
-	Slots  Predicate = "slots"
-	CPU    Predicate = "cpu"
-	Memory Predicate = "memory"
+	Labels   Predicate = "labels"
+	Size     Predicate = "size"
+	Drain    Predicate = "drain"
+	Online   Predicate = "online"
+	Avoid    Predicate = "avoid"
+	Slots    Predicate = "slots"
+	CPU      Predicate = "cpu"
+	Memory   Predicate = "memory"
 )
 
 // Refusal says why one agent can't take a job.

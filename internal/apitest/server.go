@@ -40,7 +40,7 @@ type Server struct {
 	Script func(r *Run)
 	// Refuse, if it returns an error, ends a call before it does anything. method is the full gRPC name.
 	Refuse func(method string) error
-	// ListedAgents is what ListAgents answers.
+	// ListedAgents is what ListAgents answers; the other calls about agents find them by id or host name, and change them.
 	ListedAgents []*apiv1.Agent
 
 	address string

@@ -116,7 +116,7 @@ func (s *Stack) StopOne(name string) error {
 			return err
 		}
 		if r != nil {
-			if err := r.stop(p.Grace); err != nil {
+			if err := r.stop(p.Grace, p.Stop); err != nil {
 				return fmt.Errorf("devstack: stopping %s: %w", name, err)
 			}
 		}
@@ -150,7 +150,7 @@ func (s *Stack) KillLeftovers(ctx context.Context) (int, error) {
 	}
 	var errs []error
 	for _, r := range left {
-		errs = append(errs, r.stop(2*time.Second))
+		errs = append(errs, r.stop(2*time.Second, unix.SIGTERM))
 		if ctx.Err() != nil {
 			return len(left), ctx.Err()
 		}

@@ -39,6 +39,8 @@ type Process struct {
 	Ready func(context.Context) error
 	// Grace is the time from TERM to KILL; 0 is 10 s.
 	Grace time.Duration
+	// Stop is the signal in place of TERM; 0 is TERM.
+	Stop syscall.Signal
 }
 
 // record is the content of a pid file.
@@ -220,12 +222,15 @@ func (r *running) signal(sig syscall.Signal) error {
 	return err
 }
 
-// stop ends the process: TERM, after grace KILL. It returns once it is gone.
-func (r *running) stop(grace time.Duration) error {
+// stop ends the process: sig, or TERM if it is 0, after grace KILL. It returns once it is gone.
+func (r *running) stop(grace time.Duration, sig syscall.Signal) error {
+	if sig == 0 {
+		sig = unix.SIGTERM
+	}
 	if grace == 0 {
 		grace = 10 * time.Second
 	}
-	if err := r.signal(unix.SIGTERM); err != nil {
+	if err := r.signal(sig); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), grace)

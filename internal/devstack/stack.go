@@ -154,7 +154,7 @@ func (k *keeper) begin(ctx context.Context) error {
 	}
 	if r != nil {
 		k.log.Info("replacing one that is outdated", "pid", r.PID)
-		if err := r.stop(k.p.Grace); err != nil {
+		if err := r.stop(k.p.Grace, k.p.Stop); err != nil {
 			return fmt.Errorf("%s: stopping the outdated one: %w", k.p.Name, err)
 		}
 	}
@@ -227,7 +227,7 @@ func (k *keeper) end() error {
 		return nil
 	}
 	pid := k.current.PID
-	if err := k.current.stop(k.p.Grace); err != nil {
+	if err := k.current.stop(k.p.Grace, k.p.Stop); err != nil {
 		return fmt.Errorf("%s: stopping: %w", k.p.Name, err)
 	}
 	k.log.Info("stopped", "pid", pid)

@@ -47,6 +47,12 @@ func (n Notifier) Ready(status string) error { return n.send("READY=1", "STATUS=
 // Stopping says that the service ends on purpose.
 func (n Notifier) Stopping() error { return n.send("STOPPING=1") }
 
+// Draining says that the service ends on purpose and needs at least d from now on for it, whatever the unit's TimeoutStopSec=. Say it again
+// before d is over.
+func (n Notifier) Draining(d time.Duration, status string) error {
+	return n.send("STOPPING=1", fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", d.Microseconds()), "STATUS="+line(status))
+}
+
 // Watch says every half of the watchdog's time that the service lives, as long as alive agrees: a service that hangs is
 // restarted by the manager. alive must heed its context; an error of it is handed to report, and nothing is said that time.
 // Returns when ctx ends, at once without a watchdog.

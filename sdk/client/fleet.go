@@ -17,6 +17,49 @@ func (c *Client) Agents(ctx context.Context) ([]*apiv1.Agent, error) {
 	return out.GetAgents(), err
 }
 
+// Agent returns one agent with what it works on. name is its id, its host name, or a unique prefix of either.
+func (c *Client) Agent(ctx context.Context, name string) (*apiv1.Agent, error) {
+	var out *apiv1.GetAgentResponse
+	err := c.retry(ctx, "reading agent "+name, func(ctx context.Context) (err error) {
+		out, err = c.agents.GetAgent(ctx, &apiv1.GetAgentRequest{Agent: name})
+		return err
+	})
+	return out.GetAgent(), err
+}
+
+// DrainAgent keeps new work from an agent; what still runs there after deadline is cancelled. deadline 0 is none.
+func (c *Client) DrainAgent(ctx context.Context, name string, deadline time.Duration, reason string) (*apiv1.Agent, error) {
+	r := &apiv1.DrainAgentRequest{RequestId: c.newID(), Agent: name, DeadlineMs: deadline.Milliseconds(), Reason: reason}
+	var out *apiv1.DrainAgentResponse
+	err := c.retry(ctx, "draining agent "+name, func(ctx context.Context) (err error) {
+		out, err = c.agents.DrainAgent(ctx, r)
+		return err
+	})
+	return out.GetAgent(), err
+}
+
+// ResumeAgent ends a drain.
+func (c *Client) ResumeAgent(ctx context.Context, name string) (*apiv1.Agent, error) {
+	r := &apiv1.ResumeAgentRequest{RequestId: c.newID(), Agent: name}
+	var out *apiv1.ResumeAgentResponse
+	err := c.retry(ctx, "resuming agent "+name, func(ctx context.Context) (err error) {
+		out, err = c.agents.ResumeAgent(ctx, r)
+		return err
+	})
+	return out.GetAgent(), err
+}
+
+// RemoveAgent forgets an agent, and loses what it has if force is set. It returns the agent's id.
+func (c *Client) RemoveAgent(ctx context.Context, name string, force bool) (string, error) {
+	r := &apiv1.RemoveAgentRequest{RequestId: c.newID(), Agent: name, Force: force}
+	var out *apiv1.RemoveAgentResponse
+	err := c.retry(ctx, "removing agent "+name, func(ctx context.Context) (err error) {
+		out, err = c.agents.RemoveAgent(ctx, r)
+		return err
+	})
+	return out.GetAgentId(), err
+}
+
 // Token is a fresh secret and when it stops working.
 type Token struct {
 	Secret  string

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -35,9 +36,14 @@ type Config struct {
 	Slots int `yaml:"slots,omitempty"`
 	// Metrics is the loopback address of /metrics; "" for none.
 	Metrics string `yaml:"metrics,omitempty"`
+	// Drain is how long an agent that is told to stop waits for its jobs; 0 is DefaultDrain.
+	Drain time.Duration `yaml:"drain,omitempty"`
 	// Sandbox is where jobs run.
 	Sandbox Sandbox `yaml:"sandbox,omitempty"`
 }
+
+// DefaultDrain is how long an agent waits for its jobs when it is told to stop.
+const DefaultDrain = 5 * time.Minute
 
 // Kinds of sandboxes.
 const (
@@ -109,6 +115,9 @@ func (c Config) Check() error {
 	}
 	if c.Slots < 0 {
 		errs = append(errs, fmt.Errorf("slots is %d, want 0 or more", c.Slots))
+	}
+	if c.Drain < 0 {
+		errs = append(errs, fmt.Errorf("drain is %s, want a time such as 5m", c.Drain))
 	}
 	if c.Sandbox.Subnet != "" {
 		if _, _, err := net.ParseCIDR(c.Sandbox.Subnet); err != nil {

@@ -20,6 +20,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/slipway-ci/slipway/internal/cli/agentconf"
 	"github.com/slipway-ci/slipway/internal/cli/settings"
 	"github.com/slipway-ci/slipway/internal/devstack"
@@ -145,12 +147,15 @@ func (d *Dev) processes() error {
 			},
 		},
 		devstack.Process{
-			Name: "agent", Log: d.logFile("agent"), Fingerprint: fingerprint(append(agent, d.telemetry()...)), Grace: 20 * time.Second,
+			Name: "agent", Log: d.logFile("agent"), Fingerprint: fingerprint(append(agent, d.telemetry()...)), Grace: 20 * time.Second, Stop: agentHandover,
 			Argv:    []string{d.cfg.Exe, "agent", "--config", d.agentConfig()},
 			Prepare: d.prepareAgent, Ready: d.agentReady,
 		})
 	return nil
 }
+
+// agentHandover makes an agent leave at once, and its jobs to the next one; TERM would make it wait for them.
+const agentHandover = unix.SIGUSR1
 
 // telemetryVars are what the processes read of the environment: where their spans go.
 var telemetryVars = []string{

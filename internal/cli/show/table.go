@@ -48,7 +48,7 @@ func Agents(w io.Writer, agents []*apiv1.Agent, now time.Time) error {
 	}
 	var rows [][]string
 	for _, a := range agents {
-		rows = append(rows, []string{a.GetId(), safe(a.GetHostname()), a.GetState(), a.GetPool(), safe(strings.Join(a.GetLabels(), ",")),
+		rows = append(rows, []string{a.GetId(), safe(a.GetHostname()), agentState(a), a.GetPool(), safe(strings.Join(a.GetLabels(), ",")),
 			fmt.Sprintf("%d/%d", a.GetSlotsUsed(), a.GetSlots()), fmt.Sprintf("%.1f", float64(a.GetCpuMilli())/1000), size(a.GetMemory()),
 			a.GetVersion(), ago(a.GetLastSeenMs(), now)})
 	}
