@@ -93,6 +93,13 @@ func fragileService(s *stage) sandbox.Service {
 
 var serviceEndings = []ending{
 	{name: "a service dies at once", fails: true, pod: with(func(s *stage) sandbox.Service { return s.Service(sandboxtest.Dying) }), check: unfit(sandbox.ServiceDied, "code 3", "no space for data")},
+	{
+		name: "a service that had closed its stdout dies", fails: true, pod: with(func(s *stage) sandbox.Service {
+			svc := service(s, "exec >&-; sleep 0.2; echo last words >&2; exit 3")
+			svc.Health = &sandbox.Health{Command: []string{"false"}, Interval: time.Minute}
+			return svc
+		}), check: unfit(sandbox.ServiceDied, "code 3", "last words"),
+	},
 	{name: "a service is never healthy", fails: true, pod: with(func(s *stage) sandbox.Service { return s.Service(sandboxtest.Sick) }), check: unfit(sandbox.ServiceUnhealthy, "probing")},
 	{name: "a service's command is missing", fails: true, pod: with(func(s *stage) sandbox.Service {
 		return sandbox.Service{Name: "db", Image: s.image, Command: []string{"no-such"}}

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	containerd "github.com/containerd/containerd/v2/client"
-	"github.com/containerd/containerd/v2/pkg/cio"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -116,7 +115,7 @@ func (s *Sandbox) probe(ctx context.Context, m *making, task containerd.Task, li
 // runProbe runs a probe's process with its output in a file. A FIFO would do harm if the agent died now: the shim opens it
 // before the process starts, waits half a minute for a reader, and answers nothing about its pod meanwhile.
 func (s *Sandbox) runProbe(ctx context.Context, task containerd.Task, id string, process *specs.Process, file string) (healthy bool, err error) {
-	exec, err := task.Exec(ctx, id, process, cio.LogFile(file))
+	exec, err := task.Exec(ctx, id, process, outputTo(file))
 	if err != nil {
 		return false, fmt.Errorf("preparing the probe: %w", err)
 	}

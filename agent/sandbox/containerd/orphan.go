@@ -9,7 +9,6 @@ import (
 	"github.com/containerd/containerd/api/services/tasks/v1"
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/containers"
-	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/containerd/containerd/v2/plugins"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
@@ -19,13 +18,13 @@ import (
 // adoptOrphans gives tasks of the pod that have no container one, so that they are found and removed like others.
 // containerd leaves such a task if the agent was killed just after it had asked for it: the request goes on for a moment,
 // and outlives the container that the next agent has deleted meanwhile.
-func (s *Sandbox) adoptOrphans(ctx context.Context, id string) error {
+func (s *Sandbox) adoptOrphans(ctx context.Context, id, name string) error {
 	all, err := s.tasks(ctx)
 	if err != nil {
 		return err
 	}
 	for _, t := range all {
-		if !strings.HasPrefix(t, id+".") {
+		if !strings.HasPrefix(t, containerID(name, "")) {
 			continue
 		}
 		_, err := s.client.ContainerService().Create(ctx, containers.Container{
@@ -62,7 +61,7 @@ const (
 // shows in many ways, that one is removed first, or waited for until containerd has noticed that nobody wants it.
 func (s *Sandbox) createTask(ctx context.Context, pod string, c containerd.Container, log string) (containerd.Task, error) {
 	for began := time.Now(); ; {
-		task, err := c.NewTask(ctx, cio.LogFile(log))
+		task, err := c.NewTask(ctx, outputTo(log))
 		s.mu.Lock()
 		again := s.again[pod]
 		s.mu.Unlock()
