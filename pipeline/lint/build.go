@@ -161,7 +161,7 @@ func (l *linter) rebuilt(j *job) {
 		}
 		for _, found := range l.scansOf(s) {
 			if b := built[found.ref]; b != nil {
-				scanned, scanLine = b, found.at.Line
+				scanned, scanLine = b, l.place(found.text, found.offset).Line
 			}
 		}
 	}

@@ -22,7 +22,9 @@ type made struct {
 // scan is one image that is looked at.
 type scan struct {
 	ref string
-	at  syntax.Pos
+	// text and offset are where it is named.
+	text   *syntax.Scalar
+	offset int
 }
 
 // maxVisits bounds the search through the jobs before each job that scans.
@@ -41,6 +43,9 @@ func (l *linter) images() {
 			}
 		}
 		all[j] = m
+		for ref := range m.refs {
+			l.builtElsewhere[ref] = true
+		}
 	}
 	visits := 0
 	for _, j := range l.jobs {
@@ -104,9 +109,12 @@ func (l *linter) scanned(s scan, here *made, before []*job, all map[*job]*made) 
 			return
 		}
 	}
+	if notPushed == "" && !fresh(s.ref) && !l.builtElsewhere[s.ref] {
+		return // it may be in a registry for long
+	}
 	shown := "`" + clip(s.ref) + "`"
 	if notPushed != "" {
-		l.warn(s.at, ImageNotBuilt, "push it there, or scan it in the job that builds it",
+		l.warn(l.place(s.text, s.offset), ImageNotBuilt, "push it there, or scan it in the job that builds it",
 			"%s is scanned here, and the job `%s` that builds it does not push it: each job has a host of its own", shown, notPushed)
 		return
 	}
@@ -123,9 +131,6 @@ func (l *linter) scanned(s scan, here *made, before []*job, all map[*job]*made) 
 			builder = other.ast.ID.Text
 		}
 	}
-	if !same && !fresh(s.ref) {
-		return // it may be in a registry for long
-	}
 	reason, hint := "", "build it before, or scan one that exists"
 	switch {
 	case same:
@@ -133,7 +138,7 @@ func (l *linter) scanned(s scan, here *made, before []*job, all map[*job]*made) 
 	case builder != "":
 		reason, hint = ": images are built in the job `"+builder+"`, which does not run before this one", "scan the image where it is built, before it is pushed"
 	}
-	l.warn(s.at, ImageNotBuilt, hint, "%s is scanned here, and nothing before builds it%s", shown, reason)
+	l.warn(l.place(s.text, s.offset), ImageNotBuilt, hint, "%s is scanned here, and nothing before builds it%s", shown, reason)
 }
 
 // fresh: the name holds something of this run, so that no earlier one can have made the image.
@@ -165,7 +170,7 @@ func (l *linter) scansOf(s *step) []scan {
 			continue
 		}
 		if strings.Contains(v.Text, ":") || v.HasExpression() {
-			out = append(out, scan{ref: l.canonical(s, strings.TrimSpace(v.Text), nil, 0), at: v.Pos})
+			out = append(out, scan{ref: l.canonical(s, strings.TrimSpace(v.Text), nil, 0), text: v, offset: 0})
 		}
 	}
 	if s.script == nil {
@@ -176,7 +181,7 @@ func (l *linter) scansOf(s *step) []scan {
 		c := &s.script.Commands[i]
 		l.remember(s, c, locals)
 		if image, ok := scannedImage(c); ok {
-			out = append(out, scan{ref: l.canonical(s, l.raw(s, image), locals, 0), at: l.place(s.ast.Run, c.Start)})
+			out = append(out, scan{ref: l.canonical(s, l.raw(s, image), locals, 0), text: s.ast.Run, offset: c.Start})
 		}
 	}
 	return out

@@ -103,6 +103,8 @@ type linter struct {
 	// uses and envs remember what was worked out of a scalar or mapping.
 	uses map[*syntax.Scalar][]use
 	envs map[*syntax.Map]map[string]*syntax.Scalar
+	// builtElsewhere are the images that any job builds.
+	builtElsewhere map[string]bool
 }
 
 type job struct {
@@ -127,7 +129,8 @@ type step struct {
 }
 
 func newLinter(f *syntax.File) *linter {
-	l := &linter{file: f, byID: map[string]*job{}, uses: map[*syntax.Scalar][]use{}, envs: map[*syntax.Map]map[string]*syntax.Scalar{}}
+	l := &linter{file: f, byID: map[string]*job{}, uses: map[*syntax.Scalar][]use{}, envs: map[*syntax.Map]map[string]*syntax.Scalar{},
+		builtElsewhere: map[string]bool{}}
 	// A script that an alias repeats is read once, and steps are left out when they repeat too much.
 	scripts := map[syntax.Pos]*shell.Script{}
 	size := 0
@@ -204,7 +207,7 @@ type use struct {
 
 // flows are the references that become part of s.
 func (l *linter) flows(s *syntax.Scalar) []use {
-	if !s.HasExpression() {
+	if s == nil {
 		return nil
 	}
 	if known, ok := l.uses[s]; ok {

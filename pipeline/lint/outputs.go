@@ -116,7 +116,7 @@ func (l *linter) stepOutput(j *job, text *syntax.Scalar, u use) {
 }
 
 func clip(s string) string {
-	const most = 40
+	const most = 80
 	if r := []rune(s); len(r) > most {
 		return string(r[:most]) + "…"
 	}

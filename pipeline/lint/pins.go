@@ -94,7 +94,7 @@ func (l *linter) cacheKey(s *step) {
 		"this key is the same in every run, and a cache that exists is not written again: it stays as the first run left it")
 }
 
-var oldCommand = regexp.MustCompile(`::(set-output|save-state|set-env|add-path)\b`)
+var oldCommand = regexp.MustCompile(`::(set-output|save-state|set-env|add-path)(?:[ \t]+name=|::)`)
 
 var newFile = map[string]string{"set-output": "GITHUB_OUTPUT", "save-state": "GITHUB_STATE", "set-env": "GITHUB_ENV", "add-path": "GITHUB_PATH"}
 
