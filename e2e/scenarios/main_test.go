@@ -53,11 +53,11 @@ func run(m *testing.M) (code int, err error) {
 	if code != 0 {
 		sayLogs(os.Stderr)
 	}
-	leaks := new(leakCheck)
-	err = leaks.whileRunning()
+	leaks := sys.Leaks()
+	err = leaks.OfJobs()
 	// The clean-up of a whole Slipway must not depend on there being nothing to do.
 	err = errors.Join(err, leaveRunning())
-	return code, errors.Join(err, sys.Close(), leaks.afterwards())
+	return code, errors.Join(err, sys.Close(), leaks.OfAll())
 }
 
 // leaveRunning starts a job with a service that does not end, and returns when its step runs.

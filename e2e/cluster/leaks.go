@@ -1,4 +1,4 @@
-package scenarios
+package cluster
 
 import (
 	"bytes"
@@ -16,19 +16,24 @@ import (
 	"github.com/slipway-ci/slipway/internal/cli/agentconf"
 )
 
-// leakCheck knows what the cluster's agent owns on the host, to see that nothing of it is left.
-type leakCheck struct {
-	conf  agentconf.Config
-	veths []string
+// Leaks knows what a cluster's agent owns on the host, to see that nothing of it is left.
+type Leaks struct {
+	cluster *Cluster
+	conf    agentconf.Config
+	veths   []string
 }
+
+// Leaks returns the search for what the cluster leaves behind.
+func (c *Cluster) Leaks() *Leaks { return &Leaks{cluster: c} }
 
 // settle is how soon after the last job everything of it is gone: "within seconds".
 const settle = 15 * time.Second
 
-// whileRunning sees that no job left a container, task, snapshot or lease in containerd, nor a control group.
-func (l *leakCheck) whileRunning() error {
+// OfJobs sees, while the cluster runs and no job does, that none left a container, task, shim, snapshot, lease, control group or
+// file. It waits until settle for what is still being removed.
+func (l *Leaks) OfJobs() error {
 	var err error
-	if l.conf, err = agentconf.Load(sys.Dir + "/data/slipway/dev/agent.yaml"); err != nil {
+	if l.conf, err = agentconf.Load(l.cluster.Dir + "/data/slipway/dev/agent.yaml"); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), settle)
@@ -55,7 +60,7 @@ func (l *leakCheck) whileRunning() error {
 	return err
 }
 
-func (l *leakCheck) pods(ctx context.Context) error {
+func (l *Leaks) pods(ctx context.Context) error {
 	var errs []error
 	for _, kind := range []string{"containers", "tasks", "leases"} {
 		list, err := l.ctr(ctx, kind, "ls", "-q")
@@ -96,20 +101,20 @@ func (l *leakCheck) pods(ctx context.Context) error {
 			return err
 		}
 		for _, path := range left {
-			errs = append(errs, fmt.Errorf("left on disk: %s%s", path, story(path)))
+			errs = append(errs, fmt.Errorf("left on disk: %s%s", path, l.story(path)))
 		}
 	}
 	return errors.Join(append(errs, err)...)
 }
 
 // story is what is in a directory that should not be there, and what the agent said of the attempt.
-func story(dir string) string {
+func (l *Leaks) story(dir string) string {
 	var b strings.Builder
 	_ = filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
 		fmt.Fprintf(&b, "\n  %s %v", strings.TrimPrefix(path, dir), err)
 		return nil
 	})
-	log, err := os.ReadFile(sys.Dir + "/state/slipway/agent.log")
+	log, err := os.ReadFile(l.cluster.Dir + "/state/slipway/agent.log")
 	if err != nil {
 		return b.String()
 	}
@@ -122,7 +127,7 @@ func story(dir string) string {
 }
 
 // shims are processes that containerd may have forgotten, so it is not asked.
-func (l *leakCheck) shims() (found []error, err error) {
+func (l *Leaks) shims() (found []error, err error) {
 	cmdlines, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
 		return nil, err
@@ -139,7 +144,7 @@ func (l *leakCheck) shims() (found []error, err error) {
 	return found, nil
 }
 
-func (l *leakCheck) ctr(ctx context.Context, args ...string) (string, error) {
+func (l *Leaks) ctr(ctx context.Context, args ...string) (string, error) {
 	s := l.conf.Sandbox
 	out, err := exec.CommandContext(ctx, "ctr", append([]string{"-a", s.Socket, "-n", s.Namespace}, args...)...).Output()
 	if err != nil {
@@ -157,9 +162,9 @@ func slaves(bridge string) ([]string, error) {
 	return names, err
 }
 
-// afterwards sees that a stopped Slipway left nothing on the host: network devices, packet filter rules, control groups.
+// OfAll sees that a cluster that is closed left nothing on the host: network devices, packet filter rules, control groups.
 // Processes and mounts, which also pin network namespaces, are what cluster.Close looks for.
-func (l *leakCheck) afterwards() error {
+func (l *Leaks) OfAll() error {
 	if l.conf.Sandbox.Bridge == "" {
 		return errors.New("leaks were not looked for: the agent's configuration could not be read")
 	}
@@ -184,7 +189,7 @@ func (l *leakCheck) afterwards() error {
 }
 
 // rules sees that the packet filter knows nothing of the cluster.
-func (l *leakCheck) rules(ctx context.Context) error {
+func (l *Leaks) rules(ctx context.Context) error {
 	var errs []error
 	network, _, _ := strings.Cut(l.conf.Sandbox.Subnet, "/")
 	for _, command := range [][]string{{"iptables-save"}, {"nft", "list", "ruleset"}} {
