@@ -81,6 +81,11 @@ test-unit: ## The tests that need nothing but Go
 race: setup images build ## The tests under the race detector
 	@RACE=-race scripts/test.sh
 
+.PHONY: oracle
+oracle: ## Ask GitHub's npm package for the answers that expressions are held against, anew (needs node and npm)
+	@cd pipeline/expr/testdata/oracle && npm ci --ignore-scripts --no-audit --no-fund --silent && node oracle.mjs
+	@$(GO) test -count=1 -run TestOracle ./pipeline/expr
+
 .PHONY: fuzz
 fuzz: ## Fuzz every parser for FUZZTIME (default 30s) each
 	@scripts/fuzz.sh

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"io"
+
 	"github.com/spf13/cobra"
 
 	"github.com/slipway-ci/slipway/internal/cli/exit"
@@ -10,15 +12,16 @@ import (
 
 func (a *app) validateCmd() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "validate [FILE...]",
+		Use:   "validate [FILE|DIRECTORY...]",
 		Short: "Check workflow files; needs no coordinator",
-		Long:  "Check workflow files, without FILE all of this project's. Exit code 2 if any has errors. Images are resolved by the coordinator, not here.",
+		Long: `Check workflow files, and those in directories; without either all of this project's. All findings come at once.
+Exit code 2 if any file has errors. Images are resolved by the coordinator, not here.`,
 	}
-	format := output(cmd)
+	format := cmd.Flags().StringP("output", "o", string(show.Text), "output format: text, json or sarif (2.1.0)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		json, err := asJSON(*format)
-		if err != nil {
-			return err
+		write, ok := validationFormats[show.Format(*format)]
+		if !ok {
+			return exit.Invalidf("unknown output format %q: want text, json or sarif", *format)
 		}
 		r, err := a.request("", "", "push", "", "")
 		if err != nil {
@@ -28,7 +31,7 @@ func (a *app) validateCmd() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if err := show.Validation(a.out, v, json); err != nil {
+		if err := write(a.out, v); err != nil {
 			return err
 		}
 		if !v.Valid() {
@@ -37,4 +40,10 @@ func (a *app) validateCmd() *cobra.Command {
 		return nil
 	}
 	return cmd
+}
+
+var validationFormats = map[show.Format]func(io.Writer, launch.Validation) error{
+	show.Text:  func(w io.Writer, v launch.Validation) error { return show.Validation(w, v, false) },
+	show.JSON:  func(w io.Writer, v launch.Validation) error { return show.Validation(w, v, true) },
+	show.SARIF: show.ValidationSARIF,
 }

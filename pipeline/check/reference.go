@@ -11,7 +11,11 @@ import (
 
 // reference warns about a property that can't be there. GitHub gives null for it, so the file still runs.
 func (c *checker) reference(s *syntax.Scalar, offset int, ref expr.Reference) {
-	if c.job == nil || len(ref.Path) == 0 || ref.Path[0] == "*" {
+	if len(ref.Path) == 0 || ref.Path[0] == "*" {
+		return
+	}
+	c.property(s, offset, ref)
+	if c.job == nil {
 		return
 	}
 	name := ref.Path[0]

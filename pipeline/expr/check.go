@@ -1,6 +1,8 @@
 package expr
 
 import (
+	"cmp"
+	"slices"
 	"strings"
 
 	"github.com/slipway-ci/slipway/pipeline/diag"
@@ -23,17 +25,26 @@ var (
 	knownFunctions = []string{"success", "failure", "always", "cancelled", "hashFiles"}
 )
 
-// Check returns everything that the expression names and r does not allow, in order.
+// Check returns what CheckNames does, and what can be seen to fail or to be without effect before anything is
+// evaluated: the latter as warnings. In order.
 func (e *Expr) Check(r Rules) []*SyntaxError {
+	problems := append(e.CheckNames(r), e.checkTypes()...)
+	slices.SortStableFunc(problems, func(a, b *SyntaxError) int { return cmp.Compare(a.Offset, b.Offset) })
+	return problems
+}
+
+// CheckNames returns everything that the expression names and r does not allow, and wrong numbers of arguments, in
+// order. These are what GitHub's parser refuses.
+func (e *Expr) CheckNames(r Rules) []*SyntaxError {
 	var problems []*SyntaxError
 	e.walk(func(n node) {
 		switch n := n.(type) {
 		case *context:
-			if p := e.checkContext(n, r); p != nil {
+			if p := checkContext(e.src, n, r); p != nil {
 				problems = append(problems, p)
 			}
 		case *call:
-			if p := e.checkCall(n, r); p != nil {
+			if p := checkCall(e.src, n, r); p != nil {
 				problems = append(problems, p)
 			}
 		}
@@ -41,48 +52,54 @@ func (e *Expr) Check(r Rules) []*SyntaxError {
 	return problems
 }
 
-func (e *Expr) checkContext(n *context, r Rules) *SyntaxError {
+func checkContext(src string, n *context, r Rules) *SyntaxError {
 	if contains(r.Contexts, n.name) {
 		return nil
 	}
 	if contains(knownContexts, n.name) {
-		p := syntaxError(e.src, n.offset(), "the context `%s` does not exist in %s", n.name, r.Where)
+		p := syntaxError(src, n.offset(), "the context `%s` does not exist in %s", n.name, r.Where)
 		p.Hint = "there are here: " + list(r.Contexts)
 		return p
 	}
-	p := syntaxError(e.src, n.offset(), "unknown context `%s`", clip(n.name))
+	p := syntaxError(src, n.offset(), "unknown context `%s`", clip(n.name))
 	if p.Hint = diag.DidYouMean(n.name, r.Contexts); p.Hint == "" {
 		p.Hint = "there are here: " + list(r.Contexts) + "; strings stand in single quotes"
 	}
 	return p
 }
 
-func (e *Expr) checkCall(n *call, r Rules) *SyntaxError {
-	var arity Arity
+// checkFunction judges a function's name, and returns what it takes.
+func checkFunction(src string, n *call, r Rules) (Arity, *SyntaxError) {
 	if b, ok := builtins[strings.ToLower(n.name)]; ok {
-		arity = b.arity
-	} else if arity, ok = lookupFold(r.Functions, n.name); !ok {
-		if contains(knownFunctions, n.name) {
-			return syntaxError(e.src, n.offset(), "the function `%s` does not exist in %s", n.name, r.Where)
-		}
-		p := syntaxError(e.src, n.offset(), "unknown function `%s`", clip(n.name))
-		names := append([]string(nil), builtinNames...)
-		for _, name := range knownFunctions {
-			if _, ok := r.Functions[name]; ok {
-				names = append(names, name)
-			}
-		}
-		if p.Hint = diag.DidYouMean(n.name, names); p.Hint == "" {
-			p.Hint = "there are here: " + list(names)
-		}
-		return p
+		return b.arity, nil
 	}
-	err := arity.check(n.name, len(n.args))
-	if err == nil && strings.EqualFold(n.name, "format") {
-		err = formatProblem(n)
+	if arity, ok := lookupFold(r.Functions, n.name); ok {
+		return arity, nil
 	}
-	if err != nil {
-		return syntaxError(e.src, n.offset(), "%v", err)
+	if contains(knownFunctions, n.name) {
+		return Arity{}, syntaxError(src, n.offset(), "the function `%s` does not exist in %s", n.name, r.Where)
+	}
+	p := syntaxError(src, n.offset(), "unknown function `%s`", clip(n.name))
+	names := append([]string(nil), builtinNames...)
+	for _, name := range knownFunctions {
+		if _, ok := r.Functions[name]; ok {
+			names = append(names, name)
+		}
+	}
+	if p.Hint = diag.DidYouMean(n.name, names); p.Hint == "" {
+		p.Hint = "there are here: " + list(names)
+	}
+	return Arity{}, p
+}
+
+// checkCall judges a function's name and the number of its arguments.
+func checkCall(src string, n *call, r Rules) *SyntaxError {
+	arity, problem := checkFunction(src, n, r)
+	if problem != nil {
+		return problem
+	}
+	if err := arity.check(n.name, len(n.args)); err != nil {
+		return syntaxError(src, n.offset(), "%v", err)
 	}
 	return nil
 }

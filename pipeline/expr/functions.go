@@ -56,16 +56,13 @@ func init() { // not a literal: the functions refer to the table through eval
 
 var builtinNames = []string{"case", "contains", "endsWith", "format", "fromJSON", "join", "startsWith", "toJSON"}
 
-func (ev *evaluator) two(args []node) (a, b Value, err error) {
-	if a, err = ev.eval(args[0]); err != nil {
-		return a, b, err
-	}
-	b, err = ev.eval(args[1])
-	return a, b, err
-}
-
+// evalContains, as all functions here, evaluates no argument that can't matter any more; so does GitHub's runner.
 func evalContains(ev *evaluator, args []node) (Value, error) {
-	in, what, err := ev.two(args)
+	in, err := ev.eval(args[0])
+	if err != nil || in.kind == KindObject || in.kind == KindArray && len(in.arr.items) == 0 {
+		return Bool(false), err
+	}
+	what, err := ev.eval(args[1])
 	if err != nil {
 		return Value{}, err
 	}
@@ -75,11 +72,9 @@ func evalContains(ev *evaluator, args []node) (Value, error) {
 				return Bool(true), nil
 			}
 		}
-	}
-	if !in.IsPrimitive() || !what.IsPrimitive() {
 		return Bool(false), nil
 	}
-	return Bool(strings.Contains(fold(in.Text()), fold(what.Text()))), nil
+	return Bool(what.IsPrimitive() && strings.Contains(fold(in.Text()), fold(what.Text()))), nil
 }
 
 func evalStartsWith(ev *evaluator, args []node) (Value, error) {
@@ -91,8 +86,12 @@ func evalEndsWith(ev *evaluator, args []node) (Value, error) {
 }
 
 func (ev *evaluator) affix(args []node, has func(s, affix string) bool) (Value, error) {
-	s, affix, err := ev.two(args)
-	if err != nil || !s.IsPrimitive() || !affix.IsPrimitive() {
+	s, err := ev.eval(args[0])
+	if err != nil || !s.IsPrimitive() {
+		return Bool(false), err
+	}
+	affix, err := ev.eval(args[1])
+	if err != nil || !affix.IsPrimitive() {
 		return Bool(false), err
 	}
 	return Bool(has(fold(s.Text()), fold(affix.Text()))), nil
@@ -103,8 +102,14 @@ func evalJoin(ev *evaluator, args []node) (Value, error) {
 	if err != nil {
 		return Value{}, err
 	}
+	switch {
+	case list.kind == KindObject:
+		return String(""), nil
+	case list.kind != KindArray:
+		return String(list.Text()), nil
+	}
 	separator := ","
-	if len(args) > 1 {
+	if len(args) > 1 && len(list.arr.items) > 1 {
 		v, err := ev.eval(args[1])
 		if err != nil {
 			return Value{}, err
@@ -112,12 +117,6 @@ func evalJoin(ev *evaluator, args []node) (Value, error) {
 		if v.IsPrimitive() {
 			separator = v.Text()
 		}
-	}
-	if list.kind != KindArray {
-		if list.kind == KindObject {
-			return String(""), nil
-		}
-		return String(list.Text()), nil
 	}
 	var b strings.Builder
 	for i, item := range list.arr.items {
@@ -234,7 +233,8 @@ func parseFormat(s string) ([]formatPart, error) {
 		if s[i] == '}' || end < 0 {
 			return nil, fmt.Errorf("format: a lone `%c` in `%s`; write it twice to mean itself", s[i], clip(s))
 		}
-		n, err := strconv.ParseUint(s[i+1:i+end], 10, 31)
+		// A colon would begin a format specifier; GitHub knows none, and takes none for an empty one.
+		n, err := strconv.ParseUint(strings.TrimSuffix(s[i+1:i+end], ":"), 10, 31)
 		if err != nil {
 			return nil, fmt.Errorf("format: `%s` is not the number of an argument", clip(s[i:i+end+1]))
 		}
@@ -264,5 +264,5 @@ func formatProblem(n *call) error {
 	return nil
 }
 
-// MaxArity is the number of arguments that hashFiles and the like may take.
+// MaxArity is the number of arguments that a function may take: GitHub counts them in a byte.
 const MaxArity = math.MaxUint8

@@ -15,11 +15,29 @@ import (
 // maxJSONDepth is how deep GitHub's reader follows.
 const maxJSONDepth = 100
 
-// FromJSON reads one JSON text. Keys keep their order; of keys that differ only in case, or not at all, the first counts.
-func FromJSON(text []byte) (Value, error) {
+// FromJSON reads one JSON text. Keys keep their order; of keys that differ only in case the first counts, of a
+// key that is there twice the last value.
+func FromJSON(text []byte) (Value, error) { return jsonReader{}.text(text) }
+
+// ContextsFromJSON reads a JSON object of contexts, by name. As on Linux, the keys of `env` differ where their case does.
+func ContextsFromJSON(text []byte) (*Object, error) {
+	v, err := jsonReader{env: true}.text(text)
+	if err != nil {
+		return nil, err
+	}
+	if v.Kind() != KindObject {
+		return nil, fmt.Errorf("contexts are a JSON object, and this is %s", strings.ToLower(v.Kind().String()))
+	}
+	return v.Object(), nil
+}
+
+// jsonReader reads JSON; with env, the object of that name at the top minds case.
+type jsonReader struct{ env bool }
+
+func (r jsonReader) text(text []byte) (Value, error) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber()
-	v, err := readJSON(d, 1)
+	v, err := r.value(d, 1, NewObject())
 	if errors.Is(err, io.EOF) {
 		return Value{}, errors.New("not JSON: it ends before its value does")
 	}
@@ -32,7 +50,8 @@ func FromJSON(text []byte) (Value, error) {
 	return v, nil
 }
 
-func readJSON(d *json.Decoder, depth int) (Value, error) {
+// value reads one value; an object's properties go into o.
+func (r jsonReader) value(d *json.Decoder, depth int, o *Object) (Value, error) {
 	token, err := d.Token()
 	if err != nil {
 		return Value{}, err
@@ -55,17 +74,17 @@ func readJSON(d *json.Decoder, depth int) (Value, error) {
 			return Value{}, fmt.Errorf("it is nested deeper than %d", maxJSONDepth)
 		}
 		if t == '[' {
-			return readJSONArray(d, depth)
+			return r.array(d, depth)
 		}
-		return readJSONObject(d, depth)
+		return r.object(d, depth, o)
 	}
 	return Value{}, fmt.Errorf("unexpected %v", token)
 }
 
-func readJSONArray(d *json.Decoder, depth int) (Value, error) {
+func (r jsonReader) array(d *json.Decoder, depth int) (Value, error) {
 	items := []Value{}
 	for d.More() {
-		item, err := readJSON(d, depth+1)
+		item, err := r.value(d, depth+1, NewObject())
 		if err != nil {
 			return Value{}, err
 		}
@@ -75,8 +94,7 @@ func readJSONArray(d *json.Decoder, depth int) (Value, error) {
 	return Array(items), err
 }
 
-func readJSONObject(d *json.Decoder, depth int) (Value, error) {
-	o := NewObject()
+func (r jsonReader) object(d *json.Decoder, depth int, o *Object) (Value, error) {
 	for d.More() {
 		token, err := d.Token()
 		if err != nil {
@@ -86,11 +104,15 @@ func readJSONObject(d *json.Decoder, depth int) (Value, error) {
 		if !ok {
 			return Value{}, fmt.Errorf("unexpected %v for a key", token)
 		}
-		item, err := readJSON(d, depth+1)
+		inner := NewObject()
+		if r.env && depth == 1 && strings.EqualFold(key, "env") {
+			inner = NewCaseSensitiveObject()
+		}
+		item, err := r.value(d, depth+1, inner)
 		if err != nil {
 			return Value{}, err
 		}
-		if _, twice := o.Get(key); !twice {
+		if i := o.find(key); i < 0 || o.pairs[i].Key == key {
 			o.Set(key, item)
 		}
 	}
@@ -106,6 +128,14 @@ func ToJSON(v Value) string {
 	return w.b.String()
 }
 
+// ExactJSON writes v in one line and leaves nothing out: what JSON has no number for becomes {"number": "NaN"}, or
+// "Infinity", or "-Infinity", wherever it stands. Negative zero is 0, as the language prints it.
+func ExactJSON(v Value) string {
+	w := jsonWriter{exact: true}
+	w.write(v, 0)
+	return w.b.String()
+}
+
 // PrettyJSON is the toJSON function: two spaces a level, numbers as text has them, no HTML escaping.
 func PrettyJSON(v Value) string {
 	w := jsonWriter{pretty: true}
@@ -116,6 +146,7 @@ func PrettyJSON(v Value) string {
 type jsonWriter struct {
 	b      strings.Builder
 	pretty bool
+	exact  bool
 	// limit stops the writing when more bytes than this stand in b; 0 is no limit.
 	limit int
 }
@@ -157,10 +188,24 @@ func (w *jsonWriter) writeNumber(n float64) {
 	case w.pretty:
 		w.b.WriteString(FormatNumber(n))
 	case math.IsNaN(n) || math.IsInf(n, 0):
+		if w.exact {
+			w.b.WriteString(`{"number":"` + FormatNumber(n) + `"}`)
+			return
+		}
 		w.b.WriteString("null")
+	case w.exact && n == 0:
+		w.b.WriteByte('0')
 	default:
-		w.b.WriteString(strconv.FormatFloat(n, 'g', -1, 64))
+		w.b.WriteString(shortest(n))
 	}
+}
+
+// shortest writes n with as many digits as tell it apart from all other numbers, with an exponent where JavaScript has one.
+func shortest(n float64) string {
+	if abs := math.Abs(n); abs != 0 && (abs < 1e-6 || abs >= 1e21) {
+		return strconv.FormatFloat(n, 'e', -1, 64)
+	}
+	return strconv.FormatFloat(n, 'f', -1, 64)
 }
 
 func (w *jsonWriter) writeArray(items []Value, level int) {

@@ -30,6 +30,8 @@ type SyntaxError struct {
 	Offset, Column int
 	Message        string
 	Hint           string
+	// Warning: the expression has a value all the same, though hardly the one that was meant.
+	Warning bool
 }
 
 // Error returns the message with its column.
@@ -91,7 +93,7 @@ func (l *lexer) afterOperand() bool {
 	case tokenLiteral, tokenName:
 		return true
 	case tokenOperator:
-		return l.last.text == ")" || l.last.text == "]" || l.last.text == "*"
+		return strings.Contains(")]*.", l.last.text)
 	case tokenEnd:
 	}
 	return false

@@ -1,8 +1,15 @@
 package expr
 
+import (
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf16"
+)
+
 // Limits on an expression as a person writes it, from GitHub's ExpressionConstants.
 const (
-	MaxLength = 21000 // characters
+	MaxLength = 21000 // characters, counted as UTF-16 does
 	MaxDepth  = 50    // levels of the syntax tree; a chain of && or || is one
 )
 
@@ -34,6 +41,8 @@ type (
 	literal struct {
 		place
 		value Value
+		// grouped: it stands in parentheses, so that it may be indexed.
+		grouped bool
 	}
 	context struct {
 		place
@@ -69,14 +78,22 @@ type (
 // Parse reads an expression as a person writes it, without ${{ and }}. The error is a *SyntaxError.
 func Parse(src string) (*Expr, error) { return parse(src, MaxLength, MaxDepth) }
 
+// ParseFor reads an expression as Parse does and judges names and numbers of arguments on the way, as GitHub's parser
+// does: the error is about the first thing in the text that is wrong.
+func ParseFor(src string, r Rules) (*Expr, error) { return parseWith(src, MaxLength, MaxDepth, &r) }
+
 // ParseCompiled reads an expression of a compiled plan. It allows the greater lengths that joining makes.
 func ParseCompiled(src string) (*Expr, error) { return parse(src, maxCompiledLength, maxCompiledDepth) }
 
 func parse(src string, maxLength, maxDepth int) (*Expr, error) {
-	if len(src) > maxLength && columnOf(src, len(src))-1 > maxLength {
+	return parseWith(src, maxLength, maxDepth, nil)
+}
+
+func parseWith(src string, maxLength, maxDepth int, rules *Rules) (*Expr, error) {
+	if len(src) > maxLength && utf16Length(src) > maxLength {
 		return nil, syntaxError(src, 0, "the expression is longer than %d characters", maxLength)
 	}
-	p := parser{lexer: lexer{src: src}}
+	p := parser{lexer: lexer{src: src}, rules: rules}
 	if err := p.advance(); err != nil {
 		return nil, err
 	}
@@ -90,19 +107,37 @@ func parse(src string, maxLength, maxDepth int) (*Expr, error) {
 	if p.tok.kind != tokenEnd {
 		return nil, p.unexpected()
 	}
+	if maxLength == MaxLength {
+		if n := tooManyArgs(root); n != nil {
+			return nil, syntaxError(src, n.offset(), "%s takes at most %d arguments, not %d", n.name, MaxArity, len(n.args))
+		}
+	}
 	if n := tooDeep(root, maxDepth); n != nil {
 		return nil, syntaxError(src, n.offset(), "the expression is nested deeper than %d levels", maxDepth)
 	}
 	return &Expr{src: src, root: root}, nil
 }
 
+// utf16Length is the length that .NET sees, in which a character beyond the basic plane counts twice.
+func utf16Length(s string) (n int) {
+	for _, r := range s {
+		n += utf16.RuneLen(r)
+	}
+	return n
+}
+
 type parser struct {
 	lexer
-	tok     token
+	tok token
+	// before is the token before tok.
+	before  token
 	nesting int
+	// rules, if there are any, are what names are held against as they are read.
+	rules *Rules
 }
 
 func (p *parser) advance() (err error) {
+	p.before = p.tok
 	p.tok, err = p.next()
 	return err
 }
@@ -114,16 +149,22 @@ func (p *parser) is(operator string) bool {
 func (p *parser) unexpected() error {
 	switch p.tok.kind {
 	case tokenEnd:
-		return syntaxError(p.src, p.tok.at, "the expression ends too early")
+		return p.endsEarly("the expression ends too early")
 	case tokenLiteral, tokenName, tokenOperator:
 	}
 	return syntaxError(p.src, p.tok.at, "unexpected `%s`", clip(p.src[p.tok.at:p.lexer.at]))
 }
 
+// endsEarly is about the last token, as GitHub's message is.
+func (p *parser) endsEarly(message string) error {
+	last := strings.TrimSpace(p.src[p.before.at:p.tok.at])
+	return syntaxError(p.src, p.before.at, "%s, after `%s`", message, clip(last))
+}
+
 func (p *parser) expect(operator string) error {
 	if !p.is(operator) {
 		if p.tok.kind == tokenEnd {
-			return syntaxError(p.src, p.tok.at, "the expression ends where `%s` is missing", operator)
+			return p.endsEarly(fmt.Sprintf("the expression ends where `%s` is missing", operator))
 		}
 		return p.unexpected()
 	}
@@ -224,7 +265,7 @@ func (p *parser) postfix() (node, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, ok := n.(*literal); ok && (p.is(".") || p.is("[")) {
+	if l, ok := n.(*literal); ok && !l.grouped && (p.is(".") || p.is("[")) {
 		return nil, p.unexpected()
 	}
 	for {
@@ -282,14 +323,16 @@ func (p *parser) primary() (node, error) {
 		n := &literal{place: at, value: p.tok.value}
 		return n, p.advance()
 	case p.tok.kind == tokenName:
-		name := p.tok.text
-		if err := p.advance(); err != nil {
-			return nil, err
+		if p.callFollows() {
+			return p.call(&call{place: at, name: p.tok.text})
 		}
-		if p.is("(") {
-			return p.call(at, name)
+		n := &context{place: at, name: p.tok.text}
+		if p.rules != nil {
+			if problem := checkContext(p.src, n, *p.rules); problem != nil {
+				return nil, problem
+			}
 		}
-		return &context{place: at, name: name}, nil
+		return n, p.advance()
 	case p.is("("):
 		if err := p.advance(); err != nil {
 			return nil, err
@@ -301,40 +344,50 @@ func (p *parser) primary() (node, error) {
 		if err := p.expect(")"); err != nil {
 			return nil, err
 		}
-		return group(n), nil
+		if l, ok := n.(*literal); ok {
+			l.grouped = true
+		}
+		return n, nil
 	}
 	return nil, p.unexpected()
 }
 
-// group makes a literal in parentheses indexable, which a bare one is not: the parentheses stay as a chain of one.
-func group(n node) node {
-	if l, ok := n.(*literal); ok {
-		return &logic{place: l.place, args: []node{l}}
-	}
-	return n
+// callFollows reports whether the name that was read is a function's. It looks at the text, so that a name is judged
+// before what follows it is.
+func (p *parser) callFollows() bool {
+	return strings.HasPrefix(strings.TrimLeftFunc(p.src[p.lexer.at:], unicode.IsSpace), "(")
 }
 
-func (p *parser) call(at place, name string) (node, error) {
-	n := &call{place: at, name: name}
-	if err := p.advance(); err != nil {
-		return nil, err
+func (p *parser) call(n *call) (node, error) {
+	if p.rules != nil {
+		if _, problem := checkFunction(p.src, n, *p.rules); problem != nil {
+			return nil, problem
+		}
 	}
-	if p.is(")") {
-		return n, p.advance()
+	for range 2 { // the name, the bracket
+		if err := p.advance(); err != nil {
+			return nil, err
+		}
 	}
-	for {
+	for !p.is(")") || len(n.args) > 0 {
 		arg, err := p.or()
 		if err != nil {
 			return nil, err
 		}
 		n.args = append(n.args, arg)
 		if !p.is(",") {
-			return n, p.expect(")")
+			break
 		}
 		if err := p.advance(); err != nil {
 			return nil, err
 		}
 	}
+	if p.rules != nil && p.is(")") {
+		if problem := checkCall(p.src, n, *p.rules); problem != nil {
+			return nil, problem
+		}
+	}
+	return n, p.expect(")")
 }
 
 func children(n node) []node {
@@ -352,6 +405,20 @@ func children(n node) []node {
 		return []node{n.a, n.b}
 	case *logic:
 		return n.args
+	}
+	return nil
+}
+
+// tooManyArgs returns a call with more arguments than GitHub counts in a byte, or nil.
+func tooManyArgs(root node) *call {
+	stack := []node{root}
+	for len(stack) > 0 {
+		n := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		if c, ok := n.(*call); ok && len(c.args) > MaxArity {
+			return c
+		}
+		stack = append(stack, children(n)...)
 	}
 	return nil
 }

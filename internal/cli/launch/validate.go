@@ -2,8 +2,10 @@ package launch
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 
+	"github.com/slipway-ci/slipway/internal/cli/exit"
 	"github.com/slipway-ci/slipway/pipeline/diag"
 	planv1 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
 )
@@ -29,8 +31,8 @@ func (v Validation) Valid() bool {
 	return true
 }
 
-// Validate checks files, or without files all workflows of the project that dir is in. It looks at every one, whatever
-// is wrong with the others.
+// Validate checks files, and the workflows in directories; without either all workflows of the project that dir is in.
+// It looks at every one, whatever is wrong with the others.
 func Validate(ctx context.Context, dir string, files []string, compile Compile) (Validation, error) {
 	var out Validation
 	if len(files) == 0 {
@@ -43,18 +45,74 @@ func Validate(ctx context.Context, dir string, files []string, compile Compile) 
 		}
 	}
 	for _, f := range files {
-		c := Checked{File: f}
-		src, err := ReadFile(f)
-		if err != nil {
-			c.Unreadable = err
-		} else {
-			_, c.Findings = compile(pathInProject(f), src)
-			// Positions are for people who want to open the file: name it as they did.
-			for i := range c.Findings {
-				c.Findings[i].Path = f
+		if info, err := os.Stat(f); err == nil && info.IsDir() {
+			inside, err := workflowsIn(f)
+			if err != nil {
+				out = append(out, Checked{File: f, Unreadable: err})
+				continue
 			}
+			for _, name := range inside {
+				out = append(out, validate(ctx, name, compile))
+			}
+			continue
 		}
-		out = append(out, c)
+		out = append(out, validate(ctx, f, compile))
+	}
+	return out, nil
+}
+
+func validate(ctx context.Context, f string, compile Compile) Checked {
+	c := Checked{File: f}
+	src, err := ReadFile(f)
+	if err != nil {
+		c.Unreadable = err
+		return c
+	}
+	path := pathInProject(f)
+	_, c.Findings = compile(path, src, readerOf(ctx, f))
+	// Positions are for people who want to open the file: name it as they did.
+	for i := range c.Findings {
+		if c.Findings[i].Path == path {
+			c.Findings[i].Path = f
+		}
+	}
+	return c
+}
+
+// readerOf reads the files of the project that a workflow file belongs to; nil if that can't be told.
+func readerOf(ctx context.Context, file string) Reader {
+	root, err := rootOf(ctx, filepath.Dir(file), file)
+	if err != nil {
+		return nil
+	}
+	return func(path string) ([]byte, error) {
+		name := filepath.Join(root, filepath.FromSlash(path))
+		if _, err := os.Stat(name); err != nil {
+			return nil, err
+		}
+		return ReadFile(name)
+	}
+}
+
+// workflowsIn names the workflows of a directory: a project's, or the files of any other.
+func workflowsIn(dir string) ([]string, error) {
+	for _, f := range Folders {
+		if info, err := os.Stat(filepath.Join(dir, filepath.FromSlash(f))); err == nil && info.IsDir() {
+			return workflowFiles(dir)
+		}
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, exit.With(exit.Invalid, err)
+	}
+	var out []string
+	for _, e := range entries {
+		if !e.IsDir() && isWorkflow(e.Name()) {
+			out = append(out, filepath.Join(dir, e.Name()))
+		}
+	}
+	if len(out) == 0 {
+		return nil, exit.Invalidf("%s has no workflow files: their names end with .yml or .yaml", dir)
 	}
 	return out, nil
 }
@@ -77,6 +135,17 @@ func pathInProject(file string) string {
 // Resolve asks the coordinator for the plans with images resolved to digests.
 func (p *Prepared) Resolve(ctx context.Context, api API) ([]*planv1.Plan, error) {
 	source := p.describe()
+	for _, plan := range p.Plans {
+		if len(plan.GetWorkflows()) == 0 {
+			continue
+		}
+		// The coordinator reads the workflows that others call from the tree.
+		var err error
+		if source, err = p.Source(ctx, api); err != nil {
+			return nil, err
+		}
+		break
+	}
 	var out []*planv1.Plan
 	for _, w := range p.Workflows {
 		r, err := api.Plan(ctx, p.PlanRequest(w, source))

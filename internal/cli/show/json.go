@@ -18,6 +18,8 @@ type Format string
 const (
 	Text Format = "text"
 	JSON Format = "json"
+	// SARIF is for findings only.
+	SARIF Format = "sarif"
 )
 
 // ParseFormat checks the value of `-o`.
