@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/slipway-ci/slipway/pipeline/expr"
+	"github.com/slipway-ci/slipway/pipeline/resolve"
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
 	planv1 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
 	statev1 "github.com/slipway-ci/slipway/proto/gen/slipway/state/v1"
@@ -14,7 +15,7 @@ import (
 const workspacePath = "/github/workspace"
 
 // Contexts are those that every job of a run sees: github, inputs, vars. Also usable before submit, on a definition without id: for `run-name` and
-// for images. The error is about the event's payload.
+// for images. The error is about the event's payload and the inputs in it.
 func Contexts(def *statev1.RunDefinition, plan *planv1.Plan) (*expr.Object, error) {
 	payload := def.GetEventPayload()
 	if strings.TrimSpace(payload) == "" {
@@ -27,9 +28,13 @@ func Contexts(def *statev1.RunDefinition, plan *planv1.Plan) (*expr.Object, erro
 	if event.Kind() != expr.KindObject {
 		return nil, fmt.Errorf("the event's payload must be a JSON object, not %s", strings.ToLower(event.Kind().String()))
 	}
+	given, err := inputs(def, plan, event)
+	if err != nil {
+		return nil, err
+	}
 	return expr.NewObject(
 		expr.Pair{Key: "github", Value: github(def, plan, event)},
-		expr.Pair{Key: "inputs", Value: inputs(plan, event)},
+		expr.Pair{Key: "inputs", Value: given},
 		expr.Pair{Key: "vars", Value: expr.NewObject().Value()},
 	), nil
 }
@@ -85,39 +90,12 @@ func splitRef(src *corev1.Source) (name, kind string) {
 	}
 }
 
-// inputs are what the event gives, with the types and defaults of `on.workflow_dispatch.inputs`.
-func inputs(plan *planv1.Plan, event expr.Value) expr.Value {
-	given := event.Get("inputs")
-	out := expr.NewObject()
-	for _, in := range plan.GetInputs() {
-		v := given.Get(in.GetName())
-		if v.IsNull() && in.GetHasDefault() {
-			v = expr.String(in.GetDefault())
-		}
-		out.Set(in.GetName(), typed(in.GetType(), v))
+// inputs are what the event gives, with the types and defaults of `on.workflow_dispatch.inputs`. Other events give none.
+func inputs(def *statev1.RunDefinition, plan *planv1.Plan, event expr.Value) (expr.Value, error) {
+	if def.GetEvent() != "workflow_dispatch" {
+		return expr.NewObject().Value(), nil
 	}
-	if o := given.Object(); o != nil {
-		for _, p := range o.Pairs() {
-			if _, there := out.Get(p.Key); !there {
-				out.Set(p.Key, p.Value)
-			}
-		}
-	}
-	return out.Value()
-}
-
-func typed(kind string, v expr.Value) expr.Value {
-	switch {
-	case kind == "boolean" && !v.IsNull():
-		return expr.Bool(v.Kind() == expr.KindBool && v.Truthy() || strings.EqualFold(v.Text(), "true"))
-	case kind == "boolean":
-		return expr.Bool(false)
-	case kind == "number" && v.Text() != "":
-		return expr.Number(v.Float())
-	case v.IsNull():
-		return expr.String("")
-	}
-	return v
+	return resolve.Inputs(plan, event.Get("inputs"))
 }
 
 // withGitHub returns contexts whose github has some properties set.
