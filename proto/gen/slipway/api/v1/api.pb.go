@@ -38,7 +38,9 @@ type SubmitRunRequest struct {
 	// Event name, e.g. push.
 	Event string `protobuf:"bytes,6,opt,name=event,proto3" json:"event,omitempty"`
 	// The event's payload, JSON; "" is {}.
-	EventPayload  string `protobuf:"bytes,7,opt,name=event_payload,json=eventPayload,proto3" json:"event_payload,omitempty"`
+	EventPayload string `protobuf:"bytes,7,opt,name=event_payload,json=eventPayload,proto3" json:"event_payload,omitempty"`
+	// Ids of the jobs to run, with all that they need; empty is all of the workflow's.
+	Jobs          []string `protobuf:"bytes,8,rep,name=jobs,proto3" json:"jobs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -120,6 +122,13 @@ func (x *SubmitRunRequest) GetEventPayload() string {
 		return x.EventPayload
 	}
 	return ""
+}
+
+func (x *SubmitRunRequest) GetJobs() []string {
+	if x != nil {
+		return x.Jobs
+	}
+	return nil
 }
 
 type SubmitRunResponse struct {
@@ -316,13 +325,15 @@ func (x *Diagnostics) GetDiagnostics() []*Diagnostic {
 }
 
 type PlanRunRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Project       string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
-	Path          string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
-	Workflow      []byte                 `protobuf:"bytes,3,opt,name=workflow,proto3" json:"workflow,omitempty"`
-	Source        *v1.Source             `protobuf:"bytes,4,opt,name=source,proto3" json:"source,omitempty"`
-	Event         string                 `protobuf:"bytes,5,opt,name=event,proto3" json:"event,omitempty"`
-	EventPayload  string                 `protobuf:"bytes,6,opt,name=event_payload,json=eventPayload,proto3" json:"event_payload,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Project      string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	Path         string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	Workflow     []byte                 `protobuf:"bytes,3,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	Source       *v1.Source             `protobuf:"bytes,4,opt,name=source,proto3" json:"source,omitempty"`
+	Event        string                 `protobuf:"bytes,5,opt,name=event,proto3" json:"event,omitempty"`
+	EventPayload string                 `protobuf:"bytes,6,opt,name=event_payload,json=eventPayload,proto3" json:"event_payload,omitempty"`
+	// As in SubmitRunRequest.
+	Jobs          []string `protobuf:"bytes,7,rep,name=jobs,proto3" json:"jobs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -399,10 +410,19 @@ func (x *PlanRunRequest) GetEventPayload() string {
 	return ""
 }
 
+func (x *PlanRunRequest) GetJobs() []string {
+	if x != nil {
+		return x.Jobs
+	}
+	return nil
+}
+
 type PlanRunResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Plan          *v11.Plan              `protobuf:"bytes,1,opt,name=plan,proto3" json:"plan,omitempty"`
-	Diagnostics   []*Diagnostic          `protobuf:"bytes,2,rep,name=diagnostics,proto3" json:"diagnostics,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Plan        *v11.Plan              `protobuf:"bytes,1,opt,name=plan,proto3" json:"plan,omitempty"`
+	Diagnostics []*Diagnostic          `protobuf:"bytes,2,rep,name=diagnostics,proto3" json:"diagnostics,omitempty"`
+	// What the plan's labels of `runs-on` mean at this coordinator: label → pool.
+	Pools         map[string]string `protobuf:"bytes,3,rep,name=pools,proto3" json:"pools,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -447,6 +467,13 @@ func (x *PlanRunResponse) GetPlan() *v11.Plan {
 func (x *PlanRunResponse) GetDiagnostics() []*Diagnostic {
 	if x != nil {
 		return x.Diagnostics
+	}
+	return nil
+}
+
+func (x *PlanRunResponse) GetPools() map[string]string {
+	if x != nil {
+		return x.Pools
 	}
 	return nil
 }
@@ -2704,7 +2731,7 @@ var File_slipway_api_v1_api_proto protoreflect.FileDescriptor
 
 const file_slipway_api_v1_api_proto_rawDesc = "" +
 	"\n" +
-	"\x18slipway/api/v1/api.proto\x12\x0eslipway.api.v1\x1a\x1aslipway/core/v1/core.proto\x1a\x1aslipway/plan/v1/plan.proto\"\xe7\x01\n" +
+	"\x18slipway/api/v1/api.proto\x12\x0eslipway.api.v1\x1a\x1aslipway/core/v1/core.proto\x1a\x1aslipway/plan/v1/plan.proto\"\xfb\x01\n" +
 	"\x10SubmitRunRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x18\n" +
@@ -2713,7 +2740,8 @@ const file_slipway_api_v1_api_proto_rawDesc = "" +
 	"\bworkflow\x18\x04 \x01(\fR\bworkflow\x12/\n" +
 	"\x06source\x18\x05 \x01(\v2\x17.slipway.core.v1.SourceR\x06source\x12\x14\n" +
 	"\x05event\x18\x06 \x01(\tR\x05event\x12#\n" +
-	"\revent_payload\x18\a \x01(\tR\feventPayload\"\x87\x01\n" +
+	"\revent_payload\x18\a \x01(\tR\feventPayload\x12\x12\n" +
+	"\x04jobs\x18\b \x03(\tR\x04jobs\"\x87\x01\n" +
 	"\x11SubmitRunResponse\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1d\n" +
 	"\n" +
@@ -2728,17 +2756,23 @@ const file_slipway_api_v1_api_proto_rawDesc = "" +
 	"\amessage\x18\x05 \x01(\tR\amessage\x12\x12\n" +
 	"\x04hint\x18\x06 \x01(\tR\x04hint\"K\n" +
 	"\vDiagnostics\x12<\n" +
-	"\vdiagnostics\x18\x01 \x03(\v2\x1a.slipway.api.v1.DiagnosticR\vdiagnostics\"\xc6\x01\n" +
+	"\vdiagnostics\x18\x01 \x03(\v2\x1a.slipway.api.v1.DiagnosticR\vdiagnostics\"\xda\x01\n" +
 	"\x0ePlanRunRequest\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x1a\n" +
 	"\bworkflow\x18\x03 \x01(\fR\bworkflow\x12/\n" +
 	"\x06source\x18\x04 \x01(\v2\x17.slipway.core.v1.SourceR\x06source\x12\x14\n" +
 	"\x05event\x18\x05 \x01(\tR\x05event\x12#\n" +
-	"\revent_payload\x18\x06 \x01(\tR\feventPayload\"z\n" +
+	"\revent_payload\x18\x06 \x01(\tR\feventPayload\x12\x12\n" +
+	"\x04jobs\x18\a \x03(\tR\x04jobs\"\xf6\x01\n" +
 	"\x0fPlanRunResponse\x12)\n" +
 	"\x04plan\x18\x01 \x01(\v2\x15.slipway.plan.v1.PlanR\x04plan\x12<\n" +
-	"\vdiagnostics\x18\x02 \x03(\v2\x1a.slipway.api.v1.DiagnosticR\vdiagnostics\"\x84\x04\n" +
+	"\vdiagnostics\x18\x02 \x03(\v2\x1a.slipway.api.v1.DiagnosticR\vdiagnostics\x12@\n" +
+	"\x05pools\x18\x03 \x03(\v2*.slipway.api.v1.PlanRunResponse.PoolsEntryR\x05pools\x1a8\n" +
+	"\n" +
+	"PoolsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x84\x04\n" +
 	"\x03Run\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x18\n" +
@@ -2966,7 +3000,7 @@ func file_slipway_api_v1_api_proto_rawDescGZIP() []byte {
 	return file_slipway_api_v1_api_proto_rawDescData
 }
 
-var file_slipway_api_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_slipway_api_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
 var file_slipway_api_v1_api_proto_goTypes = []any{
 	(*SubmitRunRequest)(nil),         // 0: slipway.api.v1.SubmitRunRequest
 	(*SubmitRunResponse)(nil),        // 1: slipway.api.v1.SubmitRunResponse
@@ -3009,86 +3043,88 @@ var file_slipway_api_v1_api_proto_goTypes = []any{
 	(*CreateJoinTokenResponse)(nil),  // 38: slipway.api.v1.CreateJoinTokenResponse
 	(*CreateTokenRequest)(nil),       // 39: slipway.api.v1.CreateTokenRequest
 	(*CreateTokenResponse)(nil),      // 40: slipway.api.v1.CreateTokenResponse
-	nil,                              // 41: slipway.api.v1.Job.OutputsEntry
-	(*v1.Source)(nil),                // 42: slipway.core.v1.Source
-	(*v11.Position)(nil),             // 43: slipway.plan.v1.Position
-	(*v11.Plan)(nil),                 // 44: slipway.plan.v1.Plan
-	(v1.RunState)(0),                 // 45: slipway.core.v1.RunState
-	(*v1.Failure)(nil),               // 46: slipway.core.v1.Failure
-	(*v1.Artifact)(nil),              // 47: slipway.core.v1.Artifact
-	(v1.JobState)(0),                 // 48: slipway.core.v1.JobState
-	(*v1.StepStatus)(nil),            // 49: slipway.core.v1.StepStatus
-	(*v1.Annotation)(nil),            // 50: slipway.core.v1.Annotation
-	(v1.AttemptState)(0),             // 51: slipway.core.v1.AttemptState
+	nil,                              // 41: slipway.api.v1.PlanRunResponse.PoolsEntry
+	nil,                              // 42: slipway.api.v1.Job.OutputsEntry
+	(*v1.Source)(nil),                // 43: slipway.core.v1.Source
+	(*v11.Position)(nil),             // 44: slipway.plan.v1.Position
+	(*v11.Plan)(nil),                 // 45: slipway.plan.v1.Plan
+	(v1.RunState)(0),                 // 46: slipway.core.v1.RunState
+	(*v1.Failure)(nil),               // 47: slipway.core.v1.Failure
+	(*v1.Artifact)(nil),              // 48: slipway.core.v1.Artifact
+	(v1.JobState)(0),                 // 49: slipway.core.v1.JobState
+	(*v1.StepStatus)(nil),            // 50: slipway.core.v1.StepStatus
+	(*v1.Annotation)(nil),            // 51: slipway.core.v1.Annotation
+	(v1.AttemptState)(0),             // 52: slipway.core.v1.AttemptState
 }
 var file_slipway_api_v1_api_proto_depIdxs = []int32{
-	42, // 0: slipway.api.v1.SubmitRunRequest.source:type_name -> slipway.core.v1.Source
+	43, // 0: slipway.api.v1.SubmitRunRequest.source:type_name -> slipway.core.v1.Source
 	2,  // 1: slipway.api.v1.SubmitRunResponse.diagnostics:type_name -> slipway.api.v1.Diagnostic
-	43, // 2: slipway.api.v1.Diagnostic.position:type_name -> slipway.plan.v1.Position
+	44, // 2: slipway.api.v1.Diagnostic.position:type_name -> slipway.plan.v1.Position
 	2,  // 3: slipway.api.v1.Diagnostics.diagnostics:type_name -> slipway.api.v1.Diagnostic
-	42, // 4: slipway.api.v1.PlanRunRequest.source:type_name -> slipway.core.v1.Source
-	44, // 5: slipway.api.v1.PlanRunResponse.plan:type_name -> slipway.plan.v1.Plan
+	43, // 4: slipway.api.v1.PlanRunRequest.source:type_name -> slipway.core.v1.Source
+	45, // 5: slipway.api.v1.PlanRunResponse.plan:type_name -> slipway.plan.v1.Plan
 	2,  // 6: slipway.api.v1.PlanRunResponse.diagnostics:type_name -> slipway.api.v1.Diagnostic
-	42, // 7: slipway.api.v1.Run.source:type_name -> slipway.core.v1.Source
-	45, // 8: slipway.api.v1.Run.state:type_name -> slipway.core.v1.RunState
-	7,  // 9: slipway.api.v1.Run.jobs:type_name -> slipway.api.v1.Job
-	46, // 10: slipway.api.v1.Run.failure:type_name -> slipway.core.v1.Failure
-	47, // 11: slipway.api.v1.Run.artifacts:type_name -> slipway.core.v1.Artifact
-	48, // 12: slipway.api.v1.Job.state:type_name -> slipway.core.v1.JobState
-	49, // 13: slipway.api.v1.Job.steps:type_name -> slipway.core.v1.StepStatus
-	46, // 14: slipway.api.v1.Job.failure:type_name -> slipway.core.v1.Failure
-	41, // 15: slipway.api.v1.Job.outputs:type_name -> slipway.api.v1.Job.OutputsEntry
-	50, // 16: slipway.api.v1.Job.annotations:type_name -> slipway.core.v1.Annotation
-	6,  // 17: slipway.api.v1.GetRunResponse.run:type_name -> slipway.api.v1.Run
-	6,  // 18: slipway.api.v1.ListRunsResponse.runs:type_name -> slipway.api.v1.Run
-	6,  // 19: slipway.api.v1.WatchRunResponse.run:type_name -> slipway.api.v1.Run
-	47, // 20: slipway.api.v1.ListArtifactsResponse.artifacts:type_name -> slipway.core.v1.Artifact
-	25, // 21: slipway.api.v1.Agent.drain:type_name -> slipway.api.v1.AgentDrain
-	26, // 22: slipway.api.v1.Agent.work:type_name -> slipway.api.v1.AgentWork
-	51, // 23: slipway.api.v1.AgentWork.state:type_name -> slipway.core.v1.AttemptState
-	24, // 24: slipway.api.v1.GetAgentResponse.agent:type_name -> slipway.api.v1.Agent
-	24, // 25: slipway.api.v1.DrainAgentResponse.agent:type_name -> slipway.api.v1.Agent
-	24, // 26: slipway.api.v1.ResumeAgentResponse.agent:type_name -> slipway.api.v1.Agent
-	24, // 27: slipway.api.v1.ListAgentsResponse.agents:type_name -> slipway.api.v1.Agent
-	0,  // 28: slipway.api.v1.RunService.SubmitRun:input_type -> slipway.api.v1.SubmitRunRequest
-	4,  // 29: slipway.api.v1.RunService.PlanRun:input_type -> slipway.api.v1.PlanRunRequest
-	8,  // 30: slipway.api.v1.RunService.GetRun:input_type -> slipway.api.v1.GetRunRequest
-	10, // 31: slipway.api.v1.RunService.ListRuns:input_type -> slipway.api.v1.ListRunsRequest
-	12, // 32: slipway.api.v1.RunService.CancelRun:input_type -> slipway.api.v1.CancelRunRequest
-	14, // 33: slipway.api.v1.RunService.WatchRun:input_type -> slipway.api.v1.WatchRunRequest
-	16, // 34: slipway.api.v1.LogService.StreamLogs:input_type -> slipway.api.v1.StreamLogsRequest
-	18, // 35: slipway.api.v1.BlobService.UploadBlob:input_type -> slipway.api.v1.UploadBlobRequest
-	20, // 36: slipway.api.v1.ArtifactService.ListArtifacts:input_type -> slipway.api.v1.ListArtifactsRequest
-	22, // 37: slipway.api.v1.ArtifactService.DownloadArtifact:input_type -> slipway.api.v1.DownloadArtifactRequest
-	35, // 38: slipway.api.v1.AgentService.ListAgents:input_type -> slipway.api.v1.ListAgentsRequest
-	27, // 39: slipway.api.v1.AgentService.GetAgent:input_type -> slipway.api.v1.GetAgentRequest
-	29, // 40: slipway.api.v1.AgentService.DrainAgent:input_type -> slipway.api.v1.DrainAgentRequest
-	31, // 41: slipway.api.v1.AgentService.ResumeAgent:input_type -> slipway.api.v1.ResumeAgentRequest
-	33, // 42: slipway.api.v1.AgentService.RemoveAgent:input_type -> slipway.api.v1.RemoveAgentRequest
-	37, // 43: slipway.api.v1.AgentService.CreateJoinToken:input_type -> slipway.api.v1.CreateJoinTokenRequest
-	39, // 44: slipway.api.v1.TokenService.CreateToken:input_type -> slipway.api.v1.CreateTokenRequest
-	1,  // 45: slipway.api.v1.RunService.SubmitRun:output_type -> slipway.api.v1.SubmitRunResponse
-	5,  // 46: slipway.api.v1.RunService.PlanRun:output_type -> slipway.api.v1.PlanRunResponse
-	9,  // 47: slipway.api.v1.RunService.GetRun:output_type -> slipway.api.v1.GetRunResponse
-	11, // 48: slipway.api.v1.RunService.ListRuns:output_type -> slipway.api.v1.ListRunsResponse
-	13, // 49: slipway.api.v1.RunService.CancelRun:output_type -> slipway.api.v1.CancelRunResponse
-	15, // 50: slipway.api.v1.RunService.WatchRun:output_type -> slipway.api.v1.WatchRunResponse
-	17, // 51: slipway.api.v1.LogService.StreamLogs:output_type -> slipway.api.v1.StreamLogsResponse
-	19, // 52: slipway.api.v1.BlobService.UploadBlob:output_type -> slipway.api.v1.UploadBlobResponse
-	21, // 53: slipway.api.v1.ArtifactService.ListArtifacts:output_type -> slipway.api.v1.ListArtifactsResponse
-	23, // 54: slipway.api.v1.ArtifactService.DownloadArtifact:output_type -> slipway.api.v1.DownloadArtifactResponse
-	36, // 55: slipway.api.v1.AgentService.ListAgents:output_type -> slipway.api.v1.ListAgentsResponse
-	28, // 56: slipway.api.v1.AgentService.GetAgent:output_type -> slipway.api.v1.GetAgentResponse
-	30, // 57: slipway.api.v1.AgentService.DrainAgent:output_type -> slipway.api.v1.DrainAgentResponse
-	32, // 58: slipway.api.v1.AgentService.ResumeAgent:output_type -> slipway.api.v1.ResumeAgentResponse
-	34, // 59: slipway.api.v1.AgentService.RemoveAgent:output_type -> slipway.api.v1.RemoveAgentResponse
-	38, // 60: slipway.api.v1.AgentService.CreateJoinToken:output_type -> slipway.api.v1.CreateJoinTokenResponse
-	40, // 61: slipway.api.v1.TokenService.CreateToken:output_type -> slipway.api.v1.CreateTokenResponse
-	45, // [45:62] is the sub-list for method output_type
-	28, // [28:45] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	41, // 7: slipway.api.v1.PlanRunResponse.pools:type_name -> slipway.api.v1.PlanRunResponse.PoolsEntry
+	43, // 8: slipway.api.v1.Run.source:type_name -> slipway.core.v1.Source
+	46, // 9: slipway.api.v1.Run.state:type_name -> slipway.core.v1.RunState
+	7,  // 10: slipway.api.v1.Run.jobs:type_name -> slipway.api.v1.Job
+	47, // 11: slipway.api.v1.Run.failure:type_name -> slipway.core.v1.Failure
+	48, // 12: slipway.api.v1.Run.artifacts:type_name -> slipway.core.v1.Artifact
+	49, // 13: slipway.api.v1.Job.state:type_name -> slipway.core.v1.JobState
+	50, // 14: slipway.api.v1.Job.steps:type_name -> slipway.core.v1.StepStatus
+	47, // 15: slipway.api.v1.Job.failure:type_name -> slipway.core.v1.Failure
+	42, // 16: slipway.api.v1.Job.outputs:type_name -> slipway.api.v1.Job.OutputsEntry
+	51, // 17: slipway.api.v1.Job.annotations:type_name -> slipway.core.v1.Annotation
+	6,  // 18: slipway.api.v1.GetRunResponse.run:type_name -> slipway.api.v1.Run
+	6,  // 19: slipway.api.v1.ListRunsResponse.runs:type_name -> slipway.api.v1.Run
+	6,  // 20: slipway.api.v1.WatchRunResponse.run:type_name -> slipway.api.v1.Run
+	48, // 21: slipway.api.v1.ListArtifactsResponse.artifacts:type_name -> slipway.core.v1.Artifact
+	25, // 22: slipway.api.v1.Agent.drain:type_name -> slipway.api.v1.AgentDrain
+	26, // 23: slipway.api.v1.Agent.work:type_name -> slipway.api.v1.AgentWork
+	52, // 24: slipway.api.v1.AgentWork.state:type_name -> slipway.core.v1.AttemptState
+	24, // 25: slipway.api.v1.GetAgentResponse.agent:type_name -> slipway.api.v1.Agent
+	24, // 26: slipway.api.v1.DrainAgentResponse.agent:type_name -> slipway.api.v1.Agent
+	24, // 27: slipway.api.v1.ResumeAgentResponse.agent:type_name -> slipway.api.v1.Agent
+	24, // 28: slipway.api.v1.ListAgentsResponse.agents:type_name -> slipway.api.v1.Agent
+	0,  // 29: slipway.api.v1.RunService.SubmitRun:input_type -> slipway.api.v1.SubmitRunRequest
+	4,  // 30: slipway.api.v1.RunService.PlanRun:input_type -> slipway.api.v1.PlanRunRequest
+	8,  // 31: slipway.api.v1.RunService.GetRun:input_type -> slipway.api.v1.GetRunRequest
+	10, // 32: slipway.api.v1.RunService.ListRuns:input_type -> slipway.api.v1.ListRunsRequest
+	12, // 33: slipway.api.v1.RunService.CancelRun:input_type -> slipway.api.v1.CancelRunRequest
+	14, // 34: slipway.api.v1.RunService.WatchRun:input_type -> slipway.api.v1.WatchRunRequest
+	16, // 35: slipway.api.v1.LogService.StreamLogs:input_type -> slipway.api.v1.StreamLogsRequest
+	18, // 36: slipway.api.v1.BlobService.UploadBlob:input_type -> slipway.api.v1.UploadBlobRequest
+	20, // 37: slipway.api.v1.ArtifactService.ListArtifacts:input_type -> slipway.api.v1.ListArtifactsRequest
+	22, // 38: slipway.api.v1.ArtifactService.DownloadArtifact:input_type -> slipway.api.v1.DownloadArtifactRequest
+	35, // 39: slipway.api.v1.AgentService.ListAgents:input_type -> slipway.api.v1.ListAgentsRequest
+	27, // 40: slipway.api.v1.AgentService.GetAgent:input_type -> slipway.api.v1.GetAgentRequest
+	29, // 41: slipway.api.v1.AgentService.DrainAgent:input_type -> slipway.api.v1.DrainAgentRequest
+	31, // 42: slipway.api.v1.AgentService.ResumeAgent:input_type -> slipway.api.v1.ResumeAgentRequest
+	33, // 43: slipway.api.v1.AgentService.RemoveAgent:input_type -> slipway.api.v1.RemoveAgentRequest
+	37, // 44: slipway.api.v1.AgentService.CreateJoinToken:input_type -> slipway.api.v1.CreateJoinTokenRequest
+	39, // 45: slipway.api.v1.TokenService.CreateToken:input_type -> slipway.api.v1.CreateTokenRequest
+	1,  // 46: slipway.api.v1.RunService.SubmitRun:output_type -> slipway.api.v1.SubmitRunResponse
+	5,  // 47: slipway.api.v1.RunService.PlanRun:output_type -> slipway.api.v1.PlanRunResponse
+	9,  // 48: slipway.api.v1.RunService.GetRun:output_type -> slipway.api.v1.GetRunResponse
+	11, // 49: slipway.api.v1.RunService.ListRuns:output_type -> slipway.api.v1.ListRunsResponse
+	13, // 50: slipway.api.v1.RunService.CancelRun:output_type -> slipway.api.v1.CancelRunResponse
+	15, // 51: slipway.api.v1.RunService.WatchRun:output_type -> slipway.api.v1.WatchRunResponse
+	17, // 52: slipway.api.v1.LogService.StreamLogs:output_type -> slipway.api.v1.StreamLogsResponse
+	19, // 53: slipway.api.v1.BlobService.UploadBlob:output_type -> slipway.api.v1.UploadBlobResponse
+	21, // 54: slipway.api.v1.ArtifactService.ListArtifacts:output_type -> slipway.api.v1.ListArtifactsResponse
+	23, // 55: slipway.api.v1.ArtifactService.DownloadArtifact:output_type -> slipway.api.v1.DownloadArtifactResponse
+	36, // 56: slipway.api.v1.AgentService.ListAgents:output_type -> slipway.api.v1.ListAgentsResponse
+	28, // 57: slipway.api.v1.AgentService.GetAgent:output_type -> slipway.api.v1.GetAgentResponse
+	30, // 58: slipway.api.v1.AgentService.DrainAgent:output_type -> slipway.api.v1.DrainAgentResponse
+	32, // 59: slipway.api.v1.AgentService.ResumeAgent:output_type -> slipway.api.v1.ResumeAgentResponse
+	34, // 60: slipway.api.v1.AgentService.RemoveAgent:output_type -> slipway.api.v1.RemoveAgentResponse
+	38, // 61: slipway.api.v1.AgentService.CreateJoinToken:output_type -> slipway.api.v1.CreateJoinTokenResponse
+	40, // 62: slipway.api.v1.TokenService.CreateToken:output_type -> slipway.api.v1.CreateTokenResponse
+	46, // [46:63] is the sub-list for method output_type
+	29, // [29:46] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_slipway_api_v1_api_proto_init() }
@@ -3102,7 +3138,7 @@ func file_slipway_api_v1_api_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_api_v1_api_proto_rawDesc), len(file_slipway_api_v1_api_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   42,
+			NumMessages:   43,
 			NumExtensions: 0,
 			NumServices:   6,
 		},

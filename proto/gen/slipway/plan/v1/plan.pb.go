@@ -1606,6 +1606,7 @@ type Step struct {
 	//
 	//	*Step_Run
 	//	*Step_Native
+	//	*Step_Unsupported
 	Kind             isStep_Kind `protobuf_oneof:"kind"`
 	Env              []*Entry    `protobuf:"bytes,7,rep,name=env,proto3" json:"env,omitempty"`
 	ContinueOnError  *Value      `protobuf:"bytes,8,opt,name=continue_on_error,json=continueOnError,proto3" json:"continue_on_error,omitempty"`
@@ -1704,6 +1705,15 @@ func (x *Step) GetNative() *Native {
 	return nil
 }
 
+func (x *Step) GetUnsupported() *Unsupported {
+	if x != nil {
+		if x, ok := x.Kind.(*Step_Unsupported); ok {
+			return x.Unsupported
+		}
+	}
+	return nil
+}
+
 func (x *Step) GetEnv() []*Entry {
 	if x != nil {
 		return x.Env
@@ -1779,9 +1789,15 @@ type Step_Native struct {
 	Native *Native `protobuf:"bytes,6,opt,name=native,proto3,oneof"`
 }
 
+type Step_Unsupported struct {
+	Unsupported *Unsupported `protobuf:"bytes,16,opt,name=unsupported,proto3,oneof"`
+}
+
 func (*Step_Run) isStep_Kind() {}
 
 func (*Step_Native) isStep_Kind() {}
+
+func (*Step_Unsupported) isStep_Kind() {}
 
 // Reports are files that a step leaves, as globs below the workspace.
 type Reports struct {
@@ -1966,6 +1982,60 @@ func (x *Native) GetUses() string {
 	return ""
 }
 
+// Unsupported is a step that nothing can run yet. It is only in plans that are shown, never in one that a run has.
+type Unsupported struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The `uses:` as written.
+	Uses          string   `protobuf:"bytes,1,opt,name=uses,proto3" json:"uses,omitempty"`
+	With          []*Entry `protobuf:"bytes,2,rep,name=with,proto3" json:"with,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Unsupported) Reset() {
+	*x = Unsupported{}
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Unsupported) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Unsupported) ProtoMessage() {}
+
+func (x *Unsupported) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Unsupported.ProtoReflect.Descriptor instead.
+func (*Unsupported) Descriptor() ([]byte, []int) {
+	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Unsupported) GetUses() string {
+	if x != nil {
+		return x.Uses
+	}
+	return ""
+}
+
+func (x *Unsupported) GetWith() []*Entry {
+	if x != nil {
+		return x.With
+	}
+	return nil
+}
+
 var File_slipway_plan_v1_plan_proto protoreflect.FileDescriptor
 
 const file_slipway_plan_v1_plan_proto_rawDesc = "" +
@@ -2101,14 +2171,15 @@ const file_slipway_plan_v1_plan_proto_rawDesc = "" +
 	"\battempts\x18\x01 \x01(\rR\battempts\x12\x0e\n" +
 	"\x02on\x18\x02 \x03(\tR\x02on\x12\x1d\n" +
 	"\n" +
-	"backoff_ms\x18\x03 \x01(\x03R\tbackoffMs\"\x84\x06\n" +
+	"backoff_ms\x18\x03 \x01(\x03R\tbackoffMs\"\xc6\x06\n" +
 	"\x04Step\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12*\n" +
 	"\x04name\x18\x02 \x01(\v2\x16.slipway.plan.v1.ValueR\x04name\x12\x1c\n" +
 	"\tcondition\x18\x03 \x01(\tR\tcondition\x12H\n" +
 	"\x12condition_position\x18\x04 \x01(\v2\x19.slipway.plan.v1.PositionR\x11conditionPosition\x12(\n" +
 	"\x03run\x18\x05 \x01(\v2\x14.slipway.plan.v1.RunH\x00R\x03run\x121\n" +
-	"\x06native\x18\x06 \x01(\v2\x17.slipway.plan.v1.NativeH\x00R\x06native\x12(\n" +
+	"\x06native\x18\x06 \x01(\v2\x17.slipway.plan.v1.NativeH\x00R\x06native\x12@\n" +
+	"\vunsupported\x18\x10 \x01(\v2\x1c.slipway.plan.v1.UnsupportedH\x00R\vunsupported\x12(\n" +
 	"\x03env\x18\a \x03(\v2\x16.slipway.plan.v1.EntryR\x03env\x12B\n" +
 	"\x11continue_on_error\x18\b \x01(\v2\x16.slipway.plan.v1.ValueR\x0fcontinueOnError\x12?\n" +
 	"\x0ftimeout_minutes\x18\t \x01(\v2\x16.slipway.plan.v1.ValueR\x0etimeoutMinutes\x12C\n" +
@@ -2131,7 +2202,10 @@ const file_slipway_plan_v1_plan_proto_rawDesc = "" +
 	"\x06Native\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12*\n" +
 	"\x04with\x18\x02 \x03(\v2\x16.slipway.plan.v1.EntryR\x04with\x12\x12\n" +
-	"\x04uses\x18\x03 \x01(\tR\x04usesB\xbe\x01\n" +
+	"\x04uses\x18\x03 \x01(\tR\x04uses\"M\n" +
+	"\vUnsupported\x12\x12\n" +
+	"\x04uses\x18\x01 \x01(\tR\x04uses\x12*\n" +
+	"\x04with\x18\x02 \x03(\v2\x16.slipway.plan.v1.EntryR\x04withB\xbe\x01\n" +
 	"\x13com.slipway.plan.v1B\tPlanProtoP\x01Z>github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1;planv1\xa2\x02\x03SPX\xaa\x02\x0fSlipway.Plan.V1\xca\x02\x0fSlipway\\Plan\\V1\xe2\x02\x1bSlipway\\Plan\\V1\\GPBMetadata\xea\x02\x11Slipway::Plan::V1b\x06proto3"
 
 var (
@@ -2146,7 +2220,7 @@ func file_slipway_plan_v1_plan_proto_rawDescGZIP() []byte {
 	return file_slipway_plan_v1_plan_proto_rawDescData
 }
 
-var file_slipway_plan_v1_plan_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_slipway_plan_v1_plan_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_slipway_plan_v1_plan_proto_goTypes = []any{
 	(*Position)(nil),    // 0: slipway.plan.v1.Position
 	(*Value)(nil),       // 1: slipway.plan.v1.Value
@@ -2171,7 +2245,8 @@ var file_slipway_plan_v1_plan_proto_goTypes = []any{
 	(*Reports)(nil),     // 20: slipway.plan.v1.Reports
 	(*Run)(nil),         // 21: slipway.plan.v1.Run
 	(*Native)(nil),      // 22: slipway.plan.v1.Native
-	nil,                 // 23: slipway.plan.v1.Plan.ImagesEntry
+	(*Unsupported)(nil), // 23: slipway.plan.v1.Unsupported
+	nil,                 // 24: slipway.plan.v1.Plan.ImagesEntry
 }
 var file_slipway_plan_v1_plan_proto_depIdxs = []int32{
 	0,  // 0: slipway.plan.v1.Value.position:type_name -> slipway.plan.v1.Position
@@ -2181,7 +2256,7 @@ var file_slipway_plan_v1_plan_proto_depIdxs = []int32{
 	11, // 4: slipway.plan.v1.Plan.jobs:type_name -> slipway.plan.v1.Job
 	13, // 5: slipway.plan.v1.Plan.concurrency:type_name -> slipway.plan.v1.Concurrency
 	14, // 6: slipway.plan.v1.Plan.defaults:type_name -> slipway.plan.v1.Defaults
-	23, // 7: slipway.plan.v1.Plan.images:type_name -> slipway.plan.v1.Plan.ImagesEntry
+	24, // 7: slipway.plan.v1.Plan.images:type_name -> slipway.plan.v1.Plan.ImagesEntry
 	10, // 8: slipway.plan.v1.Plan.aliases:type_name -> slipway.plan.v1.Alias
 	9,  // 9: slipway.plan.v1.Plan.inputs:type_name -> slipway.plan.v1.Input
 	4,  // 10: slipway.plan.v1.Plan.workflows:type_name -> slipway.plan.v1.Workflow
@@ -2238,27 +2313,29 @@ var file_slipway_plan_v1_plan_proto_depIdxs = []int32{
 	0,  // 61: slipway.plan.v1.Step.condition_position:type_name -> slipway.plan.v1.Position
 	21, // 62: slipway.plan.v1.Step.run:type_name -> slipway.plan.v1.Run
 	22, // 63: slipway.plan.v1.Step.native:type_name -> slipway.plan.v1.Native
-	2,  // 64: slipway.plan.v1.Step.env:type_name -> slipway.plan.v1.Entry
-	1,  // 65: slipway.plan.v1.Step.continue_on_error:type_name -> slipway.plan.v1.Value
-	1,  // 66: slipway.plan.v1.Step.timeout_minutes:type_name -> slipway.plan.v1.Value
-	1,  // 67: slipway.plan.v1.Step.working_directory:type_name -> slipway.plan.v1.Value
-	0,  // 68: slipway.plan.v1.Step.position:type_name -> slipway.plan.v1.Position
-	1,  // 69: slipway.plan.v1.Step.image:type_name -> slipway.plan.v1.Value
-	17, // 70: slipway.plan.v1.Step.resources:type_name -> slipway.plan.v1.Resources
-	18, // 71: slipway.plan.v1.Step.retry:type_name -> slipway.plan.v1.Retry
-	20, // 72: slipway.plan.v1.Step.reports:type_name -> slipway.plan.v1.Reports
-	1,  // 73: slipway.plan.v1.Reports.junit:type_name -> slipway.plan.v1.Value
-	1,  // 74: slipway.plan.v1.Reports.sarif:type_name -> slipway.plan.v1.Value
-	1,  // 75: slipway.plan.v1.Reports.coverage:type_name -> slipway.plan.v1.Value
-	1,  // 76: slipway.plan.v1.Reports.sbom:type_name -> slipway.plan.v1.Value
-	1,  // 77: slipway.plan.v1.Run.script:type_name -> slipway.plan.v1.Value
-	1,  // 78: slipway.plan.v1.Run.shell:type_name -> slipway.plan.v1.Value
-	2,  // 79: slipway.plan.v1.Native.with:type_name -> slipway.plan.v1.Entry
-	80, // [80:80] is the sub-list for method output_type
-	80, // [80:80] is the sub-list for method input_type
-	80, // [80:80] is the sub-list for extension type_name
-	80, // [80:80] is the sub-list for extension extendee
-	0,  // [0:80] is the sub-list for field type_name
+	23, // 64: slipway.plan.v1.Step.unsupported:type_name -> slipway.plan.v1.Unsupported
+	2,  // 65: slipway.plan.v1.Step.env:type_name -> slipway.plan.v1.Entry
+	1,  // 66: slipway.plan.v1.Step.continue_on_error:type_name -> slipway.plan.v1.Value
+	1,  // 67: slipway.plan.v1.Step.timeout_minutes:type_name -> slipway.plan.v1.Value
+	1,  // 68: slipway.plan.v1.Step.working_directory:type_name -> slipway.plan.v1.Value
+	0,  // 69: slipway.plan.v1.Step.position:type_name -> slipway.plan.v1.Position
+	1,  // 70: slipway.plan.v1.Step.image:type_name -> slipway.plan.v1.Value
+	17, // 71: slipway.plan.v1.Step.resources:type_name -> slipway.plan.v1.Resources
+	18, // 72: slipway.plan.v1.Step.retry:type_name -> slipway.plan.v1.Retry
+	20, // 73: slipway.plan.v1.Step.reports:type_name -> slipway.plan.v1.Reports
+	1,  // 74: slipway.plan.v1.Reports.junit:type_name -> slipway.plan.v1.Value
+	1,  // 75: slipway.plan.v1.Reports.sarif:type_name -> slipway.plan.v1.Value
+	1,  // 76: slipway.plan.v1.Reports.coverage:type_name -> slipway.plan.v1.Value
+	1,  // 77: slipway.plan.v1.Reports.sbom:type_name -> slipway.plan.v1.Value
+	1,  // 78: slipway.plan.v1.Run.script:type_name -> slipway.plan.v1.Value
+	1,  // 79: slipway.plan.v1.Run.shell:type_name -> slipway.plan.v1.Value
+	2,  // 80: slipway.plan.v1.Native.with:type_name -> slipway.plan.v1.Entry
+	2,  // 81: slipway.plan.v1.Unsupported.with:type_name -> slipway.plan.v1.Entry
+	82, // [82:82] is the sub-list for method output_type
+	82, // [82:82] is the sub-list for method input_type
+	82, // [82:82] is the sub-list for extension type_name
+	82, // [82:82] is the sub-list for extension extendee
+	0,  // [0:82] is the sub-list for field type_name
 }
 
 func init() { file_slipway_plan_v1_plan_proto_init() }
@@ -2273,6 +2350,7 @@ func file_slipway_plan_v1_plan_proto_init() {
 	file_slipway_plan_v1_plan_proto_msgTypes[19].OneofWrappers = []any{
 		(*Step_Run)(nil),
 		(*Step_Native)(nil),
+		(*Step_Unsupported)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2280,7 +2358,7 @@ func file_slipway_plan_v1_plan_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_plan_v1_plan_proto_rawDesc), len(file_slipway_plan_v1_plan_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   24,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
