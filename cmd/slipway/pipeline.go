@@ -10,8 +10,8 @@ import (
 )
 
 // compileWorkflow and starts join the CLI's packages with the compiler.
-func compileWorkflow(path string, src []byte) (*planv1.Plan, diag.List) {
-	return compile.Compile(path, src, compile.Options{})
+func compileWorkflow(path string, src []byte, read launch.Reader) (*planv1.Plan, diag.List) {
+	return compile.Compile(path, src, compile.Options{Read: read})
 }
 
 func starts(w launch.Workflow, e launch.Event) (bool, string) {

@@ -22,8 +22,9 @@ import (
 	planv1 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
 )
 
-// Compiler compiles a workflow file: compile.Compile with this coordinator's options. The plan is nil if a finding is an error.
-type Compiler func(path string, src []byte) (*planv1.Plan, diag.List)
+// Compiler compiles a workflow file: compile.Compile with this coordinator's options. read returns other files of its source tree, fs.ErrNotExist
+// for one that is not there. The plan is nil if a finding is an error.
+type Compiler func(path string, src []byte, read func(path string) ([]byte, error)) (*planv1.Plan, diag.List)
 
 // Deps is what the servers work with.
 type Deps struct {

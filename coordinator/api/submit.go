@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"regexp"
 
 	"google.golang.org/grpc/metadata"
@@ -147,7 +148,15 @@ func (s *runs) checkTree(ctx context.Context, digest string) error {
 
 // plan compiles and pins images. The findings that it returns are warnings; errors are the error.
 func (s *runs) plan(ctx context.Context, sub submission) (*planv1.Plan, diag.List, error) {
-	plan, found := s.Compile(sub.path, sub.workflow)
+	tree := &sourceTree{open: func() (io.ReadCloser, error) {
+		r, _, err := s.Blobs.Open(ctx, sub.source.GetTree())
+		return r, err
+	}, most: s.Limits.WorkflowBytes}
+	read := tree.read
+	if sub.source.GetTree() == "" {
+		read = nil
+	}
+	plan, found := s.Compile(sub.path, sub.workflow, read)
 	if plan == nil || found.HasErrors() {
 		return nil, nil, s.invalid(found)
 	}

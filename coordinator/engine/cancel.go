@@ -34,29 +34,30 @@ func (d *draft) cancel(reason string) {
 	if !lifecycle.Run.Can(d.head(), lifecycle.RunCancel) {
 		return
 	}
+	waited := d.head().GetState() == corev1.RunState_RUN_STATE_WAITING
 	d.fireRun(lifecycle.RunCancel, lifecycle.RunArgs{Reason: reason})
 	d.graphDue = true
-	p, err := d.progress()
-	if err != nil {
-		d.e.c.Log.Error("the run's records contradict its plan", "run", d.r.id, "error", err)
+	why := cancelMessage(d.head())
+	if waited {
+		// It never had its turn, so not even clean-up jobs run.
+		d.all(func(rec *statev1.JobRecord) {
+			d.fireJob(rec.GetId(), lifecycle.JobCancel, lifecycle.JobArgs{Reason: why})
+		})
 		return
 	}
-	why := cancelMessage(d.head())
-	d.all(func(rec *statev1.JobRecord) {
-		begun := rec.GetState() > corev1.JobState_JOB_STATE_BLOCKED && rec.GetState() < corev1.JobState_JOB_STATE_CANCELLING
-		if !begun || d.keeps(p, rec) {
-			return
-		}
-		d.fireJob(rec.GetId(), lifecycle.JobCancel, lifecycle.JobArgs{Reason: why})
-	})
+	d.cancelBegun(why, func(*statev1.JobRecord) bool { return true })
 }
 
-// keeps says whether a job's `if` holds although the run is cancelled.
-func (d *draft) keeps(p *graph.Progress, rec *statev1.JobRecord) bool {
-	env, err := p.Env(rec.GetKey(), d.env())
+// keeps says whether a job's `if` holds although the run, or the call that it belongs to, is cancelled.
+func (d *draft) keeps(sc *scope, p *graph.Progress, rec *statev1.JobRecord) bool {
+	genv, err := d.env(sc)
 	if err != nil {
 		return false
 	}
-	holds, err := resolve.Condition(d.r.graph.Job(rec.GetKey()).GetCondition(), env)
+	env, err := p.Env(rec.GetKey(), genv)
+	if err != nil {
+		return false
+	}
+	holds, err := resolve.Condition(sc.graph.Job(rec.GetKey()).GetCondition(), env)
 	return err == nil && holds
 }

@@ -24,6 +24,8 @@ type draft struct {
 	// jobs that changed; nil where the record is deleted. touched keeps their order.
 	jobs    map[string]*statev1.JobRecord
 	touched []string
+	// groups are what the transitions of the run ("") and of jobs do to their concurrency groups.
+	groups map[string]groupOp
 	// graphDue says that something happened that can make jobs ready or end the run.
 	graphDue bool
 	// create: the run is new; extra are the writes that only a creation has.
@@ -39,7 +41,7 @@ type draft struct {
 }
 
 func (e *Engine) newDraft(r *run) *draft {
-	return &draft{e: e, r: r, now: e.nowMS(), jobs: map[string]*statev1.JobRecord{}}
+	return &draft{e: e, r: r, now: e.nowMS(), jobs: map[string]*statev1.JobRecord{}, groups: map[string]groupOp{}}
 }
 
 func (d *draft) then(f func()) { d.after = append(d.after, f) }
@@ -124,6 +126,9 @@ func (d *draft) fireRun(ev lifecycle.Event, args lifecycle.RunArgs) {
 		d.e.c.Log.Error("a run refused its transition", "run", d.r.id, "error", err)
 		return
 	}
+	if lifecycle.Run.IsTerminal(d.header.GetState()) {
+		d.leave("")
+	}
 	for _, t := range tasks {
 		d.task(t, nil)
 	}
@@ -141,6 +146,7 @@ func (d *draft) fireJob(id string, ev lifecycle.Event, args lifecycle.JobArgs) b
 	}
 	if lifecycle.Job.IsTerminal(rec.GetState()) {
 		d.graphDue = true
+		d.leave(id)
 	}
 	for _, t := range tasks {
 		d.task(t, rec)
@@ -247,6 +253,11 @@ func (e *Engine) staged(d *draft, stages []stage, o commit.Outcome) {
 	for _, j := range s.jobs {
 		d.stored = append(d.stored, storedJob{j, o.Revision})
 	}
+	for _, op := range s.groups {
+		if !op.release {
+			op.g.rev = o.Revision
+		}
+	}
 	d.refused = nil
 	if len(stages) > 1 {
 		e.proposeStage(d, stages[1:])
@@ -258,7 +269,8 @@ func (e *Engine) staged(d *draft, stages []stage, o commit.Outcome) {
 // finish makes a committed draft the truth.
 func (d *draft) finish() {
 	r := d.r
-	r.flying = false
+	// What follows may have events for this run: they make the next draft, not one in the middle of this.
+	r.flying = true
 	if d.header != nil {
 		from := r.header.GetState()
 		if d.create {
@@ -273,21 +285,25 @@ func (d *draft) finish() {
 			}
 		}
 	}
+	changed := false
 	for _, j := range d.stored {
 		if j.rec == nil {
 			delete(r.jobs, j.id)
+			changed = true
 			continue
 		}
 		old := r.jobs[j.id]
+		changed = changed || old == nil
 		r.jobs[j.id] = &jobEntry{rec: j.rec, rev: j.rev}
 		d.e.jobMoved(old, j.rec)
 	}
-	if len(d.stored) > 0 {
+	if changed {
 		r.sortOrder()
 	}
 	for _, f := range d.after {
 		f()
 	}
+	r.flying = false
 	if d.header != nil || len(d.touched) > 0 {
 		d.e.publish(r)
 	}

@@ -43,6 +43,8 @@ type Engine struct {
 	// tail holds attempts of ended runs for a while: an agent may still deliver their last log bytes and fetch acknowledgements.
 	tail     map[string]*attemptRef
 	tailFIFO []string
+	// groups are the concurrency groups that somebody holds or waits for, by key.
+	groups map[string]*group
 	// numbers is the last run number of each project.
 	numbers map[string]uint64
 	// submitting holds requests whose run is being created, with those who wait for it.
@@ -70,7 +72,7 @@ func New(ctx context.Context, c Config) (*Engine, error) {
 	c.defaults()
 	e := &Engine{c: c, wake: make(chan struct{}, 1), stopped: make(chan struct{}), runs: map[string]*run{}, agents: map[string]*agent{},
 		sessions: map[string]*agent{}, attempts: map[string]*attemptRef{}, removed: map[string]*statev1.RemovedAgent{}, tail: map[string]*attemptRef{}, numbers: map[string]uint64{},
-		submitting: map[string][]func(string, uint64, error){}, offers: map[string]offer{}}
+		submitting: map[string][]func(string, uint64, error){}, offers: map[string]offer{}, groups: map[string]*group{}}
 	maxOps := 500
 	if c.External {
 		maxOps = 100

@@ -43,6 +43,9 @@ func (e *Engine) load(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := e.loadGroups(ctx); err != nil {
+		return err
+	}
 	if err := e.loadTail(ctx); err != nil {
 		return err
 	}
@@ -52,6 +55,7 @@ func (e *Engine) load(ctx context.Context) error {
 			e.enqueue(r, e.resume)
 		}
 	}
+	e.settleGroups()
 	e.scheduleDue = true
 	return nil
 }

@@ -86,26 +86,30 @@ func (e *Engine) stored(ctx context.Context, runID string, steps bool) (*apiv1.R
 	if rr == nil {
 		return nil, rpcerr.New(rpcerr.NotFound, "there is no run %s", runID)
 	}
-	v := viewHeader(rr.header, rr.def)
+	return e.viewStored(ctx, rr, steps), nil
+}
+
+// viewStored shows a run from its records alone.
+func (e *Engine) viewStored(ctx context.Context, rr *storedRun, steps bool) *apiv1.Run {
 	plan, err := e.c.Plans.LoadPlan(ctx, rr.def.GetPlanDigest())
+	var r *run
+	if err == nil {
+		r, err = newRun(rr.def, plan, rr.header.GetNumber())
+	}
 	if err != nil {
-		e.c.Log.Warn("a run's plan can't be read; it is shown without needs", "run", runID, "error", err)
-		plan = &planv1.Plan{}
-	}
-	needs, at := map[string][]string{}, map[string]int{}
-	for i, j := range plan.GetJobs() {
-		needs[j.GetId()], at[j.GetId()] = j.GetNeeds(), i
-	}
-	slices.SortFunc(rr.jobs, func(a, b storedRec) int {
-		if a.rec.GetKey() != b.rec.GetKey() {
-			return at[a.rec.GetKey()] - at[b.rec.GetKey()]
+		e.c.Log.Warn("a run's plan can't be read; it is shown without needs", "run", rr.header.GetId(), "error", err)
+		v := viewHeader(rr.header, rr.def)
+		for _, j := range rr.jobs {
+			v.Jobs = append(v.Jobs, viewJob(j.rec, nil, steps))
 		}
-		return int(a.rec.GetLeg()) - int(b.rec.GetLeg())
-	})
-	for _, j := range rr.jobs {
-		v.Jobs = append(v.Jobs, viewJob(j.rec, needs[j.rec.GetKey()], steps))
+		return v
 	}
-	return v, nil
+	r.header = rr.header
+	for _, j := range rr.jobs {
+		r.jobs[j.rec.GetId()] = &jobEntry{rec: j.rec, rev: j.rev}
+	}
+	r.sortOrder()
+	return r.view(steps)
 }
 
 type storedRec struct {

@@ -145,7 +145,7 @@ func (d *draft) conclude(ref *attemptRef, report *corev1.Report) {
 }
 
 func (d *draft) plan(ref *attemptRef) *planv1.Job {
-	return d.r.graph.Job(d.job(ref.jobID).GetKey())
+	return d.r.planJob(d.job(ref.jobID))
 }
 
 // mayRetry asks the job's `retry:`.

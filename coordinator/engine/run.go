@@ -1,8 +1,10 @@
 package engine
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/slipway-ci/slipway/coordinator/lifecycle"
 	"github.com/slipway-ci/slipway/pipeline/expr"
@@ -18,8 +20,13 @@ type run struct {
 	id       string
 	def      *statev1.RunDefinition
 	plan     *planv1.Plan
-	graph    *graph.Graph
 	contexts *expr.Object
+	number   uint64
+	// callees are the workflows that jobs call, by path; scopes those at work, by the call's instance id, "" the run's own.
+	callees map[string]callee
+	scopes  map[string]*scope
+	// claims on concurrency groups: the run's own under "", the jobs' under their ids.
+	claims map[string]*claim
 
 	header    *statev1.RunHeader
 	headerRev int64
@@ -32,7 +39,7 @@ type run struct {
 	flying bool
 	// placing: jobs with a placement that is not committed yet → attempt.
 	placing map[string]string
-	// why a queued job found no agent.
+	// why a queued job found no agent, and who holds the group that a job, or the run (""), waits for.
 	why map[string]string
 	// notBefore: a job's retry waits until then (Unix ms); avoid: agents that rejected it, until then.
 	notBefore map[string]int64
@@ -53,7 +60,11 @@ type avoidance struct {
 }
 
 func newRun(def *statev1.RunDefinition, plan *planv1.Plan, number uint64) (*run, error) {
-	g, err := graph.New(plan)
+	g, err := graph.New(plan.GetJobs())
+	if err != nil {
+		return nil, err
+	}
+	called, err := callees(plan)
 	if err != nil {
 		return nil, err
 	}
@@ -62,27 +73,31 @@ func newRun(def *statev1.RunDefinition, plan *planv1.Plan, number uint64) (*run,
 		return nil, err
 	}
 	contexts = withGitHub(contexts, expr.Pair{Key: "run_number", Value: expr.String(strconv.FormatUint(number, 10))})
-	return &run{id: def.GetId(), def: def, plan: plan, graph: g, contexts: contexts, jobs: map[string]*jobEntry{}, placing: map[string]string{},
+	return &run{id: def.GetId(), def: def, plan: plan, contexts: contexts, number: number, callees: called,
+		scopes: map[string]*scope{"": {graph: g, contexts: contexts}}, claims: map[string]*claim{}, jobs: map[string]*jobEntry{}, placing: map[string]string{},
 		why: map[string]string{}, notBefore: map[string]int64{}, avoid: map[string]map[string]avoidance{}, wants: map[string]*wants{},
 		watchers: map[*watcher]struct{}{}}, nil
 }
 
-// sortOrder puts job instances in the plan's order, legs ascending.
+// sortOrder puts job instances in the plan's order, legs ascending, the jobs of a call after it.
 func (r *run) sortOrder() {
-	at := make(map[string]int, len(r.plan.GetJobs()))
+	at := make(map[*planv1.Job]int, len(r.plan.GetJobs()))
 	for i, j := range r.plan.GetJobs() {
-		at[j.GetId()] = i
+		at[j] = i
+	}
+	for _, w := range r.plan.GetWorkflows() {
+		for i, j := range w.GetJobs() {
+			at[j] = i
+		}
 	}
 	r.order = r.order[:0:0]
-	for id := range r.jobs {
+	paths := make(map[string][]int, len(r.jobs))
+	for id, e := range r.jobs {
 		r.order = append(r.order, id)
+		paths[id] = r.path(e.rec, at)
 	}
 	slices.SortFunc(r.order, func(a, b string) int {
-		x, y := r.jobs[a].rec, r.jobs[b].rec
-		if x.GetKey() != y.GetKey() {
-			return at[x.GetKey()] - at[y.GetKey()]
-		}
-		return int(x.GetLeg()) - int(y.GetLeg())
+		return cmp.Or(slices.Compare(paths[a], paths[b]), strings.Compare(a, b))
 	})
 }
 
@@ -91,11 +106,24 @@ func (r *run) terminal() bool { return lifecycle.Run.IsTerminal(r.header.GetStat
 // view is the run as people see it. It shares the records' immutable parts.
 func (r *run) view(steps bool) *apiv1.Run {
 	v := viewHeader(r.header, r.def)
+	if why := r.why[""]; why != "" && r.header.GetState() == corev1.RunState_RUN_STATE_WAITING {
+		v.Reason = why
+	}
 	for _, id := range r.order {
 		rec := r.jobs[id].rec
-		j := viewJob(rec, r.graph.Job(rec.GetKey()).GetNeeds(), steps)
-		if rec.GetState() == corev1.JobState_JOB_STATE_QUEUED && j.Reason == "" {
-			j.Reason = r.why[id]
+		sc := r.scope(rec)
+		if sc == nil || opened(rec, sc.graph.Job(rec.GetKey())) {
+			continue // its jobs stand for it
+		}
+		var needs []string
+		for _, need := range sc.graph.Job(rec.GetKey()).GetNeeds() {
+			needs = append(needs, sc.instance(need))
+		}
+		j := viewJob(rec, needs, steps)
+		switch why := r.why[id]; {
+		case rec.GetState() == corev1.JobState_JOB_STATE_QUEUED && j.Reason == "",
+			rec.GetState() == corev1.JobState_JOB_STATE_WAITING && rec.GetHold() != nil && why != "":
+			j.Reason = why
 		}
 		v.Jobs = append(v.Jobs, j)
 	}
@@ -105,7 +133,7 @@ func (r *run) view(steps bool) *apiv1.Run {
 func viewHeader(h *statev1.RunHeader, def *statev1.RunDefinition) *apiv1.Run {
 	return &apiv1.Run{Id: h.GetId(), Number: h.GetNumber(), Project: def.GetProject(), Name: def.GetName(), Path: def.GetPath(), Event: def.GetEvent(),
 		Source: def.GetSource(), State: h.GetState(), CreatedMs: h.GetCreatedMs(), StartedMs: h.GetStartedMs(), EndedMs: h.GetEndedMs(),
-		Actor: def.GetActor(), Failure: h.GetFailure(), Artifacts: h.GetArtifacts()}
+		Actor: def.GetActor(), Failure: h.GetFailure(), Artifacts: h.GetArtifacts(), Reason: h.GetReason()}
 }
 
 func viewJob(rec *statev1.JobRecord, needs []string, steps bool) *apiv1.Job {

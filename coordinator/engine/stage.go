@@ -18,6 +18,7 @@ type stage struct {
 	jobs   []stagedJob
 	bytes  int
 	extra  []store.Compare
+	groups []groupOp
 	r      *run
 }
 
@@ -44,6 +45,14 @@ func (s *stage) compares() []store.Compare {
 		}
 		out = append(out, store.Compare{Key: jobKey(s.r.id, j.id), Revision: rev})
 	}
+	for _, op := range s.groups {
+		// Whoever takes a group compares that nobody has it.
+		c := store.Compare{Key: op.g.key}
+		if op.release {
+			c.Revision = op.g.rev
+		}
+		out = append(out, c)
+	}
 	return out
 }
 
@@ -62,9 +71,11 @@ func (d *draft) stages() ([]stage, error) {
 		if n := len(out); n == 0 || len(out[n-1].jobs) == stageJobs || out[n-1].bytes >= stageBytes {
 			out = append(out, stage{r: d.r})
 		}
-		if err := out[len(out)-1].addJob(d.jobs[job], job, id); err != nil {
+		s := &out[len(out)-1]
+		if err := s.addJob(d.jobs[job], job, id); err != nil {
 			return nil, err
 		}
+		s.addGroup(d.groups, job)
 	}
 	if d.header == nil {
 		return out, nil
@@ -93,11 +104,12 @@ func (d *draft) stageHeader(out []stage, id string) ([]stage, error) {
 		creating.State = corev1.RunState_RUN_STATE_CREATING
 		err = first.setHeader(creating)
 	}
+	final := first
 	if atEnd {
-		err = errors.Join(err, last.setHeader(d.header))
-	} else {
-		err = first.setHeader(d.header)
+		final = last
 	}
+	err = errors.Join(err, final.setHeader(d.header))
+	final.addGroup(d.groups, "")
 	if d.create && (!terminal || several) {
 		first.ops = append(first.ops, store.Op{Key: liveKey(d.r.id)})
 	}
@@ -112,6 +124,16 @@ func (s *stage) setHeader(h *statev1.RunHeader) error {
 	s.header = h
 	s.ops = append([]store.Op{{Key: runKey(s.r.id), Value: b}}, s.ops...)
 	return err
+}
+
+// addGroup lets the transition of a job's record, or of the header (""), take or release its concurrency group.
+func (s *stage) addGroup(groups map[string]groupOp, owner string) {
+	op, ok := groups[owner]
+	if !ok {
+		return
+	}
+	s.groups = append(s.groups, op)
+	s.ops = append(s.ops, store.Op{Key: op.g.key, Value: op.value, Delete: op.release})
 }
 
 func (s *stage) addJob(rec *statev1.JobRecord, id, transition string) error {

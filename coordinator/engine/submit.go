@@ -66,7 +66,10 @@ func (e *Engine) submit(r *run, reply func(string, uint64, error)) {
 	number := e.numbers[project] + 1
 	d, err := e.creation(r, number)
 	if err != nil {
-		answer("", 0, rpcerr.New(rpcerr.Internal, "the run can't be stored: %v", err))
+		if rpcerr.ReasonOf(err) == "" {
+			err = rpcerr.New(rpcerr.Internal, "the run can't be stored: %v", err)
+		}
+		answer("", 0, err)
 		return
 	}
 	e.numbers[project] = number
@@ -78,6 +81,7 @@ func (e *Engine) submit(r *run, reply func(string, uint64, error)) {
 		if e.numbers[project] == number {
 			e.numbers[project]--
 		}
+		e.forgetClaims(r)
 		if errors.Is(err, commit.ErrConflict) {
 			e.repeat(request, answer)
 			return
@@ -101,6 +105,10 @@ func (e *Engine) submit(r *run, reply func(string, uint64, error)) {
 // creation is the draft of a new run.
 func (e *Engine) creation(r *run, number uint64) (*draft, error) {
 	r.contexts = withGitHub(r.contexts, expr.Pair{Key: "run_number", Value: expr.String(fmt.Sprint(number))})
+	r.number, r.scopes[""].contexts = number, r.contexts
+	if _, err := holdOf(r.plan.GetConcurrency(), &expr.Env{Contexts: r.contexts}); err != nil {
+		return nil, rpcerr.New(rpcerr.InvalidRequest, "%v", err)
+	}
 	if v := r.plan.GetRunName(); v != nil {
 		if name, err := resolve.String(v, &expr.Env{Contexts: r.contexts}); err == nil && name != "" {
 			r.def.Name = clip(name, maxLabel)
@@ -130,28 +138,38 @@ func (e *Engine) creation(r *run, number uint64) (*draft, error) {
 // create adds the records of all jobs, and queues the run.
 func (e *Engine) create(d *draft) {
 	for _, job := range d.r.plan.GetJobs() {
-		for _, rec := range e.initialJobs(d.r, job) {
+		for _, rec := range e.initialJobs(d.r, d.r.scopes[""], job) {
 			d.put(rec)
 		}
+	}
+	// It was evaluated before, when the run was submitted.
+	hold, err := holdOf(d.r.plan.GetConcurrency(), &expr.Env{Contexts: d.r.contexts})
+	if err != nil {
+		e.c.Log.Error("a run's concurrency can't be evaluated any more; it runs without", "run", d.r.id, "error", err)
+	}
+	d.editHead().Hold = hold
+	if hold != nil && !d.claim("", hold) {
+		d.fireRun(lifecycle.RunGate, lifecycle.RunArgs{Reason: d.r.claims[""].g.reason(0)})
+		return
 	}
 	d.fireRun(lifecycle.RunCreated, lifecycle.RunArgs{})
 }
 
 // initialJobs are a job's instances as far as they are known before it is ready: its legs, or one record that stands for them.
-func (e *Engine) initialJobs(r *run, job *planv1.Job) []*statev1.JobRecord {
+func (e *Engine) initialJobs(r *run, sc *scope, job *planv1.Job) []*statev1.JobRecord {
 	if job.GetStrategy().GetMatrix() != nil {
-		rec := e.newJob(r, job, matrix.Leg{}, 0, 1)
-		rec.Id = job.GetId()
+		rec := e.newJob(r, sc, job, matrix.Leg{}, 0, 1)
+		rec.Id = sc.instance(job.GetId())
 		return []*statev1.JobRecord{rec}
 	}
-	legs, err := resolve.Legs(job.GetStrategy(), &expr.Env{Contexts: r.contexts})
+	legs, err := resolve.Legs(job.GetStrategy(), &expr.Env{Contexts: sc.contexts})
 	if err != nil {
 		// Only a plan that the compiler did not make; the job fails when it is opened.
 		legs = []matrix.Leg{{}}
 	}
 	var out []*statev1.JobRecord
 	for i, leg := range legs {
-		out = append(out, e.newJob(r, job, leg, i, len(legs)))
+		out = append(out, e.newJob(r, sc, job, leg, i, len(legs)))
 	}
 	return out
 }

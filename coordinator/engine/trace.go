@@ -91,7 +91,7 @@ func (d *draft) recordLost(rec *statev1.JobRecord, failure *corev1.Failure) {
 	}
 	d.then(func() {
 		spans.Attempt{RunID: d.r.id, JobID: rec.GetId(), JobName: rec.GetName(), ID: a.GetId(), Number: a.GetNumber(), AgentID: a.GetAgentId(), Hostname: hostname,
-			Queued: time.Duration(max(0, a.GetOfferedMs()-rec.GetQueuedMs())) * time.Millisecond, Parent: run, Job: d.r.graph.Job(rec.GetKey()),
+			Queued: time.Duration(max(0, a.GetOfferedMs()-rec.GetQueuedMs())) * time.Millisecond, Parent: run, Job: d.r.planJob(rec),
 		}.Record(d.e.c.Tracer, started, ended, spans.Error, failure, a.GetSteps())
 	})
 }

@@ -35,12 +35,16 @@ type wants struct {
 	images         map[string]string
 	// serviceImages by position in the plan's services.
 	serviceImages []string
+	// inner are the contexts of the workflow that the job calls; nil if it calls none.
+	inner *expr.Object
+	// hold is the concurrency group; nil for none.
+	hold *statev1.Hold
 	// contexts of the assignment. Not its JSON: a run's event may be large, and every job has it.
 	contexts *expr.Object
 }
 
 // wantsOf evaluates the job-level expressions of an instance.
-func (e *Engine) wantsOf(r *run, p *graph.Progress, genv graph.Env, job *planv1.Job, rec *statev1.JobRecord) (*wants, error) {
+func (e *Engine) wantsOf(r *run, sc *scope, p *graph.Progress, genv graph.Env, job *planv1.Job, rec *statev1.JobRecord) (*wants, error) {
 	env, err := p.Env(job.GetId(), genv)
 	if err != nil {
 		return nil, err
@@ -57,7 +61,14 @@ func (e *Engine) wantsOf(r *run, p *graph.Progress, genv graph.Env, job *planv1.
 	}
 	env.Contexts.Set("matrix", leg.Values)
 	env.Contexts.Set("strategy", matrix.Context(w.failFast, int(rec.GetLeg()), max(int(rec.GetLegs()), 1), w.maxParallel))
-	if err := w.scalars(job, rec, env); err != nil {
+	if err := w.scalars(sc, job, rec, env); err != nil {
+		return nil, err
+	}
+	w.contexts = env.Contexts
+	if job.GetCall() != nil {
+		return w, w.call(r, sc, job, env)
+	}
+	if w.hold, err = holdOf(job.GetConcurrency(), env); err != nil {
 		return nil, err
 	}
 	if err := e.placeAndImage(w, r.plan, job, env); err != nil {
@@ -70,7 +81,6 @@ func (e *Engine) wantsOf(r *run, p *graph.Progress, genv graph.Env, job *planv1.
 	if res := job.GetResources(); res.GetMemory() > 0 {
 		w.memory = res.GetMemory()
 	}
-	w.contexts = env.Contexts
 	return w, nil
 }
 
@@ -90,9 +100,9 @@ func (w *wants) strategy(s *planv1.Strategy, env *expr.Env, rec *statev1.JobReco
 	return nil
 }
 
-func (w *wants) scalars(job *planv1.Job, rec *statev1.JobRecord, env *expr.Env) error {
+func (w *wants) scalars(sc *scope, job *planv1.Job, rec *statev1.JobRecord, env *expr.Env) error {
 	var err error
-	if w.name, err = instanceName(job, rec, env); err != nil {
+	if w.name, err = instanceName(sc, job, rec, env); err != nil {
 		return err
 	}
 	if w.continueOnError, err = resolve.Bool(job.GetContinueOnError(), env, false); err != nil {
@@ -103,7 +113,7 @@ func (w *wants) scalars(job *planv1.Job, rec *statev1.JobRecord, env *expr.Env) 
 }
 
 // instanceName is the name with every context known. A name that is not an expression was final when the record was made: it has the leg's label.
-func instanceName(job *planv1.Job, rec *statev1.JobRecord, env *expr.Env) (string, error) {
+func instanceName(sc *scope, job *planv1.Job, rec *statev1.JobRecord, env *expr.Env) (string, error) {
 	if _, computed := job.GetName().GetKind().(*planv1.Value_Expr); !computed {
 		return rec.GetName(), nil
 	}
@@ -114,7 +124,21 @@ func instanceName(job *planv1.Job, rec *statev1.JobRecord, env *expr.Env) (strin
 	if text == "" {
 		return rec.GetName(), nil
 	}
-	return matrix.JobName(text, ""), nil
+	return clip(sc.title(matrix.JobName(text, "")), maxLabel), nil
+}
+
+// call evaluates what the called workflow sees, and the group: a called workflow's own holds for the call.
+func (w *wants) call(r *run, sc *scope, job *planv1.Job, env *expr.Env) error {
+	var err error
+	if w.inner, err = r.callContexts(sc, job, env.Contexts); err != nil {
+		return err
+	}
+	if job.GetConcurrency() != nil {
+		w.hold, err = holdOf(job.GetConcurrency(), env)
+		return err
+	}
+	w.hold, err = holdOf(r.callees[job.GetCall().GetPath()].workflow.GetConcurrency(), &expr.Env{Contexts: w.inner})
+	return err
 }
 
 func (e *Engine) placeAndImage(w *wants, plan *planv1.Plan, job *planv1.Job, env *expr.Env) error {
@@ -204,7 +228,13 @@ func assignmentContexts(all *expr.Object, job string) string {
 
 // assignment is what an agent needs for an attempt.
 func (e *Engine) assignment(r *run, rec *statev1.JobRecord, w *wants, o offer) *fleetv1.Assignment {
-	job := proto.CloneOf(r.graph.Job(rec.GetKey()))
+	sc := r.scope(rec)
+	job := proto.CloneOf(sc.graph.Job(rec.GetKey()))
+	workflowEnv, workflowDefaults := r.plan.GetEnv(), r.plan.GetDefaults()
+	if sc.workflow != nil {
+		// The caller's env is not inherited.
+		workflowEnv, workflowDefaults = sc.workflow.GetEnv(), sc.workflow.GetDefaults()
+	}
 	literal := func(s string) *planv1.Value { return &planv1.Value{Kind: &planv1.Value_Literal{Literal: s}} }
 	job.Strategy = nil
 	job.Name = literal(w.name)
@@ -225,25 +255,12 @@ func (e *Engine) assignment(r *run, rec *statev1.JobRecord, w *wants, o offer) *
 	job.Services = services
 	a := rec.GetAttempt()
 	return &fleetv1.Assignment{RunId: r.id, JobId: rec.GetId(), JobName: rec.GetName(), AttemptId: a.GetId(), Attempt: a.GetNumber(), Token: o.token, Job: job,
-		WorkflowEnv: r.plan.GetEnv(), WorkflowDefaults: r.plan.GetDefaults(), Contexts: o.contexts, Image: w.image, Images: w.images,
+		WorkflowEnv: workflowEnv, WorkflowDefaults: workflowDefaults, Contexts: o.contexts, Image: w.image, Images: w.images,
 		Source: r.def.GetSource().GetTree(), Traceparent: r.def.GetTraceparent(),
 		QueuedForMs: max(0, a.GetOfferedMs()-rec.GetQueuedMs())}
 }
 
 // wantsNow returns the wants of a queued job, computed again after a change of leader.
 func (e *Engine) wantsNow(r *run, rec *statev1.JobRecord) (*wants, error) {
-	if w := r.wants[rec.GetId()]; w != nil {
-		return w, nil
-	}
-	d := e.newDraft(r)
-	p, err := d.progress()
-	if err != nil {
-		return nil, err
-	}
-	w, err := e.wantsOf(r, p, d.env(), r.graph.Job(rec.GetKey()), rec)
-	if err != nil {
-		return nil, err
-	}
-	r.wants[rec.GetId()] = w
-	return w, nil
+	return e.newDraft(r).wants(rec)
 }

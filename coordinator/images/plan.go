@@ -47,7 +47,10 @@ type use struct {
 // container under its label and under the name of the label's image. The contexts are those known at submit (github, inputs, vars); jobs add
 // their matrix. Findings are the file's mistakes; the error is ImageUnavailable, or the context's.
 func (p *Planner) Fill(ctx context.Context, plan *planv1.Plan, contexts *expr.Object) (diag.List, error) {
-	f := finder{planner: p, path: plan.GetPath(), contexts: contexts}
+	f := finder{planner: p, path: plan.GetPath(), contexts: contexts, workflows: map[string]*planv1.Workflow{}, budget: maxCalls}
+	for _, w := range plan.GetWorkflows() {
+		f.workflows[w.GetPath()] = w
+	}
 	for _, job := range plan.GetJobs() {
 		f.job(job)
 	}
@@ -119,7 +122,12 @@ type finder struct {
 	planner  *Planner
 	path     string
 	contexts *expr.Object
-	uses     []use
+	// unknown inputs of a called workflow, lower-case: another job's output makes them.
+	unknown   map[string]bool
+	workflows map[string]*planv1.Workflow
+	// budget is how many calls are still followed.
+	budget int
+	uses   []use
 	found    diag.List
 }
 
@@ -128,6 +136,10 @@ func (f *finder) fail(pos *planv1.Position, code, message, hint string) {
 }
 
 func (f *finder) job(job *planv1.Job) {
+	if job.GetCall() != nil {
+		f.call(job)
+		return
+	}
 	var values []*planv1.Value
 	values = append(values, job.GetRunsOn()...)
 	if c := job.GetContainer(); c != nil {
@@ -136,7 +148,17 @@ func (f *finder) job(job *planv1.Job) {
 	for _, s := range job.GetServices() {
 		values = append(values, s.GetContainer().GetImage())
 	}
+	for _, s := range job.GetSteps() {
+		if s.GetImage() != nil {
+			values = append(values, s.GetImage())
+		}
+	}
 	for _, env := range f.envs(job, values) {
+		for _, s := range job.GetSteps() {
+			if s.GetImage() != nil {
+				f.image(&planv1.Container{Image: s.GetImage()}, env)
+			}
+		}
 		hasContainer := f.image(job.GetContainer(), env)
 		f.runsOn(job, env, hasContainer)
 		for _, s := range job.GetServices() {
@@ -149,7 +171,7 @@ func (f *finder) job(job *planv1.Job) {
 func (f *finder) envs(job *planv1.Job, values []*planv1.Value) []*expr.Env {
 	needsMatrix := false
 	for _, v := range values {
-		for _, name := range contextsOf(v) {
+		for _, name := range f.contextsOf(v) {
 			switch name {
 			case "needs":
 				f.fail(v.GetPosition(), "dynamic-image", "an image or a runner that depends on another job's output is not supported: images are pinned when the run is submitted",
@@ -163,7 +185,7 @@ func (f *finder) envs(job *planv1.Job, values []*planv1.Value) []*expr.Env {
 	if !needsMatrix {
 		return []*expr.Env{{Contexts: f.contexts}}
 	}
-	if m := job.GetStrategy().GetMatrix(); m != nil && slices.Contains(contextsOf(m), "needs") {
+	if m := job.GetStrategy().GetMatrix(); m != nil && slices.Contains(f.contextsOf(m), "needs") {
 		f.fail(m.GetPosition(), "dynamic-image", "a matrix that another job's output makes can't choose images or runners: images are pinned when the run is submitted", "write these axes in the file")
 		return nil
 	}
@@ -184,8 +206,8 @@ func (f *finder) envs(job *planv1.Job, values []*planv1.Value) []*expr.Env {
 	return envs
 }
 
-// contextsOf names the contexts that a value's expression uses.
-func contextsOf(v *planv1.Value) []string {
+// contextsOf names the contexts that a value's expression uses; needs also for an input that depends on it.
+func (f *finder) contextsOf(v *planv1.Value) []string {
 	e, err := expr.ParseCompiled(v.GetExpr())
 	if v.GetExpr() == "" || err != nil {
 		return nil // a bad expression fails where it is evaluated
@@ -193,6 +215,9 @@ func contextsOf(v *planv1.Value) []string {
 	var names []string
 	for _, r := range e.References() {
 		names = append(names, r.Context)
+		if r.Context == "inputs" && len(f.unknown) > 0 && (len(r.Path) == 0 || f.unknown[strings.ToLower(r.Path[0])]) {
+			names = append(names, "needs")
+		}
 	}
 	return names
 }
@@ -230,6 +255,9 @@ func (f *finder) runsOn(job *planv1.Job, env *expr.Env, hasContainer bool) {
 	}
 	if err != nil {
 		f.invalid(pos, "runs-on", err)
+		return
+	}
+	if len(labels) == 0 && job.GetRunsOnGroup() != nil && hasContainer {
 		return
 	}
 	for _, label := range labels {

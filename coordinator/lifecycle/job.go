@@ -13,6 +13,8 @@ const (
 	JobGate Event = "gate"
 	// JobReady: it may take an agent.
 	JobReady Event = "ready"
+	// JobOpen: it is a call, and the jobs of its workflow begin. A call has no attempt; its end follows from theirs.
+	JobOpen Event = "open"
 	// JobSkip: its condition is false.
 	JobSkip Event = "skip"
 	// JobInvalid: an expression of it can't be evaluated.
@@ -29,6 +31,11 @@ const (
 	JobFailed    Event = "failed"
 	JobTimedOut  Event = "timed-out"
 	JobCancelled Event = "cancelled"
+	// How a call ended.
+	JobCallSucceeded Event = "call-succeeded"
+	JobCallFailed    Event = "call-failed"
+	JobCallCancelled Event = "call-cancelled"
+	JobCallSkipped   Event = "call-skipped"
 )
 
 // JobArgs is what a job's transitions may use.
@@ -60,6 +67,7 @@ var (
 	jobIdle   = []corev1.JobState{jobBlocked, jobWaiting, jobQueued}
 	jobHeld   = []corev1.JobState{jobAssigned, jobRunning, jobCancelling}
 	jobActive = []corev1.JobState{jobAssigned, jobRunning}
+	jobOpen   = []corev1.JobState{jobRunning, jobCancelling}
 )
 
 var (
@@ -67,6 +75,7 @@ var (
 	errAttemptNumber  = errors.New("the attempt's number does not follow the last one's")
 	errAttemptLives   = errors.New("its attempt has not ended")
 	errNeedsNoFailure = errors.New("a failed job says why")
+	errHasAttempt     = errors.New("it has an attempt, so it is no call")
 )
 
 // Job is the machine of a job.
@@ -77,10 +86,12 @@ var Job = &Machine[corev1.JobState, *statev1.JobRecord, JobArgs]{
 	State:    func(r *statev1.JobRecord) corev1.JobState { return r.GetState() },
 	Set:      func(r *statev1.JobRecord, s corev1.JobState) { r.State = s },
 	Rules: []Rule[corev1.JobState, *statev1.JobRecord, JobArgs]{
-		{Event: JobGate, From: []corev1.JobState{jobBlocked}, To: jobWaiting,
+		{Event: JobGate, From: []corev1.JobState{jobBlocked, jobWaiting}, To: jobWaiting,
 			Apply: func(r *statev1.JobRecord, a JobArgs) { r.Reason = a.Reason }},
 		{Event: JobReady, From: []corev1.JobState{jobBlocked, jobWaiting}, To: jobQueued,
 			Apply: func(r *statev1.JobRecord, a JobArgs) { r.QueuedMs, r.Reason = a.Now, "" }, Tasks: []Task{TaskSchedule}},
+		{Event: JobOpen, From: []corev1.JobState{jobBlocked, jobWaiting}, To: jobRunning,
+			Apply: func(r *statev1.JobRecord, a JobArgs) { r.StartedMs, r.Reason = a.Now, "" }},
 		{Event: JobSkip, From: []corev1.JobState{jobBlocked, jobWaiting}, To: jobSkipped, Apply: endJob},
 		{Event: JobInvalid, From: []corev1.JobState{jobBlocked, jobWaiting, jobQueued}, To: jobFailed, Apply: endJob, Guard: saysWhy},
 		{Event: JobAssign, From: []corev1.JobState{jobQueued}, To: jobAssigned, Guard: newAttempt,
@@ -105,6 +116,12 @@ var Job = &Machine[corev1.JobState, *statev1.JobRecord, JobArgs]{
 		}},
 		{Event: JobTimedOut, From: jobHeld, To: jobTimedOut, Apply: endJob, Guard: attemptEnded},
 		{Event: JobCancelled, From: jobHeld, To: jobCancelled, Apply: endJob, Guard: attemptEnded},
+		{Event: JobCallSucceeded, From: jobOpen, To: jobSucceeded, Apply: endJob, Guard: isCall},
+		{Event: JobCallFailed, From: jobOpen, To: jobFailed, Apply: endJob, Guard: func(r *statev1.JobRecord, a JobArgs) error {
+			return errors.Join(isCall(r, a), saysWhy(r, a))
+		}},
+		{Event: JobCallCancelled, From: jobOpen, To: jobCancelled, Apply: endJob, Guard: isCall},
+		{Event: JobCallSkipped, From: jobOpen, To: jobSkipped, Apply: endJob, Guard: isCall},
 	},
 }
 
@@ -128,6 +145,13 @@ func newAttempt(r *statev1.JobRecord, a JobArgs) error {
 func attemptEnded(r *statev1.JobRecord, _ JobArgs) error {
 	if !Attempt.IsTerminal(r.GetAttempt().GetState()) {
 		return errAttemptLives
+	}
+	return nil
+}
+
+func isCall(r *statev1.JobRecord, _ JobArgs) error {
+	if r.GetAttempt() != nil {
+		return errHasAttempt
 	}
 	return nil
 }

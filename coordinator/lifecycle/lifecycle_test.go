@@ -74,7 +74,8 @@ func TestEveryLivingStateCanEnd(t *testing.T) {
 	}
 }
 
-var jobEvents = []Event{JobGate, JobReady, JobSkip, JobInvalid, JobAssign, JobStart, JobCancel, JobEvict, JobRetry, JobSucceeded, JobFailed, JobTimedOut, JobCancelled}
+var jobEvents = []Event{JobGate, JobReady, JobSkip, JobInvalid, JobAssign, JobStart, JobCancel, JobEvict, JobRetry, JobSucceeded, JobFailed, JobTimedOut, JobCancelled,
+	JobOpen, JobCallSucceeded, JobCallFailed, JobCallCancelled, JobCallSkipped}
 
 // TestJobNeverDecreases fires arbitrary events at a job and its attempt.
 func TestJobNeverDecreases(t *testing.T) {

@@ -1,6 +1,6 @@
 // Package lifecycle decides states, and nothing else does: the transition tables of a run, a job and an attempt, as data. It is pure.
 //
-//	Run:     creating → queued → running → (cancelling) → finishing → succeeded | failed | cancelled | skipped
+//	Run:     creating → (waiting) → queued → running → (cancelling) → finishing → succeeded | failed | cancelled | skipped
 //	Job:     blocked → waiting → queued → assigned → running → (cancelling) → succeeded | failed | timed out | cancelled | skipped
 //	Attempt: offered → accepted → preparing → running → (cancelling) → finishing → done | rejected | lost
 //

@@ -10,6 +10,8 @@ import (
 // Events of a run.
 const (
 	RunCreated Event = "created"
+	// RunGate: its concurrency group is taken. RunCreated ends the wait.
+	RunGate    Event = "gate"
 	RunStarted Event = "started"
 	RunCancel  Event = "cancel"
 	// RunDrained: every job is in a terminal state.
@@ -26,11 +28,14 @@ type RunArgs struct {
 	Now     int64
 	Reason  string
 	Failure *corev1.Failure
+	// JobsCancelled: nobody cancelled the run, but jobs of it were, and none failed.
+	JobsCancelled bool
 }
 
 // Short names of the states, for the tables.
 const (
 	runCreating   = corev1.RunState_RUN_STATE_CREATING
+	runWaiting    = corev1.RunState_RUN_STATE_WAITING
 	runQueued     = corev1.RunState_RUN_STATE_QUEUED
 	runRunning    = corev1.RunState_RUN_STATE_RUNNING
 	runCancelling = corev1.RunState_RUN_STATE_CANCELLING
@@ -41,7 +46,7 @@ const (
 	runSkipped    = corev1.RunState_RUN_STATE_SKIPPED
 )
 
-var errNotCancelled = errors.New("nobody asked to cancel the run")
+var errNotCancelled = errors.New("nobody asked to cancel the run, or a job of it")
 
 // Run is the machine of a run's header.
 var Run = &Machine[corev1.RunState, *statev1.RunHeader, RunArgs]{
@@ -51,18 +56,24 @@ var Run = &Machine[corev1.RunState, *statev1.RunHeader, RunArgs]{
 	State:    func(r *statev1.RunHeader) corev1.RunState { return r.GetState() },
 	Set:      func(r *statev1.RunHeader, s corev1.RunState) { r.State = s },
 	Rules: []Rule[corev1.RunState, *statev1.RunHeader, RunArgs]{
+		{Event: RunGate, From: []corev1.RunState{runCreating}, To: runWaiting,
+			Apply: func(r *statev1.RunHeader, a RunArgs) { r.CreatedMs, r.Reason = a.Now, a.Reason }},
 		{Event: RunCreated, From: []corev1.RunState{runCreating}, To: runQueued,
 			Apply: func(r *statev1.RunHeader, a RunArgs) { r.CreatedMs = a.Now }, Tasks: []Task{TaskSchedule}},
+		{Event: RunCreated, From: []corev1.RunState{runWaiting}, To: runQueued,
+			Apply: func(r *statev1.RunHeader, _ RunArgs) { r.Reason = "" }, Tasks: []Task{TaskSchedule}},
 		{Event: RunStarted, From: []corev1.RunState{runQueued}, To: runRunning,
 			Apply: func(r *statev1.RunHeader, a RunArgs) { r.StartedMs = a.Now }},
-		{Event: RunCancel, From: []corev1.RunState{runCreating, runQueued, runRunning}, To: runCancelling,
-			Apply: func(r *statev1.RunHeader, a RunArgs) { r.CancelRequested, r.CancelReason = true, a.Reason }},
+		{Event: RunCancel, From: []corev1.RunState{runCreating, runWaiting, runQueued, runRunning}, To: runCancelling,
+			Apply: func(r *statev1.RunHeader, a RunArgs) {
+				r.CancelRequested, r.CancelReason, r.Reason = true, a.Reason, ""
+			}},
 		{Event: RunDrained, From: []corev1.RunState{runQueued, runRunning, runCancelling}, To: runFinishing},
 		{Event: RunSucceeded, From: []corev1.RunState{runFinishing}, To: runSucceeded, Apply: endRun, Tasks: []Task{TaskSeal}},
 		{Event: RunFailed, From: []corev1.RunState{runFinishing}, To: runFailed, Apply: endRun, Tasks: []Task{TaskSeal}},
 		{Event: RunCancelled, From: []corev1.RunState{runFinishing}, To: runCancelled, Apply: endRun, Tasks: []Task{TaskSeal},
-			Guard: func(r *statev1.RunHeader, _ RunArgs) error {
-				if !r.GetCancelRequested() {
+			Guard: func(r *statev1.RunHeader, a RunArgs) error {
+				if !r.GetCancelRequested() && !a.JobsCancelled {
 					return errNotCancelled
 				}
 				return nil

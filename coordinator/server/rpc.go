@@ -89,8 +89,8 @@ func (s *Server) tracing() []grpc.ServerOption {
 }
 
 // compileFile is the api's Compiler.
-func compileFile(path string, src []byte) (*planv1.Plan, diag.List) {
-	return compile.Compile(path, src, compile.Options{})
+func compileFile(path string, src []byte, read func(string) ([]byte, error)) (*planv1.Plan, diag.List) {
+	return compile.Compile(path, src, compile.Options{Read: read})
 }
 
 // stopGRPC lets calls end, for a while.

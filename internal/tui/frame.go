@@ -81,8 +81,9 @@ func (f *frame) run(r *runModel, rows int) {
 	if rows <= 0 {
 		return
 	}
+	before := len(f.lines)
 	f.header(r)
-	rows--
+	rows -= len(f.lines) - before
 	jobs := r.run.GetJobs()
 	shown, folded := choose(jobs, rows)
 	spare := rows - len(shown)
@@ -111,6 +112,9 @@ func (f *frame) header(r *runModel) {
 	l := runLook(run.GetState())
 	f.add(seg{l.colour, l.mark(f.style) + " "}, seg{bold, clean(run.GetName())}, seg{plain, fmt.Sprintf(" #%d", run.GetNumber())},
 		seg{l.colour, " " + l.word}, seg{plain, " " + f.since(run.GetCreatedMs(), run.GetEndedMs())}, seg{dim, "  " + Describe(run)})
+	if reason := clean(run.GetReason()); reason != "" {
+		f.add(seg{dim, "  " + reason})
+	}
 }
 
 // Describe says what a run is of: "push main@1a2b3c4 (dirty)".

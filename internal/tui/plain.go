@@ -65,6 +65,10 @@ func (p *Plain) Run(r *apiv1.Run) {
 		p.line("%s > run %s, %s", pr.title, r.GetId(), Describe(r))
 	}
 	pr.watched = true
+	if reason := clean(r.GetReason()); reason != "" && !pr.waits[reason] {
+		pr.waits[reason] = true
+		p.line("%s > %s: %s", pr.title, RunWord(r.GetState()), reason)
+	}
 	for _, j := range r.GetJobs() {
 		p.job(pr, j)
 	}

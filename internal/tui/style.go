@@ -118,6 +118,8 @@ func runLook(state corev1.RunState) look {
 	switch state {
 	case corev1.RunState_RUN_STATE_UNSPECIFIED, corev1.RunState_RUN_STATE_CREATING, corev1.RunState_RUN_STATE_QUEUED:
 		return lookQueued
+	case corev1.RunState_RUN_STATE_WAITING:
+		return lookWaiting
 	case corev1.RunState_RUN_STATE_RUNNING, corev1.RunState_RUN_STATE_FINISHING:
 		return lookRunning
 	case corev1.RunState_RUN_STATE_CANCELLING:

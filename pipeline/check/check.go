@@ -5,28 +5,22 @@ package check
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/slipway-ci/slipway/pipeline/diag"
 	"github.com/slipway-ci/slipway/pipeline/expr"
 	"github.com/slipway-ci/slipway/pipeline/syntax"
 )
 
-// Options say what the engine that will run the plan can do.
-type Options struct {
-	// Concurrency: it holds concurrency groups. Without it they are an error.
-	Concurrency bool
-}
-
 // Check returns every finding about f.
-func Check(f *syntax.File, opt Options) diag.List {
-	c := &checker{file: f, opt: opt}
+func Check(f *syntax.File) diag.List {
+	c := &checker{file: f}
 	c.workflow()
 	return c.found
 }
 
 type checker struct {
 	file  *syntax.File
-	opt   Options
 	found diag.List
 	job   *scope
 }
@@ -87,11 +81,17 @@ func (c *checker) concurrency(g *syntax.Concurrency, r expr.Rules) {
 	}
 	c.text(g.Group, r)
 	c.text(g.CancelInProgress, r)
+	c.text(g.Queue, r)
+	if g.Queue == nil || g.Queue.HasExpression() {
+		return
+	}
+	queues := []string{"single", "max"}
 	switch {
-	case !c.opt.Concurrency:
-		c.errorf(g.Pos, "not-supported", "without the key, runs do not wait for each other", "`concurrency` is not supported yet")
-	case g.Queue != nil:
-		c.errorf(g.Queue.Pos, "not-supported", "", "`queue` in `concurrency` is not supported yet")
+	case !slices.Contains(queues, g.Queue.Text):
+		c.errorf(g.Queue.Pos, "bad-value", diag.DidYouMean(g.Queue.Text, queues), "`queue` must be single or max, not `%s`", g.Queue.Text)
+	case g.Queue.Text == "max" && g.CancelInProgress != nil && g.CancelInProgress.Text == "true":
+		c.errorf(g.Queue.Pos, "bad-value", "leave one of them out",
+			"`queue: max` keeps all in order, and `cancel-in-progress: true` cancels what runs: only one of them can hold")
 	}
 }
 
@@ -169,5 +169,10 @@ func (c *checker) syntaxError(s *syntax.Scalar, offset int, err error) {
 		c.errorf(s.Pos, "bad-expression", "", "bad expression: %v", err)
 		return
 	}
-	c.errorf(c.file.Place(s, offset+se.Offset), "bad-expression", se.Hint, "bad expression: %s", se.Message)
+	at := c.file.Place(s, offset+se.Offset)
+	if se.Warning {
+		c.warnf(at, "suspicious-expression", se.Hint, "%s", se.Message)
+		return
+	}
+	c.errorf(at, "bad-expression", se.Hint, "bad expression: %s", se.Message)
 }

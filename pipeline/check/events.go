@@ -28,8 +28,9 @@ func (c *checker) events() {
 		c.patterns(e.TagsIgnore, "tags-ignore")
 		c.patterns(e.Paths, "paths")
 		c.patterns(e.PathsIgnore, "paths-ignore")
+		c.callee(e)
 		for _, in := range e.Inputs {
-			c.input(in)
+			c.input(in, e.Name.Text == "workflow_call")
 		}
 	}
 }
@@ -56,13 +57,21 @@ func (c *checker) patterns(list []*syntax.Scalar, key string) {
 	}
 }
 
-func (c *checker) input(in *syntax.Input) {
+func inputType(in *syntax.Input) string {
+	if in.Type == nil {
+		return "string"
+	}
+	return in.Type.Text
+}
+
+func (c *checker) input(in *syntax.Input, called bool) {
 	if !expr.IsName(in.Name.Text) {
 		c.errorf(in.Name.Pos, "bad-id", "", "`%s` can't be the name of an input", in.Name.Text)
 	}
-	kind := "string"
-	if in.Type != nil {
-		kind = in.Type.Text
+	kind := inputType(in)
+	if called {
+		c.calledInput(in, kind)
+		return
 	}
 	switch {
 	case !slices.Contains(inputTypes, kind):
@@ -77,5 +86,21 @@ func (c *checker) input(in *syntax.Input) {
 	}
 	if in.Default.HasExpression() {
 		c.errorf(in.Default.Pos, "no-expression-here", "", "an input's default can't hold an expression")
+	}
+}
+
+// calledInput checks an input of workflow_call: its type must be said, and its default may be an expression.
+func (c *checker) calledInput(in *syntax.Input, kind string) {
+	types := []string{"string", "boolean", "number"}
+	switch {
+	case in.Type == nil:
+		c.errorf(in.Name.Pos, "missing-key", "add `type: string`, say", "the input `%s` of workflow_call has no `type`", in.Name.Text)
+	case !slices.Contains(types, kind):
+		c.errorf(in.Type.Pos, "bad-value", diag.DidYouMean(kind, types), "the type of an input of workflow_call is string, boolean or number, not `%s`", kind)
+	case in.Default.HasExpression():
+		c.text(in.Default, callDefaultRules)
+	case in.Default != nil && in.Default.Kind != syntax.NullScalar &&
+		(kind == "boolean" && in.Default.Kind != syntax.BoolScalar || kind == "number" && in.Default.Kind != syntax.NumberScalar):
+		c.errorf(in.Default.Pos, "wrong-type", "", "the default of the input `%s` must be a %s", in.Name.Text, kind)
 	}
 }

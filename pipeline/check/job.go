@@ -4,12 +4,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 
-	"github.com/slipway-ci/slipway/pipeline/diag"
 	"github.com/slipway-ci/slipway/pipeline/dockeropts"
 	"github.com/slipway-ci/slipway/pipeline/matrix"
-	"github.com/slipway-ci/slipway/pipeline/quantity"
 	"github.com/slipway-ci/slipway/pipeline/syntax"
 )
 
@@ -19,7 +16,7 @@ func (c *checker) checkJob(j *syntax.Job) {
 	c.condition(j.If, jobIfRules)
 	c.strategy(j.Strategy)
 	c.text(j.Name, jobRules)
-	for _, s := range slices.Concat(j.RunsOn, j.Pool) {
+	for _, s := range slices.Concat(j.RunsOn, j.Pool, []*syntax.Scalar{j.RunsOnGroup}) {
 		c.text(s, jobRules)
 	}
 	c.textMap(j.Env, jobEnvRules)
@@ -34,6 +31,7 @@ func (c *checker) checkJob(j *syntax.Job) {
 	for _, s := range j.Services {
 		c.service(s)
 	}
+	c.call(j)
 	c.ours(j)
 	c.steps(j)
 	// All steps have run when outputs are evaluated.
@@ -174,52 +172,6 @@ func (c *checker) service(s *syntax.Service) {
 		c.errorf(s.Name.Pos, "bad-id", "", "`%s` can't be the name of a service: it must be usable as a host name", s.Name.Text)
 	}
 	c.container(s.Container, "the service `"+s.Name.Text+"`", true)
-}
-
-// ours checks the keys that only Slipway has.
-func (c *checker) ours(j *syntax.Job) {
-	if e := j.Egress; e != nil && e.Text != "all" && e.Text != "none" {
-		c.errorf(e.Pos, "bad-value", diag.DidYouMean(e.Text, []string{"all", "none"}), "`egress` must be all or none, not `%s`", e.Text)
-	}
-	if r := j.Resources; r != nil {
-		c.amount(r.CPU, quantity.CPU)
-		c.amount(r.Memory, quantity.Bytes)
-		if n, ok := r.PIDs.Number(); r.PIDs != nil && (!ok || n < 1 || n > 1<<22 || n != float64(int(n))) {
-			c.errorf(r.PIDs.Pos, "bad-value", "", "`pids` must be a whole number from 1, not `%s`", r.PIDs.Text)
-		}
-	}
-	c.retry(j.Retry)
-}
-
-func (c *checker) amount(s *syntax.Scalar, read func(string) (int64, error)) {
-	if s == nil {
-		return
-	}
-	if _, err := read(s.Text); err != nil {
-		c.errorf(s.Pos, "bad-value", "", "%v", err)
-	}
-}
-
-// RetryCauses are what `retry.on` may name.
-var RetryCauses = []string{"lost", "failure", "timeout"}
-
-func (c *checker) retry(r *syntax.Retry) {
-	if r == nil {
-		return
-	}
-	if n, ok := r.Attempts.Number(); r.Attempts != nil && (!ok || n < 1 || n > 10 || n != float64(int(n))) {
-		c.errorf(r.Attempts.Pos, "bad-value", "", "`attempts` must be a whole number from 1 to 10, not `%s`", r.Attempts.Text)
-	}
-	for _, on := range r.On {
-		if !slices.Contains(RetryCauses, on.Text) {
-			c.errorf(on.Pos, "bad-value", diag.DidYouMean(on.Text, RetryCauses), "`retry.on` knows lost, failure and timeout, not `%s`", on.Text)
-		}
-	}
-	if b := r.Backoff; b != nil {
-		if d, err := time.ParseDuration(b.Text); err != nil || d < 0 || d > 24*time.Hour {
-			c.errorf(b.Pos, "bad-value", "", "`backoff` must be a duration such as 30s, at most 24h, not `%s`", b.Text)
-		}
-	}
 }
 
 // envNames refuses names that no process can have in its environment.

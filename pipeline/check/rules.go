@@ -27,13 +27,19 @@ var (
 	jobIfRules = rules("a job's `if`", needsContexts, map[string]expr.Arity{
 		"always": {}, "cancelled": {}, "success": {Max: -1}, "failure": {Max: -1},
 	})
-	strategyRules    = rules("`strategy`", needsContexts, nil)
-	jobRules         = rules("a job's own keys", strategyContexts, nil)
-	jobEnvRules      = rules("a job's `env`", append(strategyContexts[:6:6], "secrets"), nil)
-	jobDefaults      = rules("a job's `defaults`", append(strategyContexts[:6:6], "env"), nil)
-	containerEnv     = rules("a container's `env`", stepContexts, nil)
-	credentialsRules = rules("`credentials`", append(runContexts[:3:3], "needs", "secrets", "env", "strategy", "matrix"), nil)
-	outputRules      = rules("a job's `outputs`", stepContexts, nil)
+	strategyRules       = rules("`strategy`", needsContexts, nil)
+	jobRules            = rules("a job's own keys", strategyContexts, nil)
+	jobEnvRules         = rules("a job's `env`", append(strategyContexts[:6:6], "secrets"), nil)
+	jobDefaults         = rules("a job's `defaults`", append(strategyContexts[:6:6], "env"), nil)
+	containerEnv        = rules("a container's `env`", stepContexts, nil)
+	credentialsRules    = rules("`credentials`", append(runContexts[:3:3], "needs", "secrets", "env", "strategy", "matrix"), nil)
+	environmentURLRules = rules("`environment.url`", stepContexts, nil)
+	callDefaultRules    = rules("the default of an input", runContexts, nil)
+	callSecretRules     = rules("`secrets` of a call", append(strategyContexts[:6:6], "secrets"), nil)
+	callOutputRules     = rules("an output of `workflow_call`", append(runContexts[:3:3], "jobs"), nil)
+	cacheRules          = rules("`cache`", strategyContexts, map[string]expr.Arity{"hashFiles": hashFiles})
+	stepImageRules      = rules("a step's `image`", strategyContexts, nil)
+	outputRules         = rules("a job's `outputs`", stepContexts, nil)
 
 	stepRules   = rules("a step", stepContexts, map[string]expr.Arity{"hashFiles": hashFiles})
 	stepIfRules = rules("a step's `if`", conditionContexts, map[string]expr.Arity{

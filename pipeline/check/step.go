@@ -40,6 +40,7 @@ func (c *checker) step(s *syntax.Step) {
 	c.textMap(s.With, stepRules)
 	c.positive(s.TimeoutMinutes, "timeout-minutes")
 	c.shell(s.Shell)
+	c.stepOurs(s)
 	if s.Run != nil {
 		c.injection(s.Run)
 	}

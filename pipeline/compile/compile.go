@@ -16,23 +16,26 @@ const Schema = 1
 // Options change what is accepted. The zero value is the default.
 type Options struct {
 	Limits syntax.Limits
-	// Concurrency: the engine holds concurrency groups, so they go into the plan and are no error.
-	Concurrency bool
+	// Read returns a file of the same source tree by its path inside the repository, for workflows that others call; fs.ErrNotExist if there is
+	// none. nil: there is no tree, and calls are errors.
+	Read func(path string) ([]byte, error)
 }
 
 // Compile reads, checks and compiles a workflow file. path decides the dialect: in a .github folder Slipway's own keys
 // are errors. The plan is nil if the list has errors; the list holds all findings, sorted by place.
 func Compile(path string, src []byte, opt Options) (*planv1.Plan, diag.List) {
 	f, found := syntax.Parse(path, src, opt.Limits)
-	found = append(found, check.Check(f, check.Options{Concurrency: opt.Concurrency})...)
-	found = found.Sort()
+	found = append(found, check.Check(f)...)
+	l := &linker{opt: opt, files: map[string]*syntax.File{}, height: map[string]int{}}
+	l.link(f, []string{f.Path})
+	found = append(found, l.found...).Sort()
 	if found.HasErrors() {
 		return nil, found
 	}
-	return plan(f), found
+	return plan(f, l), found
 }
 
-func plan(f *syntax.File) *planv1.Plan {
+func plan(f *syntax.File, l *linker) *planv1.Plan {
 	p := &planv1.Plan{
 		Schema:      Schema,
 		Path:        f.Path,
@@ -41,21 +44,39 @@ func plan(f *syntax.File) *planv1.Plan {
 		Env:         entries(f.Env),
 		Defaults:    defaults(f.Defaults),
 		Concurrency: concurrency(f.Concurrency),
+		Permissions: permissions(f.Permissions),
 	}
 	if f.Name != nil && f.Name.Text != "" {
 		p.Name = f.Name.Text
 	}
 	for _, e := range f.On {
 		p.Events = append(p.Events, e.Name.Text)
-		for _, in := range e.Inputs {
-			p.Inputs = append(p.Inputs, input(in))
-		}
+	}
+	for _, in := range startInputs(f) {
+		p.Inputs = append(p.Inputs, input(in))
 	}
 	b := builder{aliases: map[string]*planv1.Alias{}, plan: p}
 	for _, j := range f.Jobs {
-		p.Jobs = append(p.Jobs, b.job(j))
+		p.Jobs = append(p.Jobs, b.job(f, j))
+	}
+	for _, path := range l.order {
+		p.Workflows = append(p.Workflows, b.workflow(l.files[path]))
 	}
 	return p
+}
+
+// startInputs are those of workflow_dispatch, or of workflow_call where only calls and this start the workflow.
+func startInputs(f *syntax.File) []*syntax.Input {
+	var called []*syntax.Input
+	for _, e := range f.On {
+		switch e.Name.Text {
+		case "workflow_dispatch":
+			return e.Inputs
+		case "workflow_call":
+			called = e.Inputs
+		}
+	}
+	return called
 }
 
 // value is a scalar's text, or the one expression that gives it; nil for an absent or empty key.
@@ -109,7 +130,7 @@ func concurrency(c *syntax.Concurrency) *planv1.Concurrency {
 	if c == nil {
 		return nil
 	}
-	return &planv1.Concurrency{Group: value(c.Group), CancelInProgress: value(c.CancelInProgress)}
+	return &planv1.Concurrency{Group: value(c.Group), CancelInProgress: value(c.CancelInProgress), Queue: value(c.Queue)}
 }
 
 func input(in *syntax.Input) *planv1.Input {

@@ -16,7 +16,7 @@ type builder struct {
 	aliases map[string]*planv1.Alias
 }
 
-func (b *builder) job(j *syntax.Job) *planv1.Job {
+func (b *builder) job(f *syntax.File, j *syntax.Job) *planv1.Job {
 	out := &planv1.Job{
 		Id:              j.ID.Text,
 		Name:            value(j.Name),
@@ -33,7 +33,10 @@ func (b *builder) job(j *syntax.Job) *planv1.Job {
 		Egress:          "all",
 		Concurrency:     concurrency(j.Concurrency),
 		Position:        position(j.ID.Pos),
-		Retry:           retry(j.Retry),
+		Retry:           retry(j.Retry, check.RetryCauses),
+		RunsOnGroup:     value(j.RunsOnGroup),
+		Call:            call(f, j),
+		Permissions:     permissions(j.Permissions),
 	}
 	out.Condition, out.ConditionPosition = condition(j.If, j.ID.Pos)
 	if j.Egress != nil {
@@ -124,7 +127,7 @@ func resources(r *syntax.Resources) *planv1.Resources {
 	return out
 }
 
-func retry(r *syntax.Retry) *planv1.Retry {
+func retry(r *syntax.Retry, causes []string) *planv1.Retry {
 	if r == nil {
 		return nil
 	}
@@ -136,7 +139,7 @@ func retry(r *syntax.Retry) *planv1.Retry {
 		out.On = append(out.On, on.Text)
 	}
 	if len(out.On) == 0 {
-		out.On = check.RetryCauses
+		out.On = causes
 	}
 	if r.Backoff != nil {
 		if d, err := time.ParseDuration(r.Backoff.Text); err == nil {

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/slipway-ci/slipway/pipeline/actions"
+	"github.com/slipway-ci/slipway/pipeline/check"
 	"github.com/slipway-ci/slipway/pipeline/syntax"
 	planv1 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
 )
@@ -16,6 +17,10 @@ func (b *builder) step(s *syntax.Step) *planv1.Step {
 		TimeoutMinutes:   value(s.TimeoutMinutes),
 		WorkingDirectory: value(s.WorkingDirectory),
 		Position:         position(s.Pos),
+		Image:            value(s.Image),
+		Resources:        resources(s.Resources),
+		Retry:            retry(s.Retry, check.StepRetryCauses),
+		Reports:          reports(s.Reports),
 	}
 	if s.ID != nil {
 		out.Id = s.ID.Text
@@ -30,6 +35,13 @@ func (b *builder) step(s *syntax.Step) *planv1.Step {
 		out.Kind = &planv1.Step_Native{Native: &planv1.Native{Name: native.Name, Uses: s.Uses.Text, With: b.inputs(s, native)}}
 	}
 	return out
+}
+
+func reports(r *syntax.Reports) *planv1.Reports {
+	if r == nil {
+		return nil
+	}
+	return &planv1.Reports{Junit: values(r.JUnit), Sarif: values(r.SARIF), Coverage: values(r.Coverage), Sbom: values(r.SBOM)}
 }
 
 // inputs keeps what the native step obeys, and lists the rest with the alias.

@@ -15,7 +15,7 @@ import (
 	planv1 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
 )
 
-// Graph is the jobs of a plan and their edges. Safe for concurrent use.
+// Graph is the jobs of a workflow and their edges. Safe for concurrent use.
 type Graph struct {
 	jobs  []*planv1.Job
 	index map[string]int
@@ -25,8 +25,8 @@ type Graph struct {
 }
 
 // New builds the graph; it fails for what the compiler would have refused: a job twice, an unknown need, a cycle.
-func New(plan *planv1.Plan) (*Graph, error) {
-	g := &Graph{jobs: plan.GetJobs(), index: make(map[string]int, len(plan.GetJobs()))}
+func New(jobs []*planv1.Job) (*Graph, error) {
+	g := &Graph{jobs: jobs, index: make(map[string]int, len(jobs))}
 	for i, job := range g.jobs {
 		if _, twice := g.index[fold(job.GetId())]; twice {
 			return nil, fmt.Errorf("graph: the job %s is there twice", job.GetId())

@@ -18,7 +18,7 @@ func job(id, condition string, needs ...string) *planv1.Job {
 
 func start(t *testing.T, jobs ...*planv1.Job) *Progress {
 	t.Helper()
-	g, err := New(&planv1.Plan{Jobs: jobs})
+	g, err := New(jobs)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +177,7 @@ func TestNewRefuses(t *testing.T) {
 		"not there":    {job("a", "", "b")},
 		"form a cycle": {job("a", "", "b"), job("b", "", "a")},
 	} {
-		if _, err := New(&planv1.Plan{Jobs: jobs}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := New(jobs); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
 	}
@@ -198,7 +198,7 @@ func TestEveryJobIsReadyOnce(t *testing.T) {
 			condition := rapid.SampledFrom([]string{"success()", "always()", "failure()"}).Draw(t, "if")
 			jobs = append(jobs, job(fmt.Sprintf("j%d", i), condition, needs...))
 		}
-		g, err := New(&planv1.Plan{Jobs: jobs})
+		g, err := New(jobs)
 		if err != nil {
 			t.Fatal(err)
 		}

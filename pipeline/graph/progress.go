@@ -164,6 +164,31 @@ func (p *Progress) Result(job string) (r Result, ok bool) {
 	return p.jobs[i].result, true
 }
 
+// Overall is how the whole graph ended: one failed job fails it, then one cancelled job cancels it; it is skipped only if every job is.
+func (p *Progress) Overall() Result {
+	counts := map[Result]int{}
+	for i := range p.jobs {
+		counts[p.jobs[i].result]++
+	}
+	for _, r := range []Result{Failure, Cancelled, Success} {
+		if counts[r] > 0 {
+			return r
+		}
+	}
+	return Skipped
+}
+
+// Jobs is the jobs context of a called workflow's outputs: the results and outputs of the jobs that have ended.
+func (p *Progress) Jobs() expr.Value {
+	o := expr.NewObject()
+	for i := range p.jobs {
+		if p.jobs[i].ended {
+			o.Set(p.graph.jobs[i].GetId(), p.jobs[i].needs)
+		}
+	}
+	return o.Value()
+}
+
 // Needs is the needs context of a job: the results and outputs of the jobs that it names, in its order.
 func (p *Progress) Needs(job string) (expr.Value, error) {
 	i, err := p.find(job)

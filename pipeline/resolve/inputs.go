@@ -50,6 +50,48 @@ func Inputs(plan *planv1.Plan, given expr.Value) (expr.Value, error) {
 	return out.Value(), nil
 }
 
+// CallInputs is the inputs context of a called workflow: what the call gives, which must have the input's type, or the default, whose expressions
+// see the caller's github, inputs and vars. given is an object. Nothing (null) counts as not given.
+func CallInputs(inputs []*planv1.Input, given expr.Value, env *expr.Env) (expr.Value, error) {
+	out := expr.NewObject()
+	for _, in := range inputs {
+		v := given.Get(in.GetName())
+		if v.IsNull() && in.GetDefaultValue() != nil {
+			var err error
+			if v, err = Value(in.GetDefaultValue(), env); err != nil {
+				return expr.Value{}, fmt.Errorf("the default of the input `%s`: %w", in.GetName(), err)
+			}
+		}
+		if v.IsNull() && in.GetRequired() {
+			return expr.Value{}, fmt.Errorf("the input `%s` is required", in.GetName())
+		}
+		typed, err := callInput(in, v)
+		if err != nil {
+			return expr.Value{}, err
+		}
+		out.Set(in.GetName(), typed)
+	}
+	return out.Value(), nil
+}
+
+func callInput(in *planv1.Input, v expr.Value) (expr.Value, error) {
+	want := map[string]expr.Kind{"boolean": expr.KindBool, "number": expr.KindNumber}
+	kind, strict := want[in.GetType()]
+	switch {
+	case v.IsNull() && in.GetType() == "boolean":
+		return expr.Bool(false), nil
+	case v.IsNull() && in.GetType() == "number":
+		return expr.Number(0), nil
+	case strict && v.Kind() != kind:
+		return expr.Value{}, fmt.Errorf("the input `%s` must be a %s, not `%s`; a text becomes one with fromJSON()", in.GetName(), in.GetType(), clip(v.Text()))
+	case strict:
+		return v, nil
+	case !v.IsPrimitive():
+		return expr.Value{}, fmt.Errorf("the input `%s` must be a string, not an %s; wrap it in toJSON()", in.GetName(), strings.ToLower(v.Kind().String()))
+	}
+	return expr.String(v.Text()), nil
+}
+
 func typedInput(in *planv1.Input, v expr.Value) (expr.Value, error) {
 	text := v.Text()
 	bad := func(want string) (expr.Value, error) {

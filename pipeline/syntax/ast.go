@@ -75,9 +75,21 @@ type Event struct {
 	HasTypes, HasPaths, HasPathsIgnore                     bool
 	Cron                                                   []*Scalar
 	Inputs                                                 []*Input
+	// Of workflow_call.
+	Secrets []*CallSecret
+	Outputs []*CallOutput
 }
 
-// Input is one input of workflow_dispatch.
+// CallSecret is a secret that a reusable workflow declares.
+type CallSecret struct {
+	Name     *Scalar
+	Required bool
+}
+
+// CallOutput is an output of a reusable workflow.
+type CallOutput struct{ Name, Value *Scalar }
+
+// Input is one input of workflow_dispatch or workflow_call.
 type Input struct {
 	Name                       *Scalar
 	Type, Default, Description *Scalar
@@ -120,11 +132,40 @@ type Job struct {
 	Permissions     *Permissions
 	Steps           []*Step
 	HasSteps        bool
+	// RunsOnGroup is `runs-on.group`.
+	RunsOnGroup *Scalar
+	// Uses calls a reusable workflow, in place of steps.
+	Uses           *Scalar
+	With           *Map
+	Secrets        *Map
+	InheritSecrets bool
+	Environment    *Environment
 	// Slipway's own.
 	Pool      []*Scalar
 	Resources *Resources
 	Egress    *Scalar
 	Retry     *Retry
+	Caches    []*Cache
+	Rollout   *Data
+}
+
+// Environment is `environment:`, a deploy target.
+type Environment struct {
+	Pos       Pos
+	Name, URL *Scalar
+}
+
+// Cache is one volume of `cache:`.
+type Cache struct {
+	Pos               Pos
+	Path, RestoreKeys []*Scalar
+	Key, Scope        *Scalar
+}
+
+// Reports is `reports:` of a step: files to collect and show.
+type Reports struct {
+	Pos                          Pos
+	JUnit, SARIF, Coverage, SBOM []*Scalar
 }
 
 // Strategy is `strategy:`.
@@ -167,4 +208,9 @@ type Step struct {
 	Shell, WorkingDirectory         *Scalar
 	With, Env                       *Map
 	ContinueOnError, TimeoutMinutes *Scalar
+	// Slipway's own.
+	Image     *Scalar
+	Resources *Resources
+	Retry     *Retry
+	Reports   *Reports
 }

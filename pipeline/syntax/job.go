@@ -6,17 +6,15 @@ import (
 
 var (
 	jobKeys = makeKeys("a job", `name needs if runs-on strategy container services env outputs defaults timeout-minutes
-		continue-on-error concurrency permissions steps environment? snapshot? cancel-timeout-minutes?
-		uses? with? secrets? pool+ resources+ egress+ retry+ cache+? rollout+?`)
-	runsOnKeys      = makeKeys("`runs-on`", "group? labels")
+		continue-on-error concurrency permissions steps environment snapshot? cancel-timeout-minutes?
+		uses with secrets pool+ resources+ egress+ retry+ cache+ rollout+`)
+	runsOnKeys      = makeKeys("`runs-on`", "group labels")
 	strategyKeys    = makeKeys("`strategy`", "matrix fail-fast max-parallel")
 	containerKeys   = makeKeys("`container`", "image env ports volumes options credentials")
 	serviceKeys     = makeKeys("a service", "image env ports volumes options credentials entrypoint? command?")
 	credentialsKeys = makeKeys("`credentials`", "username password")
-	resourcesKeys   = makeKeys("`resources`", "cpu memory pids")
-	retryKeys       = makeKeys("`retry`", "attempts on backoff")
 	stepKeys        = makeKeys("a step", `name id if run uses with env shell working-directory continue-on-error
-		timeout-minutes background? wait? wait-all? cancel? parallel? image+? resources+? retry+? reports+?`)
+		timeout-minutes background? wait? wait-all? cancel? parallel? image+ resources+ retry+ reports+`)
 )
 
 func (r *reader) jobs(n *yaml.Node) {
@@ -31,9 +29,11 @@ func (r *reader) jobs(n *yaml.Node) {
 }
 
 func (r *reader) job(j *Job, n *yaml.Node) {
-	hasRunsOn, isCall := false, false
+	hasRunsOn := false
 	before := len(r.found)
-	r.mapping(n, jobKeys, func(key string, _, v *yaml.Node) {
+	var keys []*Scalar
+	r.mapping(n, jobKeys, func(key string, name, v *yaml.Node) {
+		keys = append(keys, &Scalar{Pos: pos(name), Text: key})
 		switch key {
 		case "steps":
 			j.HasSteps = true
@@ -45,19 +45,23 @@ func (r *reader) job(j *Job, n *yaml.Node) {
 			j.Strategy = r.strategy(v)
 		case "services":
 			r.services(j, v)
-		case "needs", "pool", "resources", "egress", "retry", "concurrency", "permissions":
+		case "needs", "pool", "egress", "concurrency", "permissions", "environment":
 			r.jobPlacement(j, key, v)
+		case "resources", "retry", "cache", "rollout":
+			r.jobOurs(j, key, v)
 		default:
 			r.jobValue(j, key, v)
 		}
 	})
+	r.onlyCalls(j, keys)
+	excused := j.Uses != nil || j.Rollout != nil
 	for _, d := range r.found[before:] {
-		isCall = isCall || d.Code == "not-supported" || d.Code == "wrong-type"
+		excused = excused || d.Code == "not-supported" || d.Code == "wrong-type"
 	}
-	if !hasRunsOn && !isCall {
+	if !hasRunsOn && !excused {
 		r.report(j.ID.Pos, "missing-key", "add `runs-on: ubuntu-latest`, say", "the job `%s` does not say where it runs: `runs-on` is missing", j.ID.Text)
 	}
-	if !j.HasSteps && !isCall {
+	if !j.HasSteps && !excused {
 		r.report(j.ID.Pos, "missing-key", "", "the job `%s` has nothing to do: `steps` is missing", j.ID.Text)
 	}
 }
@@ -69,6 +73,12 @@ func (r *reader) jobValue(j *Job, key string, v *yaml.Node) {
 		j.Name = r.scalar(v, what)
 	case "if":
 		j.If = r.scalar(v, what)
+	case "uses":
+		j.Uses = r.literal(v, what)
+	case "with":
+		j.With = r.textMap(v, what)
+	case "secrets":
+		r.secrets(j, v)
 	case "container":
 		j.Container = r.container(v, "`container`", containerKeys)
 	case "env":
@@ -93,34 +103,29 @@ func (r *reader) jobPlacement(j *Job, key string, v *yaml.Node) {
 		j.Pool = r.texts(v, what)
 	case "egress":
 		j.Egress = r.literal(v, what)
-	case "resources":
-		j.Resources = &Resources{}
-		r.mapping(v, resourcesKeys, func(key string, _, v *yaml.Node) {
-			switch s := r.literal(v, "`"+key+"`"); key {
-			case "cpu":
-				j.Resources.CPU = s
-			case "memory":
-				j.Resources.Memory = s
-			case "pids":
-				j.Resources.PIDs = s
-			}
-		})
-	case "retry":
-		j.Retry = &Retry{}
-		r.mapping(v, retryKeys, func(key string, _, v *yaml.Node) {
-			switch key {
-			case "attempts":
-				j.Retry.Attempts = r.literal(v, "`attempts`")
-			case "backoff":
-				j.Retry.Backoff = r.literal(v, "`backoff`")
-			case "on":
-				j.Retry.On = r.texts(v, "`on`")
-			}
-		})
+	case "environment":
+		j.Environment = r.environment(v)
 	case "concurrency":
 		j.Concurrency = r.concurrency(v)
 	case "permissions":
 		j.Permissions = r.permissions(v)
+	}
+}
+
+func (r *reader) jobOurs(j *Job, key string, v *yaml.Node) {
+	switch key {
+	case "resources":
+		j.Resources = r.resources(v)
+	case "retry":
+		j.Retry = r.retry(v)
+	case "cache":
+		j.Caches = r.caches(v)
+	case "rollout":
+		if resolve(v).Kind != yaml.MappingNode {
+			r.report(pos(v), "wrong-type", "", "`rollout` must be a mapping of keys, and it is %s", shape(resolve(v)))
+			return
+		}
+		j.Rollout = r.data(v, "`rollout`")
 	}
 }
 
@@ -129,7 +134,17 @@ func (r *reader) runsOn(j *Job, n *yaml.Node) {
 		j.RunsOn = r.texts(n, "`runs-on`")
 		return
 	}
-	r.mapping(n, runsOnKeys, func(_ string, _, v *yaml.Node) { j.RunsOn = r.texts(v, "`labels`") })
+	r.mapping(n, runsOnKeys, func(key string, _, v *yaml.Node) {
+		switch key {
+		case "labels":
+			j.RunsOn = r.texts(v, "`labels`")
+		case "group":
+			j.RunsOnGroup = r.text(v, "`group`")
+		}
+	})
+	if j.RunsOn == nil && j.RunsOnGroup == nil {
+		r.report(pos(n), "missing-key", "", "`runs-on` needs `labels`, a `group`, or both")
+	}
 }
 
 func (r *reader) strategy(n *yaml.Node) *Strategy {
@@ -214,7 +229,7 @@ func (r *reader) step(s *Step, n *yaml.Node) {
 	var runOnly, usesOnly *Scalar
 	r.mapping(n, stepKeys, func(key string, name, v *yaml.Node) {
 		switch key {
-		case "shell", "working-directory":
+		case "shell", "working-directory", "image":
 			if runOnly == nil {
 				runOnly = &Scalar{Pos: pos(name), Text: key}
 			}
@@ -260,5 +275,13 @@ func (r *reader) stepValue(s *Step, key string, v *yaml.Node) {
 		s.ContinueOnError = r.boolean(v, what)
 	case "timeout-minutes":
 		s.TimeoutMinutes = r.number(v, what)
+	case "image":
+		s.Image = r.text(v, what)
+	case "resources":
+		s.Resources = r.resources(v)
+	case "retry":
+		s.Retry = r.retry(v)
+	case "reports":
+		s.Reports = r.reports(v)
 	}
 }

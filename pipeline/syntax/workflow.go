@@ -32,6 +32,9 @@ var Events = strings.Fields(`branch_protection_rule check_run check_suite create
 	pull_request_review_comment pull_request_target push registry_package release repository_dispatch schedule status
 	watch workflow_call workflow_dispatch workflow_run`)
 
+// PermissionScopes are all that `permissions` knows.
+func PermissionScopes() []string { return slices.Clone(permissionKeys.names) }
+
 func (r *reader) workflow(root *yaml.Node) {
 	f := r.file
 	hasOn, hasJobs := false, false
@@ -106,7 +109,7 @@ func (r *reader) event(name *Scalar, n *yaml.Node) {
 	case "schedule":
 		r.schedule(e, n)
 	case "workflow_call":
-		// It says how others call the workflow, and calls are refused where they are made.
+		r.workflowCall(e, n)
 	default:
 		r.mapping(n, otherEventKeys, func(key string, _, v *yaml.Node) { r.filter(e, key, v) })
 	}

@@ -242,7 +242,7 @@ func Code(r *apiv1.Run) exit.Code {
 		return exit.Failed
 	case corev1.RunState_RUN_STATE_CANCELLED:
 		return exit.Cancelled
-	case corev1.RunState_RUN_STATE_UNSPECIFIED, corev1.RunState_RUN_STATE_CREATING, corev1.RunState_RUN_STATE_QUEUED,
+	case corev1.RunState_RUN_STATE_UNSPECIFIED, corev1.RunState_RUN_STATE_CREATING, corev1.RunState_RUN_STATE_WAITING, corev1.RunState_RUN_STATE_QUEUED,
 		corev1.RunState_RUN_STATE_RUNNING, corev1.RunState_RUN_STATE_CANCELLING, corev1.RunState_RUN_STATE_FINISHING:
 	}
 	return exit.System

@@ -15,8 +15,11 @@ import (
 	planv1 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
 )
 
-// Compile is pipeline/compile's function.
-type Compile func(path string, src []byte) (*planv1.Plan, diag.List)
+// Reader returns a file of the workflow's source tree by its path inside it; fs.ErrNotExist if there is none.
+type Reader func(path string) ([]byte, error)
+
+// Compile is pipeline/compile's function; read finds the workflows that others call.
+type Compile func(path string, src []byte, read Reader) (*planv1.Plan, diag.List)
 
 // Event is what would start the workflows.
 type Event struct {
@@ -47,7 +50,7 @@ type Prepared struct {
 	Tree      *worktree.Tree
 	Workflows []Workflow
 	Plans     []*planv1.Plan
-	// NeedsTree: some step checks the tree out, so it has to be uploaded.
+	// NeedsTree: some step checks the tree out, or a job calls a workflow of it, so it has to be uploaded.
 	NeedsTree bool
 	Warnings  diag.List
 	Event     Event
@@ -97,7 +100,7 @@ func Prepare(ctx context.Context, r Request, compile Compile, starts Starts) (*P
 			return nil, err
 		}
 	}
-	return p, p.compile(candidates, compile)
+	return p, p.compile(ctx, candidates, compile)
 }
 
 // started keeps the workflows that the event would start. One that is not well formed is kept: compiling it says why.
@@ -119,16 +122,17 @@ func (p *Prepared) started(all []Workflow, starts Starts) ([]Workflow, error) {
 	return kept, nil
 }
 
-func (p *Prepared) compile(all []Workflow, compile Compile) error {
+func (p *Prepared) compile(ctx context.Context, all []Workflow, compile Compile) error {
 	var found diag.List
+	read := func(path string) ([]byte, error) { return p.Tree.ReadFile(ctx, path, MaxWorkflow) }
 	for _, w := range all {
-		plan, list := compile(w.Path, w.Source)
+		plan, list := compile(w.Path, w.Source, read)
 		found = append(found, list...)
 		if list.HasErrors() || plan == nil {
 			continue
 		}
 		p.Workflows, p.Plans = append(p.Workflows, w), append(p.Plans, plan)
-		p.NeedsTree = p.NeedsTree || ChecksOut(plan)
+		p.NeedsTree = p.NeedsTree || len(plan.GetWorkflows()) > 0 || ChecksOut(plan)
 	}
 	if found.HasErrors() {
 		return exit.With(exit.Invalid, &Findings{found})

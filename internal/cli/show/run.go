@@ -33,6 +33,9 @@ func Run(w io.Writer, r *apiv1.Run, style tui.Style, now time.Time) error {
 	if r.GetActor() != "" {
 		p.f("  by       %s, %s", safe(r.GetActor()), time.UnixMilli(r.GetCreatedMs()).Format(time.RFC3339))
 	}
+	if r.GetReason() != "" {
+		p.f("  %s", safe(r.GetReason()))
+	}
 	if r.GetFailure() != nil {
 		p.failure("  ", r.GetFailure())
 	}
