@@ -170,7 +170,8 @@ func (a *Agent) open(ctx context.Context) (closeAll func(), err error) {
 	if !workspace.IsTmpfs(a.cfg.RunDir) {
 		a.log.Warn("the run directory is not on a tmpfs: scripts and values of running jobs reach the disk", "dir", a.cfg.RunDir)
 	}
-	if a.db, err = state.Open(filepath.Join(a.cfg.DataDir, "state"), state.Boot()); err != nil {
+	a.db, err = state.OpenWith(state.Config{Dir: filepath.Join(a.cfg.DataDir, "state"), Boot: state.Boot(), Mirror: filepath.Join(a.cfg.RunDir, "records")})
+	if err != nil {
 		return closeAll, err
 	}
 	closers = append(closers, func() {
@@ -178,7 +179,7 @@ func (a *Agent) open(ctx context.Context) (closeAll func(), err error) {
 			a.log.Error("the database could not be closed", "error", err)
 		}
 	})
-	records, err := a.db.Load()
+	records, err := a.loadRecords()
 	if err != nil {
 		return closeAll, err
 	}
@@ -191,7 +192,7 @@ func (a *Agent) open(ctx context.Context) (closeAll func(), err error) {
 	if err != nil {
 		return closeAll, err
 	}
-	closers = append(closers, stopMetrics, a.watchDisk(ctx))
+	closers = append(closers, stopMetrics, a.watch(ctx))
 	return closeAll, a.connect(ctx)
 }
 
@@ -234,28 +235,4 @@ func (a *Agent) capacity() *fleetv1.Capacity {
 		c.Memory = int64(info.Totalram) * int64(info.Unit)
 	}
 	return c
-}
-
-// watchDisk keeps the free bytes of the workspaces' file system, so that a heartbeat never waits for a disk.
-func (a *Agent) watchDisk(ctx context.Context) (stop func()) {
-	a.diskFree.Store(a.layout.DiskFree())
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		t := time.NewTicker(10 * time.Second)
-		defer t.Stop()
-		for {
-			select {
-			case <-t.C:
-				a.diskFree.Store(a.layout.DiskFree())
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return func() {
-		cancel()
-		<-done
-	}
 }

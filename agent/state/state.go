@@ -16,6 +16,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -41,39 +43,136 @@ var (
 
 // DB is the database. Safe for concurrent use.
 type DB struct {
-	bolt *bolt.DB
+	path string
+	// opening guards bolt, which is nil while the file can't be opened, for cause.
+	opening sync.RWMutex
+	bolt    *bolt.DB
+	cause   error
+	// foreign: a newer agent wrote it. It is only read.
+	foreign bool
+	mirror  *mirror
 	// boot is a file that is there while the database is open.
 	boot string
+
+	mu    sync.Mutex
+	wrong problems
+	shown atomic.Pointer[[]string]
 }
 
-// Open opens or makes the database in dir. boot names this boot of the host (Boot). A database that can't be read is put
-// aside, and so is one that an earlier boot left without Close: it may be torn, and its pods are gone with that boot.
-func Open(dir, boot string) (*DB, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+// Config of a database.
+type Config struct {
+	// Dir holds it.
+	Dir string
+	// Boot names this boot of the host; see Boot.
+	Boot string
+	// Mirror is a directory on a tmpfs for a second copy, with which nothing is forgotten when the disk is full or the file damaged; "" keeps none.
+	Mirror string
+}
+
+// Open opens or makes a database without a second copy.
+func Open(dir, boot string) (*DB, error) { return OpenWith(Config{Dir: dir, Boot: boot}) }
+
+// OpenWith opens or makes a database. One that can't be read is put aside, and so is one that an earlier boot left without Close: it may be
+// torn, and its pods are gone with that boot. One that a newer agent wrote is only read: its attempts are named, and nothing can be done with
+// them. One that can't be opened for want of space, say, is tried again by Mend. Problems tells of all these; an error is left for what no agent
+// can live with, a second agent on the same directory above all.
+func OpenWith(c Config) (*DB, error) {
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("state: %w", err)
 	}
-	path := filepath.Join(dir, "state.db")
-	if left := bootOf(dir); left != "" && left != boot {
-		if err := os.Rename(path, path+".torn"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	db := &DB{path: filepath.Join(c.Dir, "state.db"), boot: filepath.Join(c.Dir, "boot")}
+	if left := bootOf(c.Dir); left != "" && left != c.Boot {
+		if err := os.Rename(db.path, db.path+".torn"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("state: %w", err)
 		}
 	}
-	db, err := openAndRead(path)
-	if err != nil && !errors.Is(err, ErrSchema) && !errors.Is(err, bolterrors.ErrTimeout) {
-		if rerr := os.Rename(path, path+".damaged"); rerr != nil {
-			return nil, fmt.Errorf("state: %s is damaged (%w) and can't be put aside: %w", path, err, rerr)
-		}
-		db, err = openAndRead(path)
+	var merr error
+	if db.mirror, merr = openMirror(c.Mirror, c.Boot); merr != nil && !errors.Is(merr, ErrSchema) {
+		return nil, merr
 	}
-	if err != nil {
+	b, err := openAndRead(db.path)
+	if err == nil && merr != nil {
+		// The file is older than what the newer agent kept in memory.
+		err = errors.Join(merr, b.Close())
+	}
+	switch {
+	case err == nil:
+		db.bolt = b
+	case errors.Is(err, bolterrors.ErrTimeout):
 		return nil, err
+	case errors.Is(err, ErrSchema):
+		if err := db.openForeign(err); err != nil {
+			return nil, err
+		}
+		return db, nil
+	case ofTheHost(err):
+		db.cause = err
+		db.wrote(err)
+	default:
+		if err := db.putAside(err); err != nil {
+			return nil, err
+		}
 	}
-	db.boot = filepath.Join(dir, "boot")
-	if err := os.WriteFile(db.boot, []byte(boot), 0o600); err != nil {
-		_ = db.bolt.Close()
-		return nil, fmt.Errorf("state: %w", err)
+	// Known from before if it says so: a full disk must not take that away.
+	if bootOf(c.Dir) != c.Boot {
+		if err := os.WriteFile(db.boot, []byte(c.Boot), 0o600); err != nil {
+			db.wrote(err)
+		}
 	}
 	return db, nil
+}
+
+// putAside begins a new database in place of a damaged one.
+func (db *DB) putAside(why error) error {
+	aside := db.path + ".damaged"
+	if err := os.Rename(db.path, aside); err != nil {
+		return fmt.Errorf("state: %s is damaged (%w) and can't be put aside: %w", db.path, why, err)
+	}
+	if db.bolt, db.cause = openAndRead(db.path); db.bolt == nil && !ofTheHost(db.cause) {
+		return db.cause
+	}
+	kept, err := db.mirror.load()
+	if err != nil {
+		return err
+	}
+	db.change(func(p *problems) {
+		p.damagedPath = aside
+		p.damaged = fmt.Sprintf("the agent's database was damaged and was put aside as %s (%v); %d attempts go on from their copies in memory; look at the kernel's log for errors "+
+			"of the disk, and delete the file when it is not needed", aside, why, len(kept))
+	})
+	return db.restore(kept)
+}
+
+// restore writes records that only the copy in memory has.
+func (db *DB) restore(records map[string]*Record) error {
+	err := db.update(func(tx *bolt.Tx) error {
+		for id, r := range records {
+			if err := putRecord(tx, id, r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil && !ofTheHost(err) {
+		return err
+	}
+	return nil
+}
+
+// openForeign reads what can be read of a newer agent's database.
+func (db *DB) openForeign(why error) error {
+	db.foreign = true
+	err := guarded(func() (err error) {
+		db.bolt, err = bolt.Open(db.path, 0o600, &bolt.Options{Timeout: 2 * time.Second, ReadOnly: true})
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("state: open %s: %w", db.path, err)
+	}
+	db.change(func(p *problems) {
+		p.schema = fmt.Sprintf("%v: its jobs are kept as they are and go on in their pods, but nothing is done for them, and new jobs are refused; start the newer agent", why)
+	})
+	return nil
 }
 
 // Boot identifies the host's current boot; "" where the kernel does not say.
@@ -94,25 +193,31 @@ func bootOf(dir string) string {
 	return string(b)
 }
 
-// openAndRead reads everything once. A damaged database makes bbolt panic; that must not take the process down.
-func openAndRead(path string) (db *DB, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("state: %s: %v", path, r)
+// openAndRead reads everything once.
+func openAndRead(path string) (b *bolt.DB, err error) {
+	_, missing := os.Lstat(path)
+	err = guarded(func() error {
+		if b, err = open(path); err != nil {
+			return err
 		}
-		if err != nil && db != nil {
-			_ = db.bolt.Close()
-			db = nil
-		}
-	}()
-	if db, err = open(path); err != nil {
-		return nil, err
+		_, err = load(b)
+		return err
+	})
+	if err != nil && b != nil {
+		_ = guarded(b.Close)
+		b = nil
 	}
-	_, err = db.Load()
-	return db, err
+	if err != nil && errors.Is(missing, fs.ErrNotExist) {
+		// Half made: the next try would take it for a damaged one.
+		_ = os.Remove(path)
+	}
+	return b, err
 }
 
-func open(path string) (*DB, error) {
+// errFresh: there is nothing in the database yet.
+var errFresh = errors.New("state: not made yet")
+
+func open(path string) (*bolt.DB, error) {
 	b, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: 2 * time.Second, NoSync: true, FreelistType: bolt.FreelistMapType})
 	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("state: %s is in use: is another agent running on it? %w", path, err)
@@ -120,36 +225,70 @@ func open(path string) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("state: open %s: %w", path, err)
 	}
-	err = b.Update(func(tx *bolt.Tx) error {
-		for _, name := range [][]byte{bucketMeta, bucketAssignments, bucketProgress, bucketAcks} {
-			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-				return err
+	// Nothing is written that is there already: the disk may be full.
+	if err = b.View(func(tx *bolt.Tx) error { return checkSchema(tx, path) }); errors.Is(err, errFresh) {
+		err = b.Update(func(tx *bolt.Tx) error {
+			for _, name := range [][]byte{bucketMeta, bucketAssignments, bucketProgress, bucketAcks} {
+				if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+					return err
+				}
 			}
-		}
-		meta := tx.Bucket(bucketMeta)
-		if v := meta.Get(keySchema); v != nil && binary.BigEndian.Uint32(v) > Schema {
-			return fmt.Errorf("%w: %s has schema %d, this agent knows %d; start the newer agent", ErrSchema, path, binary.BigEndian.Uint32(v), Schema)
-		}
-		return meta.Put(keySchema, binary.BigEndian.AppendUint32(nil, Schema))
-	})
+			return putSchema(tx)
+		})
+	}
 	if err != nil {
 		_ = b.Close()
 		return nil, err
 	}
-	return &DB{bolt: b}, nil
+	return b, nil
+}
+
+func checkSchema(tx *bolt.Tx, path string) error {
+	for _, name := range [][]byte{bucketMeta, bucketAssignments, bucketProgress, bucketAcks} {
+		if tx.Bucket(name) == nil {
+			return errFresh
+		}
+	}
+	v := tx.Bucket(bucketMeta).Get(keySchema)
+	if v == nil {
+		return errFresh
+	}
+	if n := binary.BigEndian.Uint32(v); n > Schema {
+		return fmt.Errorf("%w: %s has schema %d, this agent knows %d", ErrSchema, path, n, Schema)
+	}
+	return nil
+}
+
+func putSchema(tx *bolt.Tx) error {
+	return tx.Bucket(bucketMeta).Put(keySchema, binary.BigEndian.AppendUint32(nil, Schema))
 }
 
 // Close writes everything to the disk and closes.
 func (db *DB) Close() error {
-	err := errors.Join(db.bolt.Sync(), db.bolt.Close())
+	db.opening.Lock()
+	defer db.opening.Unlock()
+	switch {
+	case db.bolt == nil:
+		return nil
+	case db.foreign:
+		return db.bolt.Close()
+	}
+	err := guarded(func() error { return errors.Join(db.bolt.Sync(), db.bolt.Close()) })
 	if err == nil {
-		err = os.Remove(db.boot)
+		err = ignoreGone(os.Remove(db.boot))
 	}
 	return err
 }
 
 // Sync makes all writes so far survive a power loss.
-func (db *DB) Sync() error { return db.bolt.Sync() }
+func (db *DB) Sync() error {
+	db.opening.RLock()
+	defer db.opening.RUnlock()
+	if db.bolt == nil || db.foreign {
+		return nil
+	}
+	return db.bolt.Sync()
+}
 
 // Record is one attempt as the database holds it.
 type Record struct {
@@ -178,22 +317,49 @@ func (db *DB) Create(a *fleetv1.Assignment, p *Progress) error {
 	if err != nil {
 		return fmt.Errorf("state: progress: %w", err)
 	}
-	return db.bolt.Update(func(tx *bolt.Tx) error {
-		id := []byte(a.GetAttemptId())
-		if err := tx.Bucket(bucketAssignments).Put(id, data); err != nil {
-			return err
-		}
-		return tx.Bucket(bucketProgress).Put(id, progress)
-	})
+	id := a.GetAttemptId()
+	if err := db.mirror.create(id, data, progress); err != nil {
+		return errors.Join(err, db.mirror.remove(id))
+	}
+	err = db.update(func(tx *bolt.Tx) error { return put(tx, id, data, progress) })
+	if err != nil {
+		// An agent that could forget the attempt with the host's next boot takes none.
+		return errors.Join(err, db.mirror.remove(id))
+	}
+	return nil
 }
 
-// Save replaces an attempt's progress.
+func put(tx *bolt.Tx, id string, assignment, progress []byte) error {
+	if err := tx.Bucket(bucketAssignments).Put([]byte(id), assignment); err != nil {
+		return err
+	}
+	return tx.Bucket(bucketProgress).Put([]byte(id), progress)
+}
+
+func putRecord(tx *bolt.Tx, id string, r *Record) error {
+	assignment, err := proto.Marshal(r.Assignment)
+	if err != nil {
+		return fmt.Errorf("assignment: %w", err)
+	}
+	progress, err := json.Marshal(r.Progress)
+	if err != nil {
+		return fmt.Errorf("progress: %w", err)
+	}
+	return put(tx, id, assignment, progress)
+}
+
+// Save replaces an attempt's progress. Nil also if only the copy in memory could be written: a restart of the agent goes on from that.
 func (db *DB) Save(id string, p *Progress) error {
 	data, err := json.Marshal(p)
 	if err != nil {
 		return fmt.Errorf("state: progress: %w", err)
 	}
-	return db.bolt.Update(func(tx *bolt.Tx) error { return tx.Bucket(bucketProgress).Put([]byte(id), data) })
+	memory := db.mirror.save(id, data)
+	err = db.update(func(tx *bolt.Tx) error { return tx.Bucket(bucketProgress).Put([]byte(id), data) })
+	if memory == nil {
+		return nil
+	}
+	return err
 }
 
 func ackKey(id string, step uint32) []byte { return fmt.Appendf(nil, "%s/%d", id, step) }
@@ -204,12 +370,16 @@ func (db *DB) SaveAck(id string, step uint32, a Ack) error {
 	if err != nil {
 		return fmt.Errorf("state: ack: %w", err)
 	}
-	return db.bolt.Update(func(tx *bolt.Tx) error { return tx.Bucket(bucketAcks).Put(ackKey(id, step), data) })
+	return db.update(func(tx *bolt.Tx) error { return tx.Bucket(bucketAcks).Put(ackKey(id, step), data) })
 }
 
-// Delete forgets an attempt. Nil when there is none.
+// Delete forgets an attempt. Nil when there is none. A newer agent's records are left to it.
 func (db *DB) Delete(id string) error {
-	return db.bolt.Update(func(tx *bolt.Tx) error {
+	if db.foreign {
+		return nil
+	}
+	memory := db.mirror.remove(id)
+	return errors.Join(memory, db.update(func(tx *bolt.Tx) error {
 		if err := tx.Bucket(bucketAssignments).Delete([]byte(id)); err != nil {
 			return err
 		}
@@ -229,13 +399,62 @@ func (db *DB) Delete(id string) error {
 			}
 		}
 		return nil
-	})
+	}))
 }
 
-// Load returns every attempt by id.
+// Load returns every attempt by id. Of a newer agent's attempts only the ids are known.
 func (db *DB) Load() (map[string]*Record, error) {
+	db.opening.RLock()
+	defer db.opening.RUnlock()
+	if db.foreign {
+		return named(db.bolt)
+	}
+	disk := map[string]*Record{}
+	if db.bolt != nil {
+		err := guarded(func() (err error) {
+			disk, err = load(db.bolt)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	memory, err := db.mirror.load()
+	if err != nil {
+		return nil, err
+	}
+	return merge(disk, memory), nil
+}
+
+// named returns records that name their attempts, and nothing else.
+func named(b *bolt.DB) (map[string]*Record, error) {
 	out := map[string]*Record{}
-	err := db.bolt.View(func(tx *bolt.Tx) error {
+	err := guarded(func() error {
+		return b.View(func(tx *bolt.Tx) error {
+			bucket := tx.Bucket(bucketAssignments)
+			if bucket == nil {
+				return nil
+			}
+			return bucket.ForEach(func(k, _ []byte) error {
+				out[string(k)] = Bare(string(k))
+				return nil
+			})
+		})
+	})
+	return out, err
+}
+
+// Bare is the record of an attempt of which nothing is known but its id.
+func Bare(id string) *Record {
+	return &Record{Assignment: &fleetv1.Assignment{AttemptId: id}, Progress: &Progress{}, Acked: map[uint32]Ack{}}
+}
+
+// Foreign is whether a newer agent wrote the database: then nothing can be done with what it holds.
+func (db *DB) Foreign() bool { return db.foreign }
+
+func load(b *bolt.DB) (map[string]*Record, error) {
+	out := map[string]*Record{}
+	err := b.View(func(tx *bolt.Tx) error {
 		err := tx.Bucket(bucketAssignments).ForEach(func(k, v []byte) error {
 			r := &Record{Assignment: &fleetv1.Assignment{}, Progress: &Progress{}, Acked: map[uint32]Ack{}}
 			if err := proto.Unmarshal(v, r.Assignment); err != nil {

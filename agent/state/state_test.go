@@ -1,10 +1,12 @@
 package state
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 
 	bolt "go.etcd.io/bbolt"
@@ -139,6 +141,7 @@ func TestADatabaseThatARebootLeftOpenIsPutAside(t *testing.T) {
 func TestANewerSchemaIsRefusedAndKept(t *testing.T) {
 	dir := t.TempDir()
 	db := openDB(t, dir, "b")
+	create(t, db, "a")
 	err := db.bolt.Update(func(tx *bolt.Tx) error { return tx.Bucket(bucketMeta).Put(keySchema, []byte{0, 0, 0, 99}) })
 	if err == nil {
 		err = db.Close()
@@ -146,8 +149,32 @@ func TestANewerSchemaIsRefusedAndKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(dir, "b"); !errors.Is(err, ErrSchema) {
-		t.Errorf("got %v", err)
+	before, err := os.ReadFile(filepath.Join(dir, "state.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err = Open(dir, "b")
+	if err != nil || !db.Foreign() {
+		t.Fatalf("foreign %v, %v", db.Foreign(), err)
+	}
+	all, err := db.Load()
+	if err != nil || len(all) != 1 || all["a"].Assignment.GetAttemptId() != "a" || all["a"].Assignment.GetRunId() != "" {
+		t.Errorf("its attempts: %v, %v", all, err)
+	}
+	if p := db.Problems(); len(p) != 1 || !strings.HasPrefix(p[0], "degraded: ") || !strings.Contains(p[0], "start the newer agent") {
+		t.Errorf("problems %q", p)
+	}
+	if err := db.Create(&fleetv1.Assignment{AttemptId: "b"}, &Progress{}); !errors.Is(err, ErrSchema) {
+		t.Errorf("a new attempt: %v", err)
+	}
+	db.Mend()
+	for _, err := range []error{db.Delete("a"), db.Sync(), db.Close()} {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if after, err := os.ReadFile(filepath.Join(dir, "state.db")); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("a newer agent's database was changed, %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "state.db.damaged")); err == nil {
 		t.Error("a newer agent's database was put aside")
