@@ -41,9 +41,6 @@ func (c *checker) step(s *syntax.Step) {
 	c.positive(s.TimeoutMinutes, "timeout-minutes")
 	c.shell(s.Shell)
 	c.stepOurs(s)
-	if s.Run != nil {
-		c.injection(s.Run)
-	}
 	if s.Uses != nil {
 		c.uses(s)
 	}

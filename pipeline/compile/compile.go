@@ -24,12 +24,23 @@ type Options struct {
 // Compile reads, checks and compiles a workflow file. path decides the dialect: in a .github folder Slipway's own keys
 // are errors. The plan is nil if the list has errors; the list holds all findings, sorted by place.
 func Compile(path string, src []byte, opt Options) (*planv1.Plan, diag.List) {
-	f, found := syntax.Parse(path, src, opt.Limits)
+	return compile(path, src, opt, diag.List.HasErrors)
+}
+
+// Draft is Compile for a plan that is only shown. What Slipway can't run yet is in it too: a step of that kind is Unsupported, a key is left out,
+// and the list says each by name. The plan is nil if the file itself is wrong.
+func Draft(path string, src []byte, opt Options) (*planv1.Plan, diag.List) {
+	return compile(path, src, opt, diag.List.Invalid)
+}
+
+func compile(path string, src []byte, opt Options, refuse func(diag.List) bool) (*planv1.Plan, diag.List) {
+	f, parsed := syntax.Parse(path, src, opt.Limits)
+	found := parsed
 	found = append(found, check.Check(f)...)
 	l := &linker{opt: opt, files: map[string]*syntax.File{}, height: map[string]int{}}
 	l.link(f, []string{f.Path})
-	found = append(found, l.found...).Sort()
-	if found.HasErrors() {
+	found = lints(f, src, parsed, append(found, l.found...)).Sort()
+	if refuse(found) {
 		return nil, found
 	}
 	return plan(f, l), found

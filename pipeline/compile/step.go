@@ -30,10 +30,16 @@ func (b *builder) step(s *syntax.Step) *planv1.Step {
 		out.Kind = &planv1.Step_Run{Run: &planv1.Run{Script: value(s.Run), Shell: value(s.Shell)}}
 		return out
 	}
-	// check has looked the same action up before, so it has no error.
-	if native, _, err := actions.Lookup(s.Uses.Text); err == nil {
-		out.Kind = &planv1.Step_Native{Native: &planv1.Native{Name: native.Name, Uses: s.Uses.Text, With: b.inputs(s, native)}}
+	if s.Uses == nil {
+		return out // only in a draft: what it does is not supported
 	}
+	// check has looked the same action up before, so an error is there in a draft only.
+	native, _, err := actions.Lookup(s.Uses.Text)
+	if err != nil {
+		out.Kind = &planv1.Step_Unsupported{Unsupported: &planv1.Unsupported{Uses: s.Uses.Text, With: entries(s.With)}}
+		return out
+	}
+	out.Kind = &planv1.Step_Native{Native: &planv1.Native{Name: native.Name, Uses: s.Uses.Text, With: b.inputs(s, native)}}
 	return out
 }
 

@@ -25,6 +25,9 @@ func (s Severity) String() string {
 	return "error"
 }
 
+// NotSupported is the code of errors about a file that is right, and that Slipway can't run yet.
+const NotSupported = "not-supported"
+
 // Diagnostic is one finding.
 type Diagnostic struct {
 	// Path of the workflow file, as the caller named it.
@@ -40,14 +43,25 @@ type Diagnostic struct {
 	Hint string
 }
 
-// String is path:line:col: severity: message (code), then the hint on a line of its own.
+// Unsupported reports whether the finding says what Slipway can't do yet. No run starts with one, though the file may be valid.
+func (d Diagnostic) Unsupported() bool { return d.Severity == Error && d.Code == NotSupported }
+
+// Word is the finding's kind as people read it: error, warning or unsupported.
+func (d Diagnostic) Word() string {
+	if d.Unsupported() {
+		return "unsupported"
+	}
+	return d.Severity.String()
+}
+
+// String is path:line:col: word: message (code), then the hint on a line of its own.
 func (d Diagnostic) String() string {
 	var b strings.Builder
 	b.WriteString(d.Path)
 	if d.Line > 0 {
 		fmt.Fprintf(&b, ":%d:%d", d.Line, d.Column)
 	}
-	fmt.Fprintf(&b, ": %s: %s (%s)", d.Severity, d.Message, d.Code)
+	fmt.Fprintf(&b, ": %s: %s (%s)", d.Word(), d.Message, d.Code)
 	if d.Hint != "" {
 		b.WriteString("\n  hint: ")
 		b.WriteString(d.Hint)
@@ -61,6 +75,22 @@ type List []Diagnostic
 // HasErrors reports whether any finding is an Error.
 func (l List) HasErrors() bool {
 	return slices.ContainsFunc(l, func(d Diagnostic) bool { return d.Severity == Error })
+}
+
+// Invalid reports whether any finding is an error about the file itself, and not only about what Slipway can't do yet.
+func (l List) Invalid() bool {
+	return slices.ContainsFunc(l, func(d Diagnostic) bool { return d.Severity == Error && !d.Unsupported() })
+}
+
+// Unsupported are the findings about what Slipway can't do yet.
+func (l List) Unsupported() List {
+	var out List
+	for _, d := range l {
+		if d.Unsupported() {
+			out = append(out, d)
+		}
+	}
+	return out
 }
 
 // Sort orders by path, place, severity and message, and drops exact repeats.
