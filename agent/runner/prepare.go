@@ -156,13 +156,7 @@ func (t *Attempt) createPod(ctx context.Context, spec sandbox.PodSpec, out *line
 	}
 	made := make(chan result, 1)
 	go func() {
-		if again {
-			if err := t.d.Sandbox.Remove(ctx, spec.ID); err != nil {
-				made <- result{err: fmt.Errorf("remove what the last try left: %w", err)}
-				return
-			}
-		}
-		pod, err := t.d.Sandbox.Create(ctx, spec, func(line string) { out.Printf("%s", line) })
+		pod, err := t.makePod(ctx, spec, out, again)
 		made <- result{pod, err}
 	}()
 	if soft, _ := t.ending(); soft {
@@ -178,6 +172,37 @@ func (t *Attempt) createPod(ctx context.Context, spec sandbox.PodSpec, out *line
 			}
 		}
 	}
+}
+
+// podTries is how often a pod is made whose host was at fault: a shim or containerd may have died in mid-making.
+const podTries = 3
+
+// makePod creates the pod. Nothing of the job has begun, so what was not the job's fault may be tried again.
+func (t *Attempt) makePod(ctx context.Context, spec sandbox.PodSpec, out *lines, again bool) (sandbox.Pod, error) {
+	for try := 1; ; try++ {
+		if again {
+			if err := t.d.Sandbox.Remove(ctx, spec.ID); err != nil {
+				return nil, fmt.Errorf("remove what the last try left: %w", err)
+			}
+		}
+		pod, err := t.d.Sandbox.Create(ctx, spec, func(line string) { out.Printf("%s", line) })
+		if err == nil || ctx.Err() != nil || try == podTries || !hostAtFault(err) {
+			return pod, err
+		}
+		t.log.Warn("the pod could not be made; trying again", "try", try, "error", err)
+		out.Printf("%v", err)
+		out.Printf("That is not the job's doing, and nothing of it has begun: trying again (%d of %d).", try+1, podTries)
+		again = true
+	}
+}
+
+// hostAtFault says whether another try on the same host may end better. Pulling images has tries of its own.
+func hostAtFault(err error) bool {
+	if errors.Is(err, sandbox.ErrUnsupported) {
+		return false
+	}
+	code, fault := sandboxFailure(codeSandbox, err)
+	return fault == system && (code == codeSandbox || code == codeLost)
 }
 
 // attach finds the pod that an earlier process made.

@@ -21,6 +21,8 @@ type Options struct {
 	Image func(ref string) error
 	// Service, if not nil, starts a service and waits for its health; its error becomes ErrUnhealthy.
 	Service func(ctx context.Context, svc sandbox.Service) error
+	// Create, if not nil, is asked before a pod is made; its error is what the host's runtime says.
+	Create func(id string) error
 	// Remove, if not nil, is asked before a pod is removed; an error is what Remove returns, and the pod stays.
 	Remove func(id string) error
 	// Clock runs the timeouts; nil is the machine's.
@@ -108,6 +110,11 @@ func (s *Sandbox) Create(ctx context.Context, spec sandbox.PodSpec, progress fun
 }
 
 func (p *podState) populate(ctx context.Context, progress func(string)) error {
+	if p.opts.Create != nil {
+		if err := p.opts.Create(p.spec.ID); err != nil {
+			return err
+		}
+	}
 	images := []string{p.spec.Image}
 	for _, svc := range p.spec.Services {
 		images = append(images, svc.Image)
