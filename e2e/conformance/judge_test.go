@@ -21,7 +21,7 @@ type finding struct {
 // observed is what came of a case.
 type observed struct {
 	findings []finding
-	// code is the exit code of `slipway run`, stderr what it said.
+	// code is the exit code of `slipway run`, stderr what it said; -1 in a series, where nobody follows.
 	code   int
 	stderr string
 	// run is nil if there was none.
@@ -31,7 +31,7 @@ type observed struct {
 }
 
 // Exit codes of the CLI, as its help promises them.
-var exitCodes = map[string]int{"succeeded": 0, "failed": 1, "cancelled": 4}
+var exitCodes = map[string]int{"succeeded": 0, "skipped": 0, "failed": 1, "cancelled": 4}
 
 const exitInvalid = 2
 
@@ -55,7 +55,24 @@ func judge(w want, o observed) []string {
 	case o.run == nil:
 		p.add("there was no run: exit code %d, %s", o.code, o.stderr)
 	default:
-		p.run(w, o)
+		p.run(wantRun{Run: w.Run, Name: w.Name, Jobs: w.Jobs}, o)
+		if most := atOnce(o.run.GetJobs()); w.MostAtOnce > 0 && most > w.MostAtOnce {
+			p.add("%d jobs ran at once, want at most %d", most, w.MostAtOnce)
+		}
+	}
+	return p
+}
+
+// judgeSeries judges each run of a series.
+func judgeSeries(w want, findings []finding, runs []observed) []string {
+	var p problems
+	p.findings(w, observed{findings: findings})
+	for i, o := range runs {
+		var own problems
+		own.run(w.Series[i], o)
+		for _, text := range own {
+			p.add("run %d: %s", i+1, text)
+		}
 	}
 	return p
 }
@@ -83,16 +100,19 @@ func (p *problems) findings(w want, o observed) {
 	}
 }
 
-func (p *problems) run(w want, o observed) {
+func (p *problems) run(w wantRun, o observed) {
 	state := cmp.Or(w.Run, "succeeded")
 	if got := strings.ToLower(strings.TrimPrefix(o.run.GetState().String(), "RUN_STATE_")); got != state {
 		p.add("the run is %s, want %s", got, state)
 	}
-	if want := exitCodes[state]; o.code != want {
+	if want := exitCodes[state]; o.code >= 0 && o.code != want {
 		p.add("exit code %d, want %d: %s", o.code, want, o.stderr)
 	}
 	if w.Name != nil && *w.Name != o.run.GetName() {
 		p.add("the run's name is %q, want %q", o.run.GetName(), *w.Name)
+	}
+	if !strings.Contains(o.run.GetFailure().GetMessage(), w.Failure) {
+		p.add("the run's failure is %q, want %q", o.run.GetFailure().GetMessage(), w.Failure)
 	}
 	left := maps.Clone(w.Jobs)
 	for _, j := range o.run.GetJobs() {
@@ -110,9 +130,6 @@ func (p *problems) run(w want, o observed) {
 	}
 	for _, id := range slices.Sorted(maps.Keys(left)) {
 		p.add("no job %s", id)
-	}
-	if most := atOnce(o.run.GetJobs()); w.MostAtOnce > 0 && most > w.MostAtOnce {
-		p.add("%d jobs ran at once, want at most %d", most, w.MostAtOnce)
 	}
 }
 

@@ -23,24 +23,34 @@ import (
 // patience bounds everything that a case waits for.
 const patience = 90 * time.Second
 
-// observe runs a case. An error is a failure of the harness or of the system, never a difference.
-func observe(t *testing.T, c *testcase) (observed, error) {
+// differences runs a case and judges it. An error is a failure of the harness or of the system, never a difference.
+func differences(t *testing.T, c *testcase) ([]string, error) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	dir := t.TempDir()
 	if err := c.layOut(dir); err != nil {
-		return observed{}, err
+		return nil, err
 	}
 	if c.want.Git {
 		if err := commit(ctx, dir); err != nil {
-			return observed{}, err
+			return nil, err
 		}
 	}
-	var o observed
-	var err error
-	if o.findings, err = validate(ctx, dir, c.workflow()); err != nil {
-		return o, err
+	findings, err := validate(ctx, dir, c.workflow())
+	if err != nil {
+		return nil, err
 	}
+	if len(c.want.Series) > 0 {
+		runs, err := series(ctx, dir, c)
+		return judgeSeries(c.want, findings, runs), err
+	}
+	o, err := observe(ctx, dir, c)
+	o.findings = findings
+	return judge(c.want, o), err
+}
+
+// observe runs a case of one run.
+func observe(ctx context.Context, dir string, c *testcase) (o observed, err error) {
 	args := []string{"run", c.workflow()}
 	if c.want.Event != "" {
 		args = append(args, "--event", c.want.Event)

@@ -14,6 +14,8 @@ type want struct {
 	Event  string  `yaml:"event"`
 	Git    bool    `yaml:"git"`
 	Cancel *moment `yaml:"cancel"`
+	// Series are several runs instead of one, each started when the one before is so far.
+	Series []wantRun `yaml:"series"`
 
 	// Refused lists the findings of a file that must not run; all else is then absent.
 	Refused []string `yaml:"refused"`
@@ -21,7 +23,7 @@ type want struct {
 	Invalid string `yaml:"invalid"`
 	// Warnings lists the findings of a file that runs.
 	Warnings []string `yaml:"warnings"`
-	// Run is how the run ends: succeeded (the default), failed or cancelled.
+	// Run is how the run ends: succeeded (the default), failed, cancelled, or skipped where no job ran.
 	Run string `yaml:"run"`
 	// Name of the run; not compared if absent.
 	Name *string            `yaml:"name"`
@@ -30,10 +32,27 @@ type want struct {
 	MostAtOnce int `yaml:"most-at-once"`
 }
 
-// moment is when a job's log shows a text.
+// wantRun is one run of a series.
+type wantRun struct {
+	// File that is run; the case's first file if absent.
+	File string `yaml:"file"`
+	// Until says when the next run is started.
+	Until moment `yaml:"until"`
+	// Cancel it when all are started.
+	Cancel bool `yaml:"cancel"`
+
+	Run  string             `yaml:"run"`
+	Name *string            `yaml:"name"`
+	Jobs map[string]wantJob `yaml:"jobs"`
+	// Failure is a part of why it failed or was cancelled.
+	Failure string `yaml:"failure"`
+}
+
+// moment is when a job's log shows a text, or a job or (without Job) the run is in a state.
 type moment struct {
-	Job string `yaml:"job"`
-	Log string `yaml:"log"`
+	Job   string `yaml:"job"`
+	Log   string `yaml:"log"`
+	State string `yaml:"state"`
 }
 
 // wantJob is how a job ends, by instance id. A text alone is the log of a job that succeeds.
@@ -85,7 +104,7 @@ func (j *wantJob) UnmarshalYAML(n *yaml.Node) error {
 var jobKeys = []string{"result", "failure", "reason", "name", "outputs", "log", "has", "lacks", "steps", "step-names", "annotations", "complete", "setup", "most-seconds"}
 
 var (
-	runWords = []string{"", "succeeded", "failed", "cancelled"}
+	runWords = []string{"", "succeeded", "failed", "cancelled", "skipped"}
 	jobWords = []string{"", "success", "failure", "cancelled", "skipped", "timed-out"}
 )
 
@@ -97,21 +116,39 @@ func (w *want) check() error {
 		return errors.New("want: a file that is refused has no run and no jobs; list warnings under `refused` too")
 	case w.Invalid != "" && (len(w.Jobs) > 0 || w.Run != ""):
 		return errors.New("want: a run that is invalid has no jobs")
-	case !refused && w.Invalid == "" && len(w.Jobs) == 0:
+	case !refused && w.Invalid == "" && len(w.Jobs)+len(w.Series) == 0:
 		return errors.New("want: `jobs` must list all jobs")
-	case !slices.Contains(runWords, w.Run):
-		return fmt.Errorf("want: run: %q is none of %q", w.Run, runWords)
+	case len(w.Series) > 0 && (refused || len(w.Jobs) > 0 || w.Run != "" || w.Cancel != nil):
+		return errors.New("want: a series has its expectations in each of its runs")
 	}
-	for id, j := range w.Jobs {
+	for i, r := range w.Series {
+		if err := checkRun(r.Run, r.Jobs); err != nil {
+			return fmt.Errorf("want: run %d of the series: %w", i+1, err)
+		}
+		if len(r.Jobs) == 0 || r.Until == (moment{}) && i < len(w.Series)-1 {
+			return fmt.Errorf("want: run %d of the series needs `jobs`, and `until` if others follow", i+1)
+		}
+	}
+	if err := checkRun(w.Run, w.Jobs); err != nil {
+		return fmt.Errorf("want: %w", err)
+	}
+	return nil
+}
+
+func checkRun(run string, jobs map[string]wantJob) error {
+	if !slices.Contains(runWords, run) {
+		return fmt.Errorf("run: %q is none of %q", run, runWords)
+	}
+	for id, j := range jobs {
 		switch {
 		case !slices.Contains(jobWords, j.Result):
-			return fmt.Errorf("want: job %s: result: %q is none of %q", id, j.Result, jobWords)
+			return fmt.Errorf("job %s: result: %q is none of %q", id, j.Result, jobWords)
 		case j.Log != nil && len(j.Has)+len(j.Lacks) > 0:
-			return fmt.Errorf("want: job %s: either `log`, or `has` and `lacks`", id)
+			return fmt.Errorf("job %s: either `log`, or `has` and `lacks`", id)
 		case len(j.Has) == 0 && len(j.Lacks) > 0:
-			return fmt.Errorf("want: job %s: `lacks` alone holds for a job that prints nothing; add `has`", id)
+			return fmt.Errorf("job %s: `lacks` alone holds for a job that prints nothing; add `has`", id)
 		case j.Failure == "" && (j.Result == "failure" || j.Result == "timed-out"):
-			return fmt.Errorf("want: job %s: say with `failure` why it fails", id)
+			return fmt.Errorf("job %s: say with `failure` why it fails", id)
 		}
 	}
 	return nil
