@@ -32,6 +32,8 @@ type Config struct {
 	Plans PlanLoader
 	// Runners: what a label of `runs-on` means.
 	Runners map[string]config.Runner
+	// Pools: policies by name; a pool that is not there has the zero one.
+	Pools map[string]config.Pool
 	Clock   clock.Clock
 	// NewID makes ids of runs, attempts and transitions.
 	NewID func() string

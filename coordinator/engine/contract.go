@@ -69,6 +69,8 @@ type Session struct {
 	Pool     string
 	Labels   []string
 	Capacity *fleetv1.Capacity
+	// Abilities are what pools' policies may ask of the agent; nil if it does not say.
+	Abilities *fleetv1.Abilities
 	// Attempts that the agent says it still holds.
 	Attempts []string
 	// Drain: the agent stops and wants no work; nil if it takes some.
@@ -83,6 +85,8 @@ type AttemptRef struct {
 	Project                 string
 	// Source tree digest that this attempt may read.
 	Source string
+	// Secrets: the attempt may be given secrets. Its pool's policy decides, so that whoever has its token gets none else.
+	Secrets bool
 }
 
 // Outbox takes messages for one session, in order, without blocking.

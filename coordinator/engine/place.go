@@ -18,7 +18,7 @@ import (
 // place looks for placements, and remembers why the rest waits.
 func (e *Engine) place() {
 	e.scheduleDue = false
-	snapshot := schedule.Snapshot{Agents: make([]schedule.Agent, 0, len(e.agents))}
+	snapshot := schedule.Snapshot{Agents: make([]schedule.Agent, 0, len(e.agents)), Policies: policies(e.c.Pools)}
 	e.delayed = 0
 	for _, id := range slices.Sorted(maps.Keys(e.runs)) {
 		snapshot.Jobs = append(snapshot.Jobs, e.queuedJobs(e.runs[id])...)
@@ -80,7 +80,8 @@ func (e *Engine) queuedJobs(r *run) []schedule.Job {
 
 func (e *Engine) snapshotAgent(a *agent) schedule.Agent {
 	s := schedule.Agent{ID: a.rec.GetId(), Pool: a.rec.GetPool(), Labels: a.rec.GetLabels(), Online: a.session != nil && a.ready && !a.removing, Drain: drainText(a.rec.GetDrain()),
-		Slots: int(a.capacity.GetSlots()), CPUMilli: a.capacity.GetCpuMilli(), Memory: a.capacity.GetMemory(), UsedSlots: len(a.held)}
+		Slots: int(a.capacity.GetSlots()), CPUMilli: a.capacity.GetCpuMilli(), Memory: a.capacity.GetMemory(), UsedSlots: len(a.held),
+		Abilities: abilitiesOf(a.session)}
 	if len(a.held) > 0 {
 		s.Projects = map[string]int{}
 	}

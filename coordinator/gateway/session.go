@@ -91,6 +91,7 @@ func (s *session) connect(hello *fleetv1.Hello) error {
 	live, err := s.g.Control.Connect(s.ctx, engine.Session{
 		ID: s.id, AgentID: agent.ID, Hostname: hello.GetHostname(), Version: hello.GetVersion(), Pool: agent.Pool, Labels: agent.Labels,
 		Capacity: hello.GetCapacity(), Attempts: hello.GetAttempts(), Drain: hello.GetDrain(), Problems: hello.GetProblems(),
+		Abilities: hello.GetAbilities(),
 	}, s.out)
 	if err != nil {
 		return s.g.internal("starting a session", err)
