@@ -82,6 +82,10 @@ type PodSpec struct {
 	Egress bool
 	// Hosts are extra names for /etc/hosts (name → address).
 	Hosts map[string]string
+	// Isolation is how far the pod is kept from its host; "" is IsolationDefault. Runtime names what runs its containers; ""
+	// is the host's own choice. Both come from the policy of the agent's pool. ErrUnsupported if the sandbox can't.
+	Isolation Isolation
+	Runtime   string
 }
 
 // Mount binds a host path into the job container.

@@ -105,7 +105,12 @@ func (m mount) create(group string, l Limits, unified bool) error {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
-		return writeAll(dir, m.limitsV1(l))
+		settings := m.limitsV1(l)
+		if m.has("memory") {
+			// Also for a group that is limited later: it can't be changed once there are groups below.
+			settings = append([]setting{{file: "memory.use_hierarchy", value: "1", optional: true}}, settings...)
+		}
+		return writeAll(dir, settings)
 	}
 	return nil
 }

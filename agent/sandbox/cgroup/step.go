@@ -100,6 +100,27 @@ func (m mount) divide(container string, init int, l Limits, unified bool) error 
 	return nil
 }
 
+// LimitSteps changes the limit of processes that Divide set for all steps together.
+func (h *Host) LimitSteps(container string, l Limits) error {
+	if l.PIDs <= 0 {
+		return nil
+	}
+	pids := Limits{PIDs: l.PIDs}
+	for _, m := range h.mounts {
+		dir, settings := filepath.Join(m.path, container, stepsName), m.limitsV1(pids)
+		switch {
+		case m.v2 && h.Unified():
+			settings = limitsV2(pids)
+		case m.v2 || !m.ofSteps(pids):
+			continue
+		}
+		if err := writeAll(dir, settings); err != nil {
+			return fmt.Errorf("limiting the steps of %s: %w", container, err)
+		}
+	}
+	return nil
+}
+
 // ofSteps is whether steps get groups in this v1 hierarchy. Their CPU time is the container's, unless it is limited.
 func (m mount) ofSteps(l Limits) bool {
 	return m.has("memory") || m.has("pids") || (l.CPUMilli > 0 && m.has("cpu"))

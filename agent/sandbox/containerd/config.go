@@ -15,6 +15,8 @@ package containerd
 
 import (
 	"bufio"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,6 +24,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/slipway-ci/slipway/agent/sandbox/network"
 )
@@ -43,12 +46,25 @@ type Config struct {
 	// Network of the pods; its Dir and Nameservers are filled in if empty.
 	Network network.Config
 	Pulls   Pulls
+	// WarmPods is how many pods are made ahead for each of the few kinds of jobs that came last; 0 is none.
+	WarmPods int
+	// WarmIdle is how long they are kept for a kind that no job asks for; 0 is 15 min.
+	WarmIdle time.Duration
 	// ResolvConf is mounted as /etc/resolv.conf; "" is the host's own, or systemd-resolved's upstream.
 	ResolvConf string
 	// CABundle is a PEM file of the host to trust in every container, e.g. of a proxy; "" is none.
 	CABundle string
 	// PassEnv entries, KEY=value, are set in every container below the image's own: the host's proxies.
 	PassEnv []string
+	// Runtimes by name, beside and over runc, crun, runsc and kata.
+	Runtimes map[string]Runtime
+	// UserIDs is where pods with a user namespace take their users from.
+	UserIDs UserIDs
+	// MountDir holds the mounts of pods with a user namespace. Every user must be able to pass what is above it. "" is one below
+	// /run, the same at every start.
+	MountDir string
+	// Volumes are directories in whose file systems lie what pods mount, for the check whether user namespaces work.
+	Volumes []string
 	Log     *slog.Logger
 }
 
@@ -78,7 +94,17 @@ func (c *Config) complete() error {
 	if !filepath.IsAbs(c.CgroupParent) || c.CgroupParent == "/" {
 		return fmt.Errorf("containerd sandbox: cgroup parent %q must be an absolute path below /", c.CgroupParent)
 	}
+	if c.MountDir == "" {
+		sum := sha256.Sum256([]byte(c.Dir))
+		c.MountDir = filepath.Join("/run", "slipway-mounts-"+hex.EncodeToString(sum[:6]))
+	}
+	if err := errors.Join(c.UserIDs.complete(), c.checkRuntimes()); err != nil {
+		return err
+	}
 	c.Pulls.complete()
+	if c.WarmIdle <= 0 {
+		c.WarmIdle = defaultWarmIdle
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"sync"
 	"time"
 
@@ -39,12 +40,21 @@ const (
 // making is a pod while it is being created.
 type making struct {
 	spec     sandbox.PodSpec
+	name     string // of its containers and its control group
 	dir      podDir
 	ns       network.Namespace
 	job      *image
 	services []*image
 	shim     chan struct{} // a semaphore
 	progress func(string)
+
+	// Of a pod with a user namespace: its range, what holds the namespace until it is pinned, and where what is mounted into the
+	// pod has mapped owners.
+	ids    idMap
+	held   *held
+	mapped map[string]string
+	// runtime is how containerd is told of the runtime; nil if it may choose.
+	runtime containerd.NewContainerOpts
 }
 
 // hostname is like a container id's in Docker: short, and the same in every container of the pod.
@@ -60,17 +70,14 @@ func (s *Sandbox) Create(ctx context.Context, spec sandbox.PodSpec, progress fun
 	if err := checkSpec(spec); err != nil {
 		return nil, fmt.Errorf("creating pod: %w", err)
 	}
+	defer s.pool.busy()()
 	defer s.lockPod(spec.ID)()
-	m := &making{
-		spec: spec, dir: s.dir(spec.ID), shim: make(chan struct{}, shimLimit), progress: oneAtATime(progress),
-	}
-	if err := m.dir.make(); err != nil {
-		if errors.Is(err, fs.ErrExist) {
-			return nil, fmt.Errorf("creating pod %s: there is one already", spec.ID)
-		}
-		return nil, fmt.Errorf("creating pod %s: %w", spec.ID, err)
+	m := s.newMaking(spec, progress)
+	if _, err := os.Lstat(string(m.dir)); !errors.Is(err, fs.ErrNotExist) {
+		return nil, errors.Join(fmt.Errorf("creating pod %s: there is one already", spec.ID), err)
 	}
 	p, err := s.build(s.context(ctx), m)
+	err = errors.Join(err, m.held.close())
 	if err != nil {
 		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanPatience)
 		defer cancel()
@@ -83,9 +90,18 @@ func (s *Sandbox) Create(ctx context.Context, spec sandbox.PodSpec, progress fun
 	return p, nil
 }
 
+func (s *Sandbox) newMaking(spec sandbox.PodSpec, progress func(string)) *making {
+	return &making{
+		spec: spec, name: spec.ID, dir: s.dir(spec.ID), shim: make(chan struct{}, shimLimit), progress: oneAtATime(progress),
+	}
+}
+
 func checkSpec(spec sandbox.PodSpec) error {
 	if err := checkID("pod", spec.ID); err != nil {
 		return err
+	}
+	if isAhead(spec.ID) {
+		return fmt.Errorf("pod id %q: %s is for pods that have no job", spec.ID, aheadPrefix)
 	}
 	seen := map[string]bool{}
 	for _, svc := range spec.Services {
@@ -119,36 +135,53 @@ func oneAtATime(progress func(string)) func(string) {
 
 // build makes everything; its caller cleans up after an error.
 func (s *Sandbox) build(ctx context.Context, m *making) (*Pod, error) {
-	if err := s.gather(ctx, m); err != nil {
-		return nil, err
-	}
-	p, err := s.newPod(m.spec.ID)
+	p, init, err := s.obtain(ctx, m)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.populate(ctx, m, p); err != nil {
+	if err := s.complete(ctx, m, p, init); err != nil {
 		return nil, errors.Join(err, p.close())
 	}
 	return p, nil
 }
 
+// begin makes a pod up to the point at which its supervisor connects; its caller cleans up after an error.
+func (s *Sandbox) begin(ctx context.Context, m *making) (*Pod, procid.ID, error) {
+	var err error
+	if m.runtime, err = s.runtimeOpt(m.spec); err != nil {
+		return nil, procid.ID{}, err
+	}
+	if err := s.isolate(m); err != nil {
+		return nil, procid.ID{}, err
+	}
+	if err := s.gather(ctx, m); err != nil {
+		return nil, procid.ID{}, err
+	}
+	if err := s.userMounts(m); err != nil {
+		return nil, procid.ID{}, err
+	}
+	p, err := s.newPod(m.spec.ID, m.name)
+	if err != nil {
+		return nil, procid.ID{}, err
+	}
+	init, err := s.startJob(ctx, m, p)
+	if err != nil {
+		return nil, procid.ID{}, errors.Join(err, p.close())
+	}
+	return p, init, nil
+}
+
 // gather gets what containers need: images, network namespace, control group, files.
 func (s *Sandbox) gather(ctx context.Context, m *making) error {
-	st := podState{ID: m.spec.ID, Created: time.Now().UTC()}
-	m.services = make([]*image, len(m.spec.Services))
+	st := m.state()
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
 		m.job, err = s.images.get(gctx, m.spec.Image, m.progress)
 		return err
 	})
-	for i, svc := range m.spec.Services {
-		g.Go(func() (err error) {
-			m.services[i], err = s.images.get(gctx, svc.Image, m.progress)
-			return err
-		})
-	}
+	g.Go(func() error { return s.serviceImages(gctx, m) })
 	g.Go(func() error {
-		ns, err := s.network.Get(gctx, m.spec.Egress)
+		ns, err := s.getNetwork(gctx, m)
 		if err != nil {
 			return err
 		}
@@ -162,14 +195,40 @@ func (s *Sandbox) gather(ctx context.Context, m *making) error {
 		if err := s.writeEtc(m); err != nil {
 			return err
 		}
-		r := m.spec.Resources
-		limits := cgroup.Limits{CPUMilli: r.CPUMilli, Memory: r.Memory}
-		if r.PIDs > 0 {
-			limits.PIDs = r.PIDs + ownProcesses
-		}
-		return s.cgroups.Create(s.group(m.spec.ID), limits)
+		return s.cgroups.Create(s.group(m.name), podLimits(m.spec.Resources))
 	})
 	return g.Wait()
+}
+
+// serviceImages gets the services' images.
+func (s *Sandbox) serviceImages(ctx context.Context, m *making) error {
+	m.services = make([]*image, len(m.spec.Services))
+	g, gctx := errgroup.WithContext(ctx)
+	for i, svc := range m.spec.Services {
+		g.Go(func() (err error) {
+			m.services[i], err = s.images.get(gctx, svc.Image, m.progress)
+			return err
+		})
+	}
+	return g.Wait()
+}
+
+// podLimits are those of the group above the pod's containers.
+func podLimits(r sandbox.Resources) cgroup.Limits {
+	limits := cgroup.Limits{CPUMilli: r.CPUMilli, Memory: r.Memory}
+	if r.PIDs > 0 {
+		limits.PIDs = r.PIDs + ownProcesses
+	}
+	return limits
+}
+
+// state is what is known of the pod before it is complete.
+func (p *making) state() podState {
+	st := podState{ID: p.spec.ID, Created: time.Now().UTC(), Namespace: p.ns.Name, IDs: p.ids}
+	if p.name != p.spec.ID || isAhead(p.name) {
+		st.Name = p.name
+	}
+	return st
 }
 
 // redirects are needed only where a service is published at another port than its own.
@@ -185,14 +244,10 @@ func redirects(services []sandbox.Service) []network.Redirect {
 	return out
 }
 
-// populate starts the containers and waits until steps could run.
-func (s *Sandbox) populate(ctx context.Context, m *making, p *Pod) error {
-	// The job's container first: it starts the shim that the others join.
-	init, err := s.startJob(ctx, m, p)
-	if err != nil {
-		return err
-	}
-	st := podState{ID: m.spec.ID, Created: time.Now().UTC(), Namespace: m.ns.Name, Init: init, Writable: writables(m.spec)}
+// complete starts the services and waits until steps could run.
+func (s *Sandbox) complete(ctx context.Context, m *making, p *Pod, init procid.ID) error {
+	st := m.state()
+	st.Init, st.Writable = init, writables(m.spec)
 	st.Services = make([]serviceState, len(m.spec.Services))
 	g, gctx := errgroup.WithContext(ctx)
 	for i := range m.spec.Services {
@@ -202,7 +257,8 @@ func (s *Sandbox) populate(ctx context.Context, m *making, p *Pod) error {
 		})
 	}
 	g.Go(func() error { return p.waitReady(gctx) })
-	if err := g.Wait(); err != nil {
+	err := g.Wait()
+	if err != nil {
 		return err
 	}
 	if st.Shim, err = procid.Parent(init); err != nil {
@@ -222,6 +278,7 @@ func writables(spec sandbox.PodSpec) []writable {
 	return out
 }
 
+// startJob starts the job's container first: it starts the shim that the others join.
 func (s *Sandbox) startJob(ctx context.Context, m *making, p *Pod) (procid.ID, error) {
 	c := container{
 		name: jobName, img: m.job, args: []string{proto.Binary}, mounts: s.jobMounts(m),
@@ -237,18 +294,22 @@ func (s *Sandbox) startJob(ctx context.Context, m *making, p *Pod) (procid.ID, e
 	if err := s.cgroups.Divide(p.jobGroup(), init.PID, cgroup.Limits{PIDs: m.spec.Resources.PIDs}); err != nil {
 		return procid.ID{}, err
 	}
-	base := &proto.Base{
-		Env:  mergeEnv(s.cfg.hostEnv(), m.job.config.Env, m.spec.Env),
-		User: or(m.spec.User, m.job.config.User),
-		Dir:  or(m.job.config.WorkingDir, "/"),
-	}
-	if err := p.bind(init, base); err != nil {
+	if err := p.hold(init); err != nil {
 		return procid.ID{}, err
 	}
 	if err := task.Start(ctx); err != nil {
 		return procid.ID{}, fmt.Errorf("starting the job's container: %w", err)
 	}
 	return init, nil
+}
+
+// base is what the pod's steps begin with.
+func (s *Sandbox) base(m *making) *proto.Base {
+	return &proto.Base{
+		Env:  mergeEnv(s.cfg.hostEnv(), m.job.config.Env, m.spec.Env),
+		User: or(m.spec.User, m.job.config.User),
+		Dir:  or(m.job.config.WorkingDir, "/"),
+	}
 }
 
 // newTask makes snapshot, container and task of one container; its output goes to a log in the pod's directory.
@@ -259,8 +320,11 @@ func (s *Sandbox) newTask(ctx context.Context, m *making, c container, log strin
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	id := m.spec.ID + "." + c.name
+	id := containerID(m.name, c.name)
 	if err := s.snapshot(ctx, m, id, c.img); err != nil {
+		return nil, err
+	}
+	if err := s.userRoot(ctx, m, id, c.name); err != nil {
 		return nil, err
 	}
 	made, err := s.client.NewContainer(ctx, id, s.containerOpts(m, c, id)...)
@@ -294,18 +358,29 @@ func (s *Sandbox) snapshot(ctx context.Context, m *making, key string, img *imag
 	return nil
 }
 
-func (s *Sandbox) containerOpts(m *making, c container, key string) []containerd.NewContainerOpts {
-	labels := map[string]string{labelPod: m.spec.ID}
-	for k, v := range m.spec.Labels {
-		labels["slipway.dev/"+k] = v
+// labels of a pod's containers.
+func labels(spec sandbox.PodSpec) map[string]string {
+	all := map[string]string{labelPod: spec.ID}
+	for k, v := range spec.Labels {
+		all["slipway.dev/"+k] = v
 	}
-	return []containerd.NewContainerOpts{
-		containerd.WithContainerLabels(labels),
-		containerd.WithSnapshotter(s.cfg.Snapshotter),
+	return all
+}
+
+func (s *Sandbox) containerOpts(m *making, c container, key string) []containerd.NewContainerOpts {
+	opts := []containerd.NewContainerOpts{
+		containerd.WithContainerLabels(labels(m.spec)),
 		func(_ context.Context, _ *containerd.Client, r *containers.Container) error {
-			r.SnapshotKey, r.Image = key, c.img.ref
+			r.Image = c.img.ref
+			if !m.ids.enabled() { // else the root file system is mounted already
+				r.Snapshotter, r.SnapshotKey = s.cfg.Snapshotter, key
+			}
 			return nil
 		},
 		containerd.WithNewSpec(s.specOpts(m, c)...),
 	}
+	if m.runtime != nil {
+		opts = append(opts, m.runtime)
+	}
+	return opts
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/slipway-ci/slipway/agent/supervisor/proto"
 )
 
-func (p *Pod) jobGroup() string { return p.sb.group(p.id) + "/" + jobName }
+func (p *Pod) jobGroup() string { return p.sb.group(p.name) + "/" + jobName }
 
 // enter makes a step's control group. A pod that an older agent made has no room for one.
 func (p *Pod) enter(spec sandbox.StepSpec) (cgroup.Entry, error) {
@@ -85,8 +85,8 @@ func (p *Pod) deadServices(ctx context.Context) []sandbox.ServiceEnd {
 		if svc.Init.Alive() {
 			continue
 		}
-		end := sandbox.ServiceEnd{Name: svc.Name, Code: p.sb.exitCode(ctx, p.id+"."+svc.Container), Log: tail(p.dir.log(svc.Container))}
-		if kills, err := p.sb.cgroups.OOMKills(p.sb.group(p.id) + "/" + svc.Container); err == nil {
+		end := sandbox.ServiceEnd{Name: svc.Name, Code: p.sb.exitCode(ctx, containerID(p.name, svc.Container)), Log: tail(p.dir.log(svc.Container))}
+		if kills, err := p.sb.cgroups.OOMKills(p.sb.group(p.name) + "/" + svc.Container); err == nil {
 			end.OOMKilled = kills > 0
 		}
 		ends = append(ends, end)

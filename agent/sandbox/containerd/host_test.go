@@ -61,6 +61,9 @@ func newHost(t testing.TB) *host {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o711); err != nil { // below it lie root file systems of pods whose root is not the host's
+		t.Fatal(err)
+	}
 	ctx := context.Background()
 	d, err := daemon.Start(ctx, daemon.Config{Dir: filepath.Join(dir, "c")})
 	if err != nil {
@@ -79,7 +82,11 @@ func newHost(t testing.TB) *host {
 		Socket: d.Socket(), Namespace: name, Dir: filepath.Join(dir, "s"), CgroupParent: "/" + name,
 		Registries: map[string]containerd.Registry{h.registry.Host(): {PlainHTTP: true}},
 		Network:    network.Config{Bridge: name, Subnet: fmt.Sprintf("10.%d.%d.0/24", 100+n, os.Getpid()%250), Pool: 2},
+		MountDir:   filepath.Join(dir, "m"),
 		Log:        slog.New(slog.NewTextHandler(t.Output(), nil)),
+	}
+	if strings.Contains(t.Name(), "/"+aheadLevel) {
+		h.cfg.WarmPods = 1
 	}
 	t.Cleanup(func() { h.uninstall(t) })
 	return h
@@ -230,6 +237,8 @@ func (h *host) look(t *testing.T) (leaks []string) {
 		}
 	}
 	note(nil, "mount", mountsBelow(t, h.dir)...)
+	mountDirs, _ := filepath.Glob(filepath.Join(h.cfg.MountDir, "*"))
+	note(nil, "directory of mounts", mountDirs...)
 	note(nil, "bridge port", ports(h.cfg.Network.Bridge)...)
 	shims, _ := exec.Command("sh", "-c", "ps -eo pid,args | grep '[c]ontainerd-shim.*-namespace "+h.cfg.Namespace+" '").Output()
 	for line := range strings.Lines(string(shims)) {
@@ -272,10 +281,6 @@ func ports(bridge string) []string {
 		}
 	}
 	return slices.Clip(names)
-}
-
-func TestSuite(t *testing.T) {
-	sandboxtest.Run(t, newHost(t))
 }
 
 // healthcheck is an image's, in Docker's terms.

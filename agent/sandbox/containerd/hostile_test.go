@@ -71,9 +71,11 @@ var attempts = map[string]string{
 	"freeze the supervisor":     "kill -STOP 1; sleep 0.1; grep -q 'State:.*[Tt] (stopped' /proc/1/status",
 }
 
-func TestHostileSteps(t *testing.T) {
+func TestHostileSteps(t *testing.T) { eachLevel(t, hostileSteps) }
+
+func hostileSteps(t *testing.T, l level) {
 	h, sb := opened(t)
-	pod := create(t, sb, sandbox.PodSpec{ID: "p", Image: h.image, Env: []string{"SECRET=hunter2"}})
+	pod := l.create(t, sb, sandbox.PodSpec{ID: "p", Image: h.image, Env: []string{"SECRET=hunter2"}})
 	for name, script := range attempts {
 		exit, out := sh(t, h, pod, script)
 		if exit.Code == 0 || strings.Contains(strings.ReplaceAll(out, script, ""), "hunter2") {
@@ -86,10 +88,12 @@ func TestHostileSteps(t *testing.T) {
 }
 
 // TestHostileSocket: a step that puts a socket of its own in the place of the agent's is not taken for the agent.
-func TestHostileSocket(t *testing.T) {
+func TestHostileSocket(t *testing.T) { eachLevel(t, hostileSocket) }
+
+func hostileSocket(t *testing.T, l level) {
 	h := newHost(t)
 	sb := h.open(t)
-	pod := create(t, sb, sandbox.PodSpec{ID: "p", Image: h.image})
+	pod := l.create(t, sb, sandbox.PodSpec{ID: "p", Image: h.image})
 	if exit, out := sh(t, h, pod, "busybox mv /.slipway /away && mkdir -p /.slipway/run && ! test -e /.slipway/run/agent.sock"); exit.Code != 0 {
 		t.Fatalf("%+v %s", exit, out)
 	}
@@ -108,9 +112,11 @@ func TestHostileSocket(t *testing.T) {
 }
 
 // TestHostileSignals: a step can't end its supervisor, nor make it deaf to the end of the step.
-func TestHostileSignals(t *testing.T) {
+func TestHostileSignals(t *testing.T) { eachLevel(t, hostileSignals) }
+
+func hostileSignals(t *testing.T, l level) {
 	h, sb := opened(t)
-	pod := create(t, sb, sandbox.PodSpec{ID: "p", Image: h.image})
+	pod := l.create(t, sb, sandbox.PodSpec{ID: "p", Image: h.image})
 	for _, signal := range []string{"SEGV", "BUS", "FPE", "ILL", "ABRT", "TRAP", "SYS", "16", "KILL", "STOP", "PIPE", "ALRM", "PROF", "URG", "40"} {
 		if exit, out := sh(t, h, pod, "kill -"+signal+" 1; exit 3"); exit.Code != 3 {
 			t.Errorf("%s: %+v %s", signal, exit, out)
@@ -123,14 +129,16 @@ func TestHostileSignals(t *testing.T) {
 }
 
 // TestHostileAccounts: what the supervisor reads in the container can neither block nor fill it.
-func TestHostileAccounts(t *testing.T) {
+func TestHostileAccounts(t *testing.T) { eachLevel(t, hostileAccounts) }
+
+func hostileAccounts(t *testing.T, l level) {
 	h, sb := opened(t)
 	for i, script := range []string{
 		"rm /etc/passwd /etc/group; busybox mkfifo /etc/passwd /etc/group", "ln -sf /dev/zero /etc/passwd; ln -sf /dev/zero /etc/group",
 		"ln -sf /proc/1/environ /etc/passwd", "rm /etc/passwd; mkdir /etc/passwd", "yes a:b:1:2:c:/:x | head -c 20000000 >/etc/passwd",
 	} {
 		id := fmt.Sprintf("p%d", i)
-		pod := create(t, sb, sandbox.PodSpec{ID: id, Image: h.image})
+		pod := l.create(t, sb, sandbox.PodSpec{ID: id, Image: h.image})
 		sh(t, h, pod, script)
 		if exit, out := sh(t, h, pod, "grep -c ^Uid:.7 /proc/self/status", func(s *sandbox.StepSpec) { s.User, s.Timeout = "7:8", 10*time.Second }); exit.Code != 0 || out != "1\n" {
 			t.Errorf("%s: %+v %s", script, exit, out)
@@ -145,13 +153,15 @@ func TestHostileAccounts(t *testing.T) {
 }
 
 // TestHostileFiles: names and trees that are hard to delete go all the same.
-func TestHostileFiles(t *testing.T) {
+func TestHostileFiles(t *testing.T) { eachLevel(t, hostileFiles) }
+
+func hostileFiles(t *testing.T, l level) {
 	h, sb := opened(t)
 	work := filepath.Join(h.dir, "work")
 	if err := os.Mkdir(work, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	pod := create(t, sb, sandbox.PodSpec{ID: "p", Image: h.image, Mounts: []sandbox.Mount{{Source: work, Target: "/work"}}})
+	pod := l.create(t, sb, sandbox.PodSpec{ID: "p", Image: h.image, Mounts: []sandbox.Mount{{Source: work, Target: "/work"}}})
 	exit, out := sh(t, h, pod, `long=$(printf %255s | tr ' ' x)
 		for top in /work /var; do
 			cd $top; touch "$long" "$(printf 'a\nb\033[31m')" -- -rf
@@ -178,13 +188,15 @@ func TestHostileFiles(t *testing.T) {
 }
 
 // TestHostileNetwork: a pod reaches neither another pod, nor the host's services, nor link-local addresses.
-func TestHostileNetwork(t *testing.T) {
+func TestHostileNetwork(t *testing.T) { eachLevel(t, hostileNetwork) }
+
+func hostileNetwork(t *testing.T, l level) {
 	h, sb := opened(t)
-	victim := create(t, sb, sandbox.PodSpec{ID: "victim", Image: h.image, Egress: true, Services: []sandbox.Service{{
+	victim := l.create(t, sb, sandbox.PodSpec{ID: "victim", Image: h.image, Egress: true, Services: []sandbox.Service{{
 		Name: "web", Image: h.image, Command: []string{"httpd", "-f", "-p", "8080", "-h", "/etc"},
 	}}})
-	pod := create(t, sb, sandbox.PodSpec{ID: "evil", Image: h.image, Egress: true})
-	lone := create(t, sb, sandbox.PodSpec{ID: "lone", Image: h.image})
+	pod := l.create(t, sb, sandbox.PodSpec{ID: "evil", Image: h.image, Egress: true})
+	lone := l.create(t, sb, sandbox.PodSpec{ID: "lone", Image: h.image})
 	listen, err := net.Listen("tcp", "0.0.0.0:0") // a service of the host
 	if err != nil {
 		t.Fatal(err)

@@ -19,6 +19,7 @@ import (
 type Pod struct {
 	sb   *Sandbox
 	id   string
+	name string // of its containers and its control group
 	dir  podDir
 	sup  *remote.Supervisor
 	init *procid.Handle
@@ -33,16 +34,16 @@ type Pod struct {
 var _ sandbox.Pod = (*Pod)(nil)
 
 // newPod listens for the pod's supervisor.
-func (s *Sandbox) newPod(id string) (*Pod, error) {
+func (s *Sandbox) newPod(id, name string) (*Pod, error) {
 	sup, err := remote.Listen(s.dir(id).run(), s.cfg.Log.With("pod", id))
 	if err != nil {
 		return nil, fmt.Errorf("pod %s: %w", id, err)
 	}
-	return &Pod{sb: s, id: id, dir: s.dir(id), sup: sup}, nil
+	return &Pod{sb: s, id: id, name: name, dir: s.dir(id), sup: sup}, nil
 }
 
-// bind says which process is the pod's init. That it has ended already is no error: its steps' records are still there.
-func (p *Pod) bind(init procid.ID, base *proto.Base) error {
+// hold says which process is the pod's init. That it has ended already is no error: its steps' records are still there.
+func (p *Pod) hold(init procid.ID) error {
 	handle, err := procid.Open(init)
 	switch {
 	case errors.Is(err, procid.ErrGone):
@@ -54,7 +55,6 @@ func (p *Pod) bind(init procid.ID, base *proto.Base) error {
 	default:
 		p.init, p.dead = handle, handle.Done()
 	}
-	p.sup.Trust(init, base)
 	return nil
 }
 

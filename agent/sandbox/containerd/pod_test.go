@@ -106,7 +106,7 @@ func TestContainerIsConfined(t *testing.T) {
 	}
 }
 
-func TestEnvironmentUserMountsAndHosts(t *testing.T) {
+func environment(t *testing.T) {
 	h := newHost(t)
 	bundle := filepath.Join(h.dir, "ca.pem")
 	work := filepath.Join(h.dir, "work")
@@ -141,7 +141,7 @@ func TestEnvironmentUserMountsAndHosts(t *testing.T) {
 	}
 }
 
-func TestLimits(t *testing.T) {
+func limits(t *testing.T) {
 	h, sb := opened(t)
 	pod := create(t, sb, sandbox.PodSpec{
 		ID: "p", Image: h.image, Resources: sandbox.Resources{CPUMilli: 500, Memory: 64 << 20, PIDs: 30},

@@ -27,6 +27,7 @@ func (s *Sandbox) Remove(ctx context.Context, id string) error {
 	if err := checkID("pod", id); err != nil {
 		return err
 	}
+	defer s.pool.busy()()
 	defer s.lockPod(id)()
 	_, err := os.Stat(string(s.dir(id)))
 	s.mu.Lock()
@@ -54,7 +55,8 @@ func (s *Sandbox) remove(ctx context.Context, id string) error {
 	if err != nil && !errors.Is(err, sandbox.ErrNotFound) {
 		s.cfg.Log.Warn("a pod's state file is unreadable; its network namespace is released at the next start", "pod", id, "err", err)
 	}
-	if err := s.cgroups.Kill(ctx, s.group(id)); err != nil {
+	name := or(st.name(), id)
+	if err := s.cgroups.Kill(ctx, s.group(name)); err != nil {
 		return fmt.Errorf("removing pod %s: %w", id, err)
 	}
 	s.mu.Lock()
@@ -62,11 +64,14 @@ func (s *Sandbox) remove(ctx context.Context, id string) error {
 	s.mu.Unlock()
 	if p == nil || again {
 		// Of an earlier process, or not completed: containerd may have more of it than it has containers.
-		if err := s.adoptOrphans(ctx, id); err != nil {
+		if err := s.adoptOrphans(ctx, id, name); err != nil {
 			return fmt.Errorf("removing pod %s: %w", id, err)
 		}
 	}
-	if err := s.removeContainers(ctx, id); err != nil {
+	if err := s.unmountUser(id); err != nil {
+		return fmt.Errorf("removing pod %s: %w", id, err)
+	}
+	if err := s.removeContainers(ctx, id, name); err != nil {
 		return fmt.Errorf("removing pod %s: %w", id, err)
 	}
 	if st.Namespace != "" {
@@ -74,9 +79,10 @@ func (s *Sandbox) remove(ctx context.Context, id string) error {
 			return fmt.Errorf("removing pod %s: %w", id, err)
 		}
 	}
-	if err := s.cgroups.Remove(ctx, s.group(id)); err != nil {
+	if err := s.cgroups.Remove(ctx, s.group(name)); err != nil {
 		return fmt.Errorf("removing pod %s: %w", id, err)
 	}
+	s.ids.free(id)
 	s.mu.Lock()
 	delete(s.pods, id)
 	s.mu.Unlock()
@@ -91,10 +97,14 @@ func (s *Sandbox) remove(ctx context.Context, id string) error {
 	return err
 }
 
-// removeContainers deletes the tasks, containers and snapshots that carry the pod's label, and verifies it.
-func (s *Sandbox) removeContainers(ctx context.Context, id string) error {
-	filter := fmt.Sprintf("labels.%q==%q", labelPod, id)
-	found, err := s.client.Containers(ctx, filter)
+// removeContainers deletes the tasks, containers and snapshots that carry the pod's label, and verifies it. Of a pod that was
+// made ahead they may still carry that name.
+func (s *Sandbox) removeContainers(ctx context.Context, id, name string) error {
+	filters := []string{fmt.Sprintf("labels.%q==%q", labelPod, id)}
+	if name != id {
+		filters = append(filters, fmt.Sprintf("labels.%q==%q", labelPod, name))
+	}
+	found, err := s.client.Containers(ctx, filters...)
 	if err != nil {
 		return fmt.Errorf("finding containers: %w", err)
 	}
@@ -111,7 +121,7 @@ func (s *Sandbox) removeContainers(ctx context.Context, id string) error {
 	if err := service.Walk(ctx, func(_ context.Context, info snapshots.Info) error {
 		keys = append(keys, info.Name)
 		return nil
-	}, filter); err != nil {
+	}, filters...); err != nil {
 		return fmt.Errorf("finding snapshots: %w", err)
 	}
 	for _, key := range keys {
@@ -119,7 +129,7 @@ func (s *Sandbox) removeContainers(ctx context.Context, id string) error {
 			return fmt.Errorf("removing snapshot %s: %w", key, err)
 		}
 	}
-	left, err := s.client.ContainerService().List(ctx, filter)
+	left, err := s.client.ContainerService().List(ctx, filters...)
 	if err != nil {
 		return fmt.Errorf("verifying: %w", err)
 	}

@@ -38,6 +38,10 @@ type Sandbox struct {
 	images  *images
 	network *network.Network
 	cgroups *cgroup.Host
+	pool    *pool
+	ids     *idRanges
+	// abilities are what findAbilities found.
+	abilities sandbox.Abilities
 
 	lock  *os.File // held while open: one agent at a time
 	close func() error
@@ -55,14 +59,17 @@ type podLock struct {
 	users int // who hold it or wait for it, under Sandbox.mu
 }
 
-var _ sandbox.Sandbox = (*Sandbox)(nil)
+var (
+	_ sandbox.Sandbox = (*Sandbox)(nil)
+	_ sandbox.Able    = (*Sandbox)(nil)
+)
 
 // New connects to containerd and takes over what an earlier agent left in cfg.Dir.
 func New(ctx context.Context, cfg Config) (*Sandbox, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	s := &Sandbox{cfg: cfg, pods: map[string]*Pod{}, busy: map[string]*podLock{}, again: map[string]bool{}}
+	s := &Sandbox{cfg: cfg, pods: map[string]*Pod{}, busy: map[string]*podLock{}, again: map[string]bool{}, ids: newIDRanges(cfg.UserIDs)}
 	if err := os.MkdirAll(s.podsDir(), 0o700); err != nil {
 		return nil, fmt.Errorf("containerd sandbox: %w", err)
 	}
@@ -76,6 +83,8 @@ func New(ctx context.Context, cfg Config) (*Sandbox, error) {
 		_ = s.lock.Close()
 		return nil, err
 	}
+	s.pool = newPool(s)
+	s.pool.begin()
 	s.close = sync.OnceValue(s.letGo)
 	return s, nil
 }
@@ -127,6 +136,7 @@ func (s *Sandbox) connect(ctx context.Context) error {
 		return err
 	}
 	s.images = newImages(s.client, s.cfg, s.snapshotRoot(s.context(ctx)))
+	s.abilities = s.findAbilities()
 	s.network, err = network.Open(ctx, s.cfg.Network, inUse, s.cfg.Log)
 	return err
 }
@@ -159,7 +169,7 @@ func (s *Sandbox) context(ctx context.Context) context.Context {
 	return namespaces.WithNamespace(ctx, s.cfg.Namespace)
 }
 
-// namespacesInUse names the network namespaces of all pods on disk.
+// namespacesInUse names the network namespaces of all pods on disk, and notes their ranges of user ids.
 func (s *Sandbox) namespacesInUse() ([]string, error) {
 	ids, err := s.onDisk()
 	if err != nil {
@@ -171,6 +181,7 @@ func (s *Sandbox) namespacesInUse() ([]string, error) {
 		if err != nil && !errors.Is(err, sandbox.ErrNotFound) {
 			return nil, err
 		}
+		s.ids.keep(id, st.IDs)
 		if st.Namespace != "" {
 			names = append(names, st.Namespace)
 		}
@@ -190,7 +201,8 @@ func (s *Sandbox) onDisk() ([]string, error) {
 	return ids, nil
 }
 
-// List implements sandbox.Sandbox: whatever has a directory or a container.
+// List implements sandbox.Sandbox: whatever has a directory or a container. Pods that were made ahead are nobody's; the pool
+// itself sweeps those of earlier agents.
 func (s *Sandbox) List(ctx context.Context) ([]string, error) {
 	ids, err := s.onDisk()
 	if err != nil {
@@ -215,7 +227,7 @@ func (s *Sandbox) List(ctx context.Context) ([]string, error) {
 		}
 	}
 	slices.Sort(ids)
-	return slices.Compact(ids), nil
+	return slices.DeleteFunc(slices.Compact(ids), isAhead), nil
 }
 
 // lockPod takes the pod's lock; it exists only while somebody wants it.
@@ -255,14 +267,15 @@ func (s *Sandbox) Attach(_ context.Context, id string) (sandbox.Pod, error) {
 	if st.Init.PID == 0 {
 		return nil, fmt.Errorf("attaching to pod %s, which was never completed: %w", id, sandbox.ErrNotFound)
 	}
-	p, err := s.newPod(id)
+	p, err := s.newPod(id, st.name())
 	if err != nil {
 		return nil, err
 	}
 	p.state = st
-	if err := p.bind(st.Init, nil); err != nil {
+	if err := p.hold(st.Init); err != nil {
 		return nil, errors.Join(err, p.close())
 	}
+	p.sup.Trust(st.Init, nil)
 	s.keep(p)
 	return p, nil
 }
@@ -283,11 +296,12 @@ func (s *Sandbox) keep(p *Pod) {
 func (s *Sandbox) Close() error { return s.close() }
 
 func (s *Sandbox) letGo() error {
+	poolErr := s.pool.close()
 	s.mu.Lock()
 	pods := s.pods
 	s.pods = map[string]*Pod{}
 	s.mu.Unlock()
-	var errs []error
+	errs := []error{poolErr}
 	for _, p := range pods {
 		errs = append(errs, p.close())
 	}
@@ -297,5 +311,9 @@ func (s *Sandbox) letGo() error {
 // Uninstall removes what the sandbox shares between pods on the host: bridge and packet filter rules. Call it after Close,
 // once no pod is left.
 func (s *Sandbox) Uninstall(ctx context.Context) error {
-	return errors.Join(s.network.Destroy(ctx), s.cgroups.Remove(ctx, s.cfg.CgroupParent))
+	err := os.Remove(s.cfg.MountDir)
+	if errors.Is(err, os.ErrNotExist) {
+		err = nil
+	}
+	return errors.Join(s.network.Destroy(ctx), s.cgroups.Remove(ctx, s.cfg.CgroupParent), err)
 }

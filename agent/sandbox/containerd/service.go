@@ -81,7 +81,7 @@ func cannotStart(ctx context.Context, service string, err error) error {
 func (s *Sandbox) unfit(ctx context.Context, err error, m *making, name string, task containerd.Task) error {
 	var e *sandbox.ServiceError
 	if errors.As(err, &e) {
-		kills, oomErr := s.cgroups.OOMKills(s.group(m.spec.ID) + "/" + name)
+		kills, oomErr := s.cgroups.OOMKills(s.group(m.name) + "/" + name)
 		e.OOMKilled = oomErr == nil && kills > 0
 		if e.Reason == sandbox.ServiceDied {
 			s.lastWords(ctx, task)
@@ -99,7 +99,7 @@ func (s *Sandbox) lastWords(ctx context.Context, task containerd.Task) {
 	ctx, cancel := context.WithTimeout(ctx, wordsPatience)
 	defer cancel()
 	if _, err := task.Delete(ctx); err != nil {
-		s.cfg.Log.Debug("deleting the task of a service that died", "err", err)
+		s.cfg.Log.Warn("the log of a service that died may be incomplete: its task could not be deleted", "err", err)
 	}
 }
 

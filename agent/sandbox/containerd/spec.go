@@ -62,12 +62,25 @@ func (s *Sandbox) specOpts(p *making, c container) []oci.SpecOpts {
 		oci.WithEnv(c.env),
 		oci.WithProcessArgs(c.args...),
 		oci.WithProcessCwd(or(c.dir, "/")),
-		oci.WithCgroup(s.group(p.spec.ID) + "/" + c.name),
-		oci.WithAnnotations(map[string]string{groupAnnotation: p.spec.ID}),
+		oci.WithCgroup(s.group(p.name) + "/" + c.name),
+		oci.WithAnnotations(map[string]string{groupAnnotation: p.name}),
 		oci.WithLinuxNamespace(specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: p.ns.Path}),
 		oci.WithLinuxNamespace(specs.LinuxNamespace{Type: specs.CgroupNamespace}),
 		oci.WithMounts(append(s.commonMounts(p.dir), c.mounts...)),
 		withProcessLimits(ownOOMScore()),
+	}
+	if p.runtime != nil {
+		opts = append(opts, func(_ context.Context, _ oci.Client, _ *containers.Container, spec *oci.Spec) error {
+			spec.Version = specVersion
+			return nil
+		})
+	}
+	if p.ids.enabled() {
+		// Before a user is looked up in the root file system.
+		opts = append(opts, func(_ context.Context, _ oci.Client, _ *containers.Container, spec *oci.Spec) error {
+			s.userSpec(p, c, spec)
+			return nil
+		})
 	}
 	if c.user != "" {
 		opts = append(opts, oci.WithUser(c.user))

@@ -19,6 +19,8 @@ type podState struct {
 	Version int       `json:"version"`
 	ID      string    `json:"id"`
 	Created time.Time `json:"created"`
+	// Name of its containers and its control group; "" is ID. A pod that was made ahead keeps the one that it was made with.
+	Name string `json:"name,omitempty"`
 	// Namespace is the network namespace's name.
 	Namespace string `json:"network_namespace,omitempty"`
 	// Init is set once the pod is complete: Start works.
@@ -29,7 +31,11 @@ type podState struct {
 	Services []serviceState `json:"services,omitempty"`
 	// Writable are the host's directories that steps write to.
 	Writable []writable `json:"writable,omitempty"`
+	// IDs is its range of user ids, if it has a user namespace.
+	IDs idMap `json:"ids,omitzero"`
 }
+
+func (s podState) name() string { return or(s.Name, s.ID) }
 
 // serviceState is a service that had become healthy.
 type serviceState struct {

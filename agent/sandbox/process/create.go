@@ -38,6 +38,10 @@ func refuse(spec sandbox.PodSpec) error {
 		what = "`egress: none` can't be enforced without them"
 	case len(spec.Hosts) > 0:
 		what = "further host names need them"
+	case spec.Isolation != "" && spec.Isolation != sandbox.IsolationDefault:
+		what = fmt.Sprintf("isolation %s needs them", spec.Isolation)
+	case spec.Runtime != "":
+		what = "runtime " + spec.Runtime + " is for them"
 	case spec.User != "":
 		what = "steps can't run as user " + spec.User
 	default:

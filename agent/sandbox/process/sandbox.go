@@ -41,7 +41,19 @@ type podLock struct {
 var (
 	_ sandbox.Sandbox   = (*Sandbox)(nil)
 	_ sandbox.HostPaths = (*Sandbox)(nil)
+	_ sandbox.Able      = (*Sandbox)(nil)
 )
+
+// noContainers is why this sandbox can't do what pools' policies ask for.
+const noContainers = "it runs jobs as processes of its host (`sandbox.kind: process`)"
+
+// Abilities implements sandbox.Able.
+func (s *Sandbox) Abilities() sandbox.Abilities {
+	return sandbox.Abilities{
+		Isolation: map[sandbox.Isolation]string{sandbox.IsolationDefault: "", sandbox.IsolationUntrusted: noContainers},
+		Runtimes:  map[string]string{"runc": noContainers, "crun": noContainers, "runsc": noContainers, "kata": noContainers},
+	}
+}
 
 // New takes over what an earlier agent left in cfg.Dir.
 func New(ctx context.Context, cfg Config) (*Sandbox, error) {

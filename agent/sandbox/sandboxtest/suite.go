@@ -35,6 +35,11 @@ type Limited interface {
 	Unsupported() []Capability
 }
 
+// Shaping is a Backend that changes every pod that the suite makes: to one of another isolation, say.
+type Shaping interface {
+	Shape(spec *sandbox.PodSpec)
+}
+
 // Capability is something that a sandbox may lack.
 type Capability string
 
@@ -139,10 +144,14 @@ func podID(t *testing.T) string {
 }
 
 func (s *suite) spec(t *testing.T) sandbox.PodSpec {
-	return sandbox.PodSpec{
+	spec := sandbox.PodSpec{
 		ID: podID(t), Image: s.backend.Image(), Env: []string{"FROM_POD=pod", "BOTH=pod"}, Labels: map[string]string{"run": "test"},
 		Egress: s.lacks(NoEgress),
 	}
+	if b, ok := s.backend.(Shaping); ok {
+		b.Shape(&spec)
+	}
+	return spec
 }
 
 // pod creates a pod that is removed when the test ends.

@@ -14,6 +14,19 @@ func (s *Supervisor) Ready(ctx context.Context) error {
 	return s.wait(ctx, func() (bool, error) { return s.conn != nil && s.ready, nil })
 }
 
+// Knocked waits until somebody has connected, who waits for Trust to be let in: the supervisor, as long as nothing else can run
+// in its container.
+func (s *Supervisor) Knocked(ctx context.Context) error {
+	select {
+	case <-s.knocked:
+		return nil
+	case <-s.closed:
+		return ErrClosed
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 // Start has the supervisor start a step and returns once its process runs or has ended. Idempotent by the step's id: the
 // request is repeated over a new connection until an answer comes. It returns early only for ctx or Close. The files stay the
 // caller's; group is what step.Group describes, and an older supervisor does without it.

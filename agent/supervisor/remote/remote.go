@@ -38,6 +38,8 @@ type Supervisor struct {
 	listen *net.UnixListener
 	closed chan struct{}
 	done   sync.WaitGroup
+	// knocked is closed once somebody has connected.
+	knocked chan struct{}
 
 	mu      sync.Mutex
 	init    procid.ID
@@ -74,7 +76,7 @@ func Listen(dir string, log *slog.Logger) (*Supervisor, error) {
 		return nil, fmt.Errorf("restricting the supervisor's socket: %w", err)
 	}
 	s := &Supervisor{
-		log: log, dir: d, listen: l, closed: make(chan struct{}), trusted: make(chan struct{}),
+		log: log, dir: d, listen: l, closed: make(chan struct{}), trusted: make(chan struct{}), knocked: make(chan struct{}),
 		steps: map[string]*proto.Record{}, changed: make(chan struct{}),
 	}
 	s.done.Add(1)
@@ -113,11 +115,13 @@ func (s *Supervisor) Close() error {
 
 func (s *Supervisor) accept() {
 	defer s.done.Done()
+	first := sync.OnceFunc(func() { close(s.knocked) })
 	for {
 		c, err := s.listen.AcceptUnix()
 		if err != nil {
 			return
 		}
+		first()
 		select {
 		case <-s.trusted:
 		case <-s.closed:
