@@ -29,6 +29,9 @@ const (
 const (
 	// Binary is where the supervisor is mounted.
 	Binary = "/.slipway/supervisor"
+	// Hold, as its only argument, has the program do nothing until its standard input ends: it keeps alive the namespaces in
+	// which it was started.
+	Hold = "--hold"
 	// SocketDir is the mounted directory in which the agent's socket appears.
 	SocketDir = "/.slipway/run"
 	// SocketName is the socket's name in that directory.
