@@ -16,6 +16,7 @@ import (
 	"github.com/slipway-ci/slipway/internal/id"
 	"github.com/slipway-ci/slipway/internal/rpcerr"
 	"github.com/slipway-ci/slipway/internal/tlsutil"
+	"github.com/slipway-ci/slipway/pipeline/compile"
 	"github.com/slipway-ci/slipway/pipeline/diag"
 	apiv1 "github.com/slipway-ci/slipway/proto/gen/slipway/api/v1"
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
@@ -42,6 +43,8 @@ type submission struct {
 	project, path, event, payload string
 	workflow                      []byte
 	source                        *corev1.Source
+	// jobs to run, with what they need; empty is all.
+	jobs []string
 }
 
 func (s *runs) SubmitRun(ctx context.Context, req *apiv1.SubmitRunRequest) (*apiv1.SubmitRunResponse, error) {
@@ -53,7 +56,7 @@ func (s *runs) SubmitRun(ctx context.Context, req *apiv1.SubmitRunRequest) (*api
 		return &apiv1.SubmitRunResponse{RunId: runID, RunNumber: number}, err
 	}
 	sub, err := s.check(ctx, submission{project: req.GetProject(), path: req.GetPath(), event: req.GetEvent(), payload: req.GetEventPayload(),
-		workflow: req.GetWorkflow(), source: req.GetSource()})
+		workflow: req.GetWorkflow(), source: req.GetSource(), jobs: req.GetJobs()})
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +81,7 @@ func (s *runs) SubmitRun(ctx context.Context, req *apiv1.SubmitRunRequest) (*api
 
 func (s *runs) PlanRun(ctx context.Context, req *apiv1.PlanRunRequest) (*apiv1.PlanRunResponse, error) {
 	sub, err := s.check(ctx, submission{project: req.GetProject(), path: req.GetPath(), event: req.GetEvent(), payload: req.GetEventPayload(),
-		workflow: req.GetWorkflow(), source: req.GetSource()})
+		workflow: req.GetWorkflow(), source: req.GetSource(), jobs: req.GetJobs()})
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +89,7 @@ func (s *runs) PlanRun(ctx context.Context, req *apiv1.PlanRunRequest) (*apiv1.P
 	if err != nil {
 		return nil, err
 	}
-	return &apiv1.PlanRunResponse{Plan: plan, Diagnostics: messages(found)}, nil
+	return &apiv1.PlanRunResponse{Plan: plan, Diagnostics: messages(found), Pools: s.Images.Pools(plan)}, nil
 }
 
 func checkRequestID(requestID string) error {
@@ -159,6 +162,10 @@ func (s *runs) plan(ctx context.Context, sub submission) (*planv1.Plan, diag.Lis
 	plan, found := s.Compile(sub.path, sub.workflow, read)
 	if plan == nil || found.HasErrors() {
 		return nil, nil, s.invalid(found)
+	}
+	plan, err := compile.Only(plan, sub.jobs)
+	if err != nil {
+		return nil, nil, rpcerr.New(rpcerr.InvalidRequest, "%v", err)
 	}
 	contexts, err := engine.Contexts(&statev1.RunDefinition{Project: sub.project, Path: sub.path, Event: sub.event, EventPayload: sub.payload,
 		Source: sub.source, Actor: identity.FromContext(ctx).Name}, plan)
