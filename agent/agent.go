@@ -14,7 +14,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
@@ -213,7 +212,7 @@ func (a *Agent) connect(ctx context.Context) error {
 	a.log.Info("agent starting", "pool", id.Pool, "labels", id.Labels, "coordinator", a.cfg.Address, "slots", a.cfg.Slots, "held", len(a.holder.Held()))
 	m := newMetrics()
 	a.session = session.New(session.Config{
-		Address: a.cfg.Address, Credentials: creds, Hostname: a.cfg.Hostname, Version: a.cfg.Version, Capacity: a.capacity(),
+		Address: a.cfg.Address, Credentials: creds, Hostname: a.cfg.Hostname, Version: a.cfg.Version, Capacity: a.capacity(), Abilities: a.abilities(),
 		DiskFree: a.diskFree.Load, Condition: a.condition, Handler: a.holder, Clock: a.cfg.Clock, Log: a.log,
 		DialOptions: a.tracing(), OnState: m.session,
 	})
@@ -226,6 +225,20 @@ func (a *Agent) connect(ctx context.Context) error {
 		a.deps.Tracer = a.cfg.Tracer.Tracer("github.com/slipway-ci/slipway/agent", trace.WithSchemaURL(spans.SchemaURL))
 	}
 	return nil
+}
+
+// abilities are what the sandbox says of itself; nil if it can't say.
+func (a *Agent) abilities() *fleetv1.Abilities {
+	able, ok := a.sandbox.(sandbox.Able)
+	if !ok {
+		return nil
+	}
+	found := able.Abilities()
+	out := &fleetv1.Abilities{Isolation: map[string]string{}, Runtimes: found.Runtimes}
+	for level, why := range found.Isolation {
+		out.Isolation[string(level)] = why
+	}
+	return out
 }
 
 func (a *Agent) capacity() *fleetv1.Capacity {

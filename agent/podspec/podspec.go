@@ -31,6 +31,8 @@ func Build(a *fleetv1.Assignment, d workspace.Dirs, env *expr.Env) (sandbox.PodS
 			{Source: d.Commands, Target: workspace.ContainerCommands},
 			{Source: d.Workflow, Target: workspace.ContainerWorkflow, ReadOnly: true},
 		},
+		Isolation: sandbox.Isolation(a.GetPolicy().GetIsolation()),
+		Runtime:   a.GetPolicy().GetRuntime(),
 		Resources: sandbox.Resources{
 			CPUMilli: job.GetResources().GetCpuMilli(), Memory: job.GetResources().GetMemory(), PIDs: job.GetResources().GetPids(),
 		},
@@ -213,6 +215,12 @@ func Describe(spec sandbox.PodSpec) []string {
 	}
 	if !spec.Egress {
 		lines = append(lines, "Egress: none")
+	}
+	if spec.Isolation != "" && spec.Isolation != sandbox.IsolationDefault {
+		lines = append(lines, "Isolation: "+string(spec.Isolation))
+	}
+	if spec.Runtime != "" {
+		lines = append(lines, "Runtime: "+spec.Runtime)
 	}
 	return lines
 }

@@ -52,12 +52,14 @@ type Config struct {
 	Hostname    string
 	Version     string
 	Capacity    *fleetv1.Capacity
+	// Abilities are what pools' policies may ask of this host; nil says nothing.
+	Abilities *fleetv1.Abilities
 	// DiskFree returns bytes; it must not block.
 	DiskFree func() int64
 	// Condition returns how many attempts the agent holds, and what is wrong with it; it must not block. nil says nothing of either.
 	Condition func() (held int, problems []string)
-	Handler  Handler
-	Clock    clock.Clock
+	Handler   Handler
+	Clock     clock.Clock
 	// Jitter spreads the returns of a fleet: a duration in [0, d). nil is random.
 	Jitter func(d time.Duration) time.Duration
 	Log    *slog.Logger
@@ -212,7 +214,7 @@ func dialTCP(ctx context.Context, address string) (net.Conn, error) {
 func (c *Client) hello(stream fleetv1.FleetService_SessionClient) (*fleetv1.Welcome, error) {
 	hello := &fleetv1.Hello{
 		Hostname: c.cfg.Hostname, Version: c.cfg.Version, Capacity: c.cfg.Capacity, Attempts: c.cfg.Handler.Held(),
-		Drain: c.drainLeft(), Problems: c.sign().GetProblems(),
+		Abilities: c.cfg.Abilities, Drain: c.drainLeft(), Problems: c.sign().GetProblems(),
 	}
 	if err := stream.Send(&fleetv1.SessionRequest{Message: &fleetv1.SessionRequest_Hello{Hello: hello}}); err != nil {
 		// The status is in Recv.

@@ -17,6 +17,7 @@ import (
 	"github.com/slipway-ci/slipway/agent/sandbox/containerd"
 	"github.com/slipway-ci/slipway/agent/sandbox/network"
 	"github.com/slipway-ci/slipway/agent/sandbox/process"
+	"github.com/slipway-ci/slipway/agent/workspace"
 	"github.com/slipway-ci/slipway/internal/cli/agentconf"
 	"github.com/slipway-ci/slipway/internal/cli/exit"
 	"github.com/slipway-ci/slipway/internal/version"
@@ -151,6 +152,16 @@ func (a *app) sandboxConfig(c agentconf.Config, log *slog.Logger) (containerd.Co
 		Socket: s.Socket, Namespace: s.Namespace, Dir: filepath.Join(c.DataDir, "sandbox"), CgroupParent: s.Cgroup,
 		Network: network.Config{Bridge: s.Bridge, Subnet: s.Subnet}, CABundle: s.CABundle, PassEnv: s.Env(a.getenv),
 		Registries: map[string]containerd.Registry{}, Log: log,
+		Runtimes: map[string]containerd.Runtime{}, UserIDs: containerd.UserIDs{First: s.UserIDs.First, Pods: s.UserIDs.Pods},
+		WarmPods: s.Warm(),
+	}
+	runDir := c.RunDir
+	if runDir == "" {
+		runDir, _ = workspace.RunDir(c.DataDir)
+	}
+	out.Volumes = []string{c.DataDir, runDir}
+	for name, r := range s.Runtimes {
+		out.Runtimes[name] = containerd.Runtime{Path: r.Path, Type: r.Type}
 	}
 	if out.Socket == "" {
 		out.Socket = agentconf.DefaultSocket

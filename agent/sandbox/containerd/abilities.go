@@ -124,7 +124,7 @@ func (u UserIDs) disjoint(file string) error {
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
 		fields := strings.Split(strings.TrimSpace(lines.Text()), ":")
-		if len(fields) != 3 || fields[0] == "slipway" {
+		if len(fields) != 3 || fields[0] == "slipway" || strings.HasPrefix(fields[0], "#") {
 			continue
 		}
 		start, startErr := strconv.ParseUint(fields[1], 10, 32)

@@ -76,6 +76,39 @@ type Sandbox struct {
 	CABundle string `yaml:"ca_bundle,omitempty"`
 	// PassEnv names variables of the agent that every container gets, e.g. HTTPS_PROXY.
 	PassEnv []string `yaml:"pass_env,omitempty"`
+	// Runtimes by the name that pools' policies use, beside and over runc, crun, runsc and kata.
+	Runtimes map[string]Runtime `yaml:"runtimes,omitempty"`
+	// UserIDs is where jobs of isolation untrusted take their users from.
+	UserIDs UserIDs `yaml:"user_ids,omitempty"`
+	// WarmPods is how many pods wait ready for each of the few kinds of jobs that came last; nil is DefaultWarmPods, 0 none.
+	WarmPods *int `yaml:"warm_pods,omitempty"`
+}
+
+// DefaultWarmPods are kept ready without configuration.
+const DefaultWarmPods = 1
+
+// Warm is what WarmPods comes to.
+func (s Sandbox) Warm() int {
+	if s.WarmPods == nil {
+		return DefaultWarmPods
+	}
+	return *s.WarmPods
+}
+
+// Runtime is what runs containers: one of its keys.
+type Runtime struct {
+	// Path of a program with runc's command line, absolute.
+	Path string `yaml:"path,omitempty"`
+	// Type is containerd's name of a shim of its own, such as io.containerd.runsc.v1.
+	Type string `yaml:"type,omitempty"`
+}
+
+// UserIDs is a range of the host's user and group ids that nobody else has.
+type UserIDs struct {
+	// First of them; 0 is 1879048192.
+	First uint32 `yaml:"first,omitempty"`
+	// Pods that can have 65,536 each at once; 0 is 1024.
+	Pods int `yaml:"pods,omitempty"`
 }
 
 // Registry says how to speak to one.
@@ -134,11 +167,15 @@ func (s Sandbox) check() []error {
 	case "", Containerd:
 		foreign["tool_cache"] = s.ToolCache != ""
 	case Process:
-		foreign = map[string]bool{"socket": s.Socket != "", "namespace": s.Namespace != "", "bridge": s.Bridge != "", "subnet": s.Subnet != "", "registries": len(s.Registries) > 0}
+		foreign = map[string]bool{"socket": s.Socket != "", "namespace": s.Namespace != "", "bridge": s.Bridge != "", "subnet": s.Subnet != "", "registries": len(s.Registries) > 0,
+			"runtimes": len(s.Runtimes) > 0, "user_ids": s.UserIDs != (UserIDs{}), "warm_pods": s.WarmPods != nil}
 	default:
 		return []error{fmt.Errorf("sandbox.kind %q: want %s or %s", s.Kind, Containerd, Process)}
 	}
 	var errs []error
+	if s.Warm() < 0 {
+		errs = append(errs, fmt.Errorf("sandbox.warm_pods is %d, want 0 or more", s.Warm()))
+	}
 	for _, key := range slices.Sorted(maps.Keys(foreign)) {
 		if foreign[key] {
 			errs = append(errs, fmt.Errorf("sandbox.%s means nothing with kind %s; remove it", key, cmp.Or(s.Kind, Containerd)))
