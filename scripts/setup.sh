@@ -11,6 +11,7 @@ needs=(
 	containerd containerd
 	ctr containerd
 	runc runc
+	crun crun
 	iptables iptables
 	mmdebstrap mmdebstrap
 	docker-registry docker-registry
