@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,6 +33,8 @@ type Options struct {
 	Pools map[string]string
 	// Slots of the agent; 0 is its default.
 	Slots int
+	// Flags are further ones of `slipway dev`.
+	Flags []string
 }
 
 // Cluster is one running Slipway.
@@ -42,6 +45,7 @@ type Cluster struct {
 	config  string
 	ports   []string
 	slots   int
+	flags   []string
 }
 
 // ErrNotBuilt: there is no binary to test.
@@ -58,7 +62,7 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{Dir: dir, bin: bin, config: filepath.Join(dir, "coordinator.yaml"), slots: o.Slots}
+	c := &Cluster{Dir: dir, bin: bin, config: filepath.Join(dir, "coordinator.yaml"), slots: o.Slots, flags: o.Flags}
 	if c.ports, err = freePorts(3); err != nil {
 		return nil, err
 	}
@@ -95,7 +99,7 @@ func (c *Cluster) Up(ctx context.Context) error {
 	if c.slots > 0 {
 		args = append(args, "--slots", fmt.Sprint(c.slots))
 	}
-	res, err := c.Slipway(ctx, c.Dir, args...)
+	res, err := c.Slipway(ctx, c.Dir, append(args, c.flags...)...)
 	if err != nil {
 		return err
 	}
@@ -257,6 +261,25 @@ func (c *Cluster) Client() (*client.Client, error) {
 // Registry is the address of the registry that serves the images, host:port.
 func Registry(address string) string {
 	return first(address, os.Getenv("SLIPWAY_TEST_REGISTRY"), "127.0.0.1:7430")
+}
+
+// Usable says why no cluster can be made here, in words for who wonders that tests are skipped; nil if one can.
+func Usable() error {
+	if _, err := FindBinary(""); err != nil {
+		return err
+	}
+	registry := Registry("")
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+registry+"/v2/", nil)
+	if err != nil {
+		return err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("no image registry answers at %s (`make images` starts one): %w", registry, err)
+	}
+	return res.Body.Close()
 }
 
 // FindBinary returns the absolute path of the slipway binary to test; ErrNotBuilt if there is none.

@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/containerd/v2/plugins"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
+	"github.com/containerd/ttrpc"
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
@@ -51,9 +52,11 @@ func (s *Sandbox) tasks(ctx context.Context) ([]string, error) {
 	return ids, nil
 }
 
-// orphanPatience is how long a task of a killed agent may take to be gone; orphanPause is between two looks.
+// orphanPatience is how long a task of a killed agent may take to be gone; orphanPause is between two looks. A containerd that was killed
+// may list a task for ever that its shim never made, as long as that shim lives: after stuckPatience only removing the whole pod helps.
 const (
 	orphanPatience = 20 * time.Second
+	stuckPatience  = 2 * time.Second
 	orphanPause    = 50 * time.Millisecond
 )
 
@@ -65,7 +68,11 @@ func (s *Sandbox) createTask(ctx context.Context, pod string, c containerd.Conta
 		s.mu.Lock()
 		again := s.again[pod]
 		s.mu.Unlock()
-		if err == nil || !again && !errdefs.IsAlreadyExists(err) || time.Since(began) > orphanPatience {
+		patience := orphanPatience
+		if !again {
+			patience = stuckPatience
+		}
+		if err == nil || !again && !errdefs.IsAlreadyExists(err) || time.Since(began) > patience {
 			return task, err
 		}
 		if err := s.removeTask(ctx, c); err != nil {
@@ -95,3 +102,7 @@ func (s *Sandbox) removeTask(ctx context.Context, c containerd.Container) error 
 	}
 	return nil
 }
+
+// shimGone says whether containerd lost a pod's shim while it asked it something. The text is all of the shim's error that containerd
+// passes on; it is the same constant in all its versions.
+func shimGone(err error) bool { return strings.Contains(err.Error(), ttrpc.ErrClosed.Error()) }

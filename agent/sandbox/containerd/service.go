@@ -71,8 +71,8 @@ func (s *Sandbox) startService(ctx context.Context, m *making, i int) (serviceSt
 
 // cannotStart is mostly a command that the image does not have, which runc tells in words only.
 func cannotStart(ctx context.Context, service string, err error) error {
-	if ctx.Err() != nil || errdefs.IsUnavailable(err) {
-		return fmt.Errorf("service %s: %w", service, err) // not the service's doing
+	if ctx.Err() != nil || errdefs.IsUnavailable(err) || errdefs.IsAlreadyExists(err) || shimGone(err) {
+		return fmt.Errorf("service %s: %w", service, err) // not the service's doing: containerd was away or is
 	}
 	return &sandbox.ServiceError{Service: service, Reason: sandbox.ServiceCannotStart, Err: fmt.Errorf("could not be started: %w", err)}
 }
