@@ -25,6 +25,8 @@ type scope struct {
 	id     string
 	parent *scope
 	graph  *graph.Graph
+	// key of the calling job in the parent.
+	key string
 	// name of the call, before the names of its jobs; "" in the run's own workflow.
 	name     string
 	workflow *planv1.Workflow
@@ -67,7 +69,7 @@ func (r *run) scopeOf(id string, find func(string) *statev1.JobRecord) *scope {
 	if !ok {
 		return nil
 	}
-	sc := &scope{id: id, parent: parent, graph: c.graph, name: call.GetName(), workflow: c.workflow}
+	sc := &scope{id: id, key: call.GetKey(), parent: parent, graph: c.graph, name: call.GetName(), workflow: c.workflow}
 	r.scopes[id] = sc
 	return sc
 }
@@ -99,6 +101,21 @@ func (s *scope) instance(id string) string {
 		return id
 	}
 	return s.id + "." + id
+}
+
+// permissions of a job: its own or its workflow's, within those of the calls above it.
+func (r *run) permissions(sc *scope, key string) *planv1.Permissions {
+	p := sc.graph.Job(key).GetPermissions()
+	if p == nil && sc.workflow != nil {
+		p = sc.workflow.GetPermissions()
+	}
+	if sc.id == "" {
+		if p == nil {
+			return r.plan.GetPermissions()
+		}
+		return p
+	}
+	return resolve.Shrink(p, r.permissions(sc.parent, sc.key))
 }
 
 // title puts the names of the calls before a job's.

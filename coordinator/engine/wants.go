@@ -146,8 +146,16 @@ func (e *Engine) placeAndImage(w *wants, plan *planv1.Plan, job *planv1.Job, env
 	if err != nil {
 		return fmt.Errorf("runs-on: %w", err)
 	}
-	if len(runsOn) == 0 {
+	group, err := resolve.String(job.GetRunsOnGroup(), env)
+	if err != nil {
+		return fmt.Errorf("runs-on.group: %w", err)
+	}
+	if len(runsOn) == 0 && group == "" {
 		return fmt.Errorf("runs-on: it names no label")
+	}
+	if group != "" {
+		// GitHub's groups of runners are our pools.
+		w.pools = append(w.pools, group)
 	}
 	if w.labels, err = resolve.Strings(job.GetPool(), env); err != nil {
 		return fmt.Errorf("pool: %w", err)
@@ -158,7 +166,7 @@ func (e *Engine) placeAndImage(w *wants, plan *planv1.Plan, job *planv1.Job, env
 			w.labels = append(w.labels, label)
 			continue
 		}
-		if runner.Pool != "" {
+		if runner.Pool != "" && group == "" {
 			w.pools = append(w.pools, runner.Pool)
 		}
 		if w.image == "" {
@@ -245,6 +253,7 @@ func (e *Engine) assignment(r *run, rec *statev1.JobRecord, w *wants, o offer) *
 	} else {
 		job.Container.Image = literal(w.containerImage)
 	}
+	job.Permissions = r.permissions(sc, rec.GetKey())
 	services := job.Services[:0]
 	for i, s := range job.GetServices() {
 		if w.serviceImages[i] != "" {

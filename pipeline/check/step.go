@@ -3,6 +3,7 @@ package check
 import (
 	"errors"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -60,7 +61,34 @@ func (c *checker) shell(s *syntax.Scalar) {
 	c.errorf(s.Pos, "bad-shell", "say with {0} where the script goes, as in `"+path.Base(strings.Fields(s.Text)[0])+" {0}`",
 		"unknown shell `%s`", s.Text)
 }
+// plugin says of a `uses:` that names a plugin why it does not run; false if it names none.
+func (c *checker) plugin(uses *syntax.Scalar) bool {
+	first, image := strings.HasPrefix(uses.Text, "slipway/"), strings.HasPrefix(uses.Text, "plugin://")
+	switch {
+	case !first && !image:
+		return false
+	case c.file.GitHub:
+		c.errorf(uses.Pos, "slipway-key", "move the file to .slipway/, or leave the step out",
+			"`%s` is a plugin of Slipway's, which a file in .github/ can't use: GitHub would refuse it", uses.Text)
+	case first && !firstPartyPlugin.MatchString(uses.Text):
+		c.errorf(uses.Pos, "bad-uses", "name one as slipway/NAME@v1", "`%s` is not a plugin", uses.Text)
+	case image && !imagePlugin.MatchString(uses.Text):
+		c.errorf(uses.Pos, "bad-uses", "name one as plugin://REGISTRY/REPOSITORY:TAG@sha256:DIGEST", "`%s` is not a plugin's image with its digest", uses.Text)
+	default:
+		c.errorf(uses.Pos, "not-supported", "", "plugins (`%s`) are not supported yet: they come with version 0.2", uses.Text)
+	}
+	return true
+}
 
+var (
+	firstPartyPlugin = regexp.MustCompile(`^slipway/[a-z][a-z0-9-]*@v[0-9]+(\.[0-9]+){0,2}$`)
+	imagePlugin      = regexp.MustCompile(`^plugin://[A-Za-z0-9.-]+(:[0-9]+)?(/[a-z0-9._-]+)+(:[A-Za-z0-9._-]+)?@sha256:[0-9a-f]{64}$`)
+)
+
+
+	if c.plugin(s.Uses) {
+		return
+	}
 func (c *checker) uses(s *syntax.Step) {
 	native, pinned, err := actions.Lookup(s.Uses.Text)
 	if err != nil {
