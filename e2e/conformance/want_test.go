@@ -21,15 +21,23 @@ type want struct {
 	Refused []string `yaml:"refused"`
 	// Invalid is a part of the message with which the coordinator refuses the run.
 	Invalid string `yaml:"invalid"`
-	// Warnings lists the findings of a file that runs.
+	// Warnings lists the findings of a file that runs; those of lints only where the case is about them.
 	Warnings []string `yaml:"warnings"`
 	// Run is how the run ends: succeeded (the default), failed, cancelled, or skipped where no job ran.
 	Run string `yaml:"run"`
 	// Name of the run; not compared if absent.
 	Name *string            `yaml:"name"`
 	Jobs map[string]wantJob `yaml:"jobs"`
+	// Tests are the sums over all reports of tests; not compared if absent.
+	Tests *wantTests `yaml:"tests"`
 	// MostAtOnce is how many jobs may have run at the same time; 0 is any number.
 	MostAtOnce int `yaml:"most-at-once"`
+}
+
+// wantTests are counts of test cases.
+type wantTests struct {
+	Tests    uint32 `yaml:"tests"`
+	Failures uint32 `yaml:"failures"`
 }
 
 // wantRun is one run of a series.
