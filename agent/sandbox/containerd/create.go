@@ -294,6 +294,11 @@ func (s *Sandbox) startJob(ctx context.Context, m *making, p *Pod) (procid.ID, e
 	if err := s.cgroups.Divide(p.jobGroup(), init.PID, cgroup.Limits{PIDs: m.spec.Resources.PIDs}); err != nil {
 		return procid.ID{}, err
 	}
+	if m.ids.enabled() {
+		if err := s.cgroups.Own(p.jobGroup(), m.ids.First); err != nil {
+			return procid.ID{}, err
+		}
+	}
 	if err := p.hold(init); err != nil {
 		return procid.ID{}, err
 	}

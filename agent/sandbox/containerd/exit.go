@@ -25,6 +25,11 @@ func (p *Pod) enter(spec sandbox.StepSpec) (cgroup.Entry, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
+	if ids := p.state.IDs; err == nil && ids.enabled() {
+		if err = p.sb.cgroups.Own(cgroup.StepGroup(p.jobGroup(), spec.ID), ids.First); err != nil {
+			return nil, errors.Join(err, e.Close())
+		}
+	}
 	return e, err
 }
 
