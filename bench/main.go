@@ -29,6 +29,7 @@ var benchmarks = []benchmark{
 	{"run.chain20_jobs", runChain20Jobs},
 	{"run.fanout100", runFanout100},
 	{"log.100mb", log100MB},
+	{"agent.memory", agentMemory},
 }
 
 func main() {

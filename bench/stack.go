@@ -21,10 +21,12 @@ type stack struct {
 	containerd string
 	image      string
 	scale      float64
+	// warm is a second one, see warmStack.
+	warm *stack
 }
 
 func newStack(ctx context.Context, scale float64) (*stack, error) {
-	c, err := cluster.Start(ctx, cluster.Options{Slots: parallelism})
+	c, err := cluster.Start(ctx, cluster.Options{Slots: parallelism, Flags: []string{"--warm-pods=0"}})
 	if err != nil {
 		return nil, err
 	}
@@ -74,10 +76,14 @@ func findSocket(dir string) (string, error) {
 }
 
 func (s *stack) close() error {
+	var err error
+	if s.warm != nil {
+		err = s.warm.close()
+	}
 	if s.client != nil {
 		_ = s.client.Close()
 	}
-	return s.cluster.Close()
+	return errors.Join(err, s.cluster.Close())
 }
 
 // rounds scales a benchmark's number of rounds; at least one.

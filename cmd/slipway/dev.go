@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/slipway-ci/slipway/internal/cli/agentconf"
 	"github.com/slipway-ci/slipway/internal/cli/dev"
 	"github.com/slipway-ci/slipway/internal/cli/exit"
 	"github.com/slipway-ci/slipway/internal/devstack"
@@ -36,12 +37,13 @@ INT or TERM stops the processes in order; jobs that run live on and are taken up
 	metrics := f.String("metrics", "127.0.0.1:7421", "address of the coordinator's /metrics")
 	agentMetrics := f.String("agent-metrics", "127.0.0.1:7422", "address of the agent's /metrics")
 	slots := f.Int("slots", 0, "how many jobs run at once (default twice the number of processors)")
+	warm := f.Int("warm-pods", agentconf.DefaultWarmPods, "how many containers wait ready for each kind of job that came lately; 0 for none")
 	private := f.Bool("private-containerd", false, "run a private containerd even if this machine has one")
 	detach := cmd.Flags().Bool("detach", false, "return once everything is healthy, and leave it running")
 	stop := cmd.Flags().Bool("stop", false, "stop it and everything that it started")
 	cmd.MarkFlagsMutuallyExclusive("detach", "stop")
 	open := func(log *slog.Logger) (*dev.Dev, error) {
-		c := dev.Config{Coordinator: *conf, Listen: *listen, Metrics: *metrics, AgentMetrics: *agentMetrics, Slots: *slots, PrivateContainerd: *private, Log: log}
+		c := dev.Config{Coordinator: *conf, Listen: *listen, Metrics: *metrics, AgentMetrics: *agentMetrics, Slots: *slots, WarmPods: *warm, PrivateContainerd: *private, Log: log}
 		return a.newDev(c)
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -71,7 +73,7 @@ INT or TERM stops the processes in order; jobs that run live on and are taken up
 // devArgs are the flags to give to a supervisor in the background.
 func devArgs(cmd *cobra.Command) ([]string, error) {
 	args := []string{"dev"}
-	for _, name := range []string{"config", "listen", "metrics", "agent-metrics", "slots", "private-containerd"} {
+	for _, name := range []string{"config", "listen", "metrics", "agent-metrics", "slots", "warm-pods", "private-containerd"} {
 		f := cmd.Flags().Lookup(name)
 		if !f.Changed {
 			continue

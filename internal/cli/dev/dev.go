@@ -53,6 +53,8 @@ type Config struct {
 	// Listen, Metrics and AgentMetrics are addresses, host:port.
 	Listen, Metrics, AgentMetrics string
 	Slots                         int
+	// WarmPods wait ready for each kind of job that came lately.
+	WarmPods int
 	// PrivateContainerd never uses the host's.
 	PrivateContainerd bool
 	Private           Containerd

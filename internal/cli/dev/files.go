@@ -55,7 +55,7 @@ func (d *Dev) wantedAgent() ([]byte, error) {
 	c := agentconf.Config{
 		Coordinator: d.cfg.Listen, DataDir: d.agentData(), TokenFile: d.joinTokenFile(), CA: d.caFile(), Metrics: d.cfg.AgentMetrics, Slots: d.cfg.Slots,
 		Sandbox: agentconf.Sandbox{
-			Socket: d.socket, Namespace: name, Cgroup: "/" + name, Bridge: bridge, Subnet: subnet,
+			Socket: d.socket, Namespace: name, Cgroup: "/" + name, Bridge: bridge, Subnet: subnet, WarmPods: &d.cfg.WarmPods,
 			Registries: map[string]agentconf.Registry{},
 			// Jobs see the network as the developer's shell does: behind the same proxy, with the same authorities.
 			CABundle: d.cfg.Getenv("SSL_CERT_FILE"),
