@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -259,7 +260,7 @@ func (t *Attempt) judge(w waited, stopped bool, spec sandbox.StepSpec) ending {
 		x.failed(code, fault, "the step could not be run: %v", w.err)
 	case stopped:
 		x.outcome = corev1.Result_RESULT_CANCELLED
-		why := "the run was cancelled"
+		why := cmp.Or(t.p.Reason, "the run was cancelled")
 		if t.p.TimedOut {
 			why = "the job ran out of time"
 		}

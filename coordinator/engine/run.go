@@ -121,6 +121,9 @@ func (r *run) view(steps bool) *apiv1.Run {
 		}
 		j := viewJob(rec, needs, steps)
 		switch why := r.why[id]; {
+		case rec.GetState() == corev1.JobState_JOB_STATE_QUEUED && j.Reason != "" && why != "":
+			// Why it is tried again, and why it is not yet.
+			j.Reason += "; " + why
 		case rec.GetState() == corev1.JobState_JOB_STATE_QUEUED && j.Reason == "",
 			rec.GetState() == corev1.JobState_JOB_STATE_WAITING && rec.GetHold() != nil && why != "":
 			j.Reason = why
