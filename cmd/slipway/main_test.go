@@ -358,7 +358,7 @@ func TestShowListLogsAndArtifacts(t *testing.T) {
 		"runs cancel 1":         {"asked to end"},
 		"version":               {"slipway "},
 		"plan --resolve ci.yml": {"busybox is mirror/busybox@sha256:00"},
-		"plan ci.yml":           {"hello", "run: echo hello"},
+		"plan ci.yml":           {"hello", "1. echo hello"},
 		"plan ci.yml -o json":   {`"jobs"`},
 		"validate ci.yml":       {"ci.yml: ok"},
 		"completion bash":       {"bash completion"},

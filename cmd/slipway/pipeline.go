@@ -9,9 +9,14 @@ import (
 	planv1 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
 )
 
-// compileWorkflow and starts join the CLI's packages with the compiler.
+// compileWorkflow, draftWorkflow and starts join the CLI's packages with the compiler.
 func compileWorkflow(path string, src []byte, read launch.Reader) (*planv1.Plan, diag.List) {
 	return compile.Compile(path, src, compile.Options{Read: read})
+}
+
+// draftWorkflow compiles what is only shown.
+func draftWorkflow(path string, src []byte, read launch.Reader) (*planv1.Plan, diag.List) {
+	return compile.Draft(path, src, compile.Options{Read: read})
 }
 
 func starts(w launch.Workflow, e launch.Event) (bool, string) {

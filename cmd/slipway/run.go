@@ -10,6 +10,7 @@ import (
 	"github.com/slipway-ci/slipway/internal/cli/exit"
 	"github.com/slipway-ci/slipway/internal/cli/follow"
 	"github.com/slipway-ci/slipway/internal/cli/launch"
+	"github.com/slipway-ci/slipway/internal/cli/planview"
 	"github.com/slipway-ci/slipway/internal/cli/show"
 	"github.com/slipway-ci/slipway/internal/tui"
 )
@@ -21,6 +22,8 @@ func (a *app) runCmd() *cobra.Command {
 		Long: `Run a workflow on the working tree and follow it to the end. Without FILE, every workflow of .slipway/ and
 .github/workflows/ that the event would start; with FILE that one, whatever its "on:" says.
 
+With --job, only that job and all that it needs. With --dry-run the coordinator compiles and resolves everything, the plan is shown, and nothing starts.
+
 Ctrl-C once cancels the run and waits for its clean-up, twice leaves at once.
 Exit codes: 0 succeeded, 1 failed, 2 invalid (nothing was started), 3 Slipway could not, 4 cancelled.`,
 		Args: cobra.MaximumNArgs(1),
@@ -31,6 +34,9 @@ Exit codes: 0 succeeded, 1 failed, 2 invalid (nothing was started), 3 Slipway co
 	payload := f.String("payload", "", "JSON file that becomes github.event")
 	dir := f.StringP("dir", "C", "", "directory to look for workflows in, instead of the current one")
 	detach := f.BoolP("detach", "d", false, "print the run's id and leave it running")
+	jobs := f.StringSlice("job", nil, "only this job and what it needs; repeatable")
+	dry := f.Bool("dry-run", false, "show the plan as the coordinator would run it, and start nothing")
+	cmd.MarkFlagsMutuallyExclusive("detach", "dry-run")
 	format := output(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		json, err := asJSON(*format)
@@ -40,6 +46,13 @@ Exit codes: 0 succeeded, 1 failed, 2 invalid (nothing was started), 3 Slipway co
 		r, err := a.request(first(args), *ref, *event, *payload, *dir)
 		if err != nil {
 			return err
+		}
+		r.Jobs = splitList(*jobs)
+		if cmd.Flags().Changed("job") && len(r.Jobs) == 0 {
+			return exit.Invalidf("--job needs the id of a job")
+		}
+		if *dry {
+			return a.dryRun(cmd.Context(), r, *format)
 		}
 		return a.run(cmd.Context(), r, *detach, json)
 	}
@@ -51,7 +64,7 @@ func (a *app) run(ctx context.Context, r launch.Request, detach, json bool) erro
 	if err != nil {
 		return err
 	}
-	show.Diagnostics(a.err, p.Warnings)
+	show.Warnings(a.err, p.Warnings)
 	cl, err := a.client()
 	if err != nil {
 		return err
@@ -84,6 +97,23 @@ func (a *app) run(ctx context.Context, r launch.Request, detach, json bool) erro
 		return exit.Silent(code)
 	}
 	return nil
+}
+
+// dryRun does all of a submit but to start.
+func (a *app) dryRun(ctx context.Context, r launch.Request, format string) error {
+	p, err := launch.Prepare(ctx, r, compileWorkflow, starts)
+	if err != nil {
+		return err
+	}
+	known, err := a.resolvePlan(ctx, p, true)
+	if err != nil {
+		return err
+	}
+	if err := a.showPlan(p, known, format); err != nil || format != planview.Text {
+		return err
+	}
+	_, err = fmt.Fprintln(a.out, "Nothing was started: this was a dry run.")
+	return err
 }
 
 // display is the live tree on a terminal, plain lines elsewhere, nothing where the output is JSON.

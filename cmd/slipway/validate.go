@@ -15,9 +15,10 @@ func (a *app) validateCmd() *cobra.Command {
 		Use:   "validate [FILE|DIRECTORY...]",
 		Short: "Check workflow files; needs no coordinator",
 		Long: `Check workflow files, and those in directories; without either all of this project's. All findings come at once.
-Exit code 2 if any file has errors. Images are resolved by the coordinator, not here.`,
+Exit code 2 if any file has errors; with --runnable also if one needs what Slipway can't do yet. Images are resolved by the coordinator, not here.`,
 	}
 	format := cmd.Flags().StringP("output", "o", string(show.Text), "output format: text, json or sarif (2.1.0)")
+	runnable := cmd.Flags().Bool("runnable", false, "exit code 2 also for a file that is right, and that Slipway can't run yet")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		write, ok := validationFormats[show.Format(*format)]
 		if !ok {
@@ -34,7 +35,7 @@ Exit code 2 if any file has errors. Images are resolved by the coordinator, not 
 		if err := write(a.out, v); err != nil {
 			return err
 		}
-		if !v.Valid() {
+		if !v.Valid() || *runnable && !v.Runnable() {
 			return exit.Silent(exit.Invalid)
 		}
 		return nil

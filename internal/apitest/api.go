@@ -48,7 +48,8 @@ func (a *api) SubmitRun(_ context.Context, r *apiv1.SubmitRunRequest) (*apiv1.Su
 }
 
 func (a *api) PlanRun(_ context.Context, r *apiv1.PlanRunRequest) (*apiv1.PlanRunResponse, error) {
-	return &apiv1.PlanRunResponse{Plan: &planv1.Plan{Path: r.GetPath(), Images: map[string]string{"busybox": "mirror/busybox@sha256:00"}}}, nil
+	return &apiv1.PlanRunResponse{Plan: &planv1.Plan{Path: r.GetPath(), Images: map[string]string{"busybox": "mirror/busybox@sha256:00"}},
+		Pools: map[string]string{"ubuntu-latest": "default"}}, nil
 }
 
 func (a *api) GetRun(_ context.Context, r *apiv1.GetRunRequest) (*apiv1.GetRunResponse, error) {

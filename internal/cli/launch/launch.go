@@ -11,6 +11,7 @@ import (
 
 	"github.com/slipway-ci/slipway/internal/cli/exit"
 	"github.com/slipway-ci/slipway/internal/worktree"
+	"github.com/slipway-ci/slipway/pipeline/compile"
 	"github.com/slipway-ci/slipway/pipeline/diag"
 	planv1 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
 )
@@ -43,6 +44,10 @@ type Request struct {
 	// Event and PayloadFile say what github.event is; PayloadFile "" is {}.
 	Event, PayloadFile string
 	Project            string
+	// Jobs to run, with what they need; empty is all.
+	Jobs []string
+	// Draft: the plans are only shown, so what can't run yet may be in them; compile is then pipeline/compile's Draft.
+	Draft bool
 }
 
 // Prepared is what can be submitted.
@@ -52,9 +57,12 @@ type Prepared struct {
 	Plans     []*planv1.Plan
 	// NeedsTree: some step checks the tree out, or a job calls a workflow of it, so it has to be uploaded.
 	NeedsTree bool
-	Warnings  diag.List
-	Event     Event
-	Project   string
+	// Warnings of all workflows; of a draft also what is not supported. Found are the same, for each of Plans.
+	Warnings diag.List
+	Found    []diag.List
+	Jobs     []string
+	Event    Event
+	Project  string
 }
 
 // Findings is the error of workflows that do not compile.
@@ -75,12 +83,12 @@ func (f *Findings) Error() string {
 }
 
 // Prepare reads and compiles. A *Findings (exit code 2) says that a workflow has errors.
-func Prepare(ctx context.Context, r Request, compile Compile, starts Starts) (*Prepared, error) {
+func Prepare(ctx context.Context, r Request, compiler Compile, starts Starts) (*Prepared, error) {
 	payload, err := readPayload(r.PayloadFile)
 	if err != nil {
 		return nil, err
 	}
-	p := &Prepared{Project: r.Project}
+	p := &Prepared{Project: r.Project, Jobs: r.Jobs}
 	if r.File != "" && r.Ref == "" {
 		// Before git is asked: a wrong file name is the most likely mistake.
 		if _, err := ReadFile(r.File); err != nil {
@@ -100,7 +108,10 @@ func Prepare(ctx context.Context, r Request, compile Compile, starts Starts) (*P
 			return nil, err
 		}
 	}
-	return p, p.compile(ctx, candidates, compile)
+	if err := p.compile(ctx, candidates, compiler, r.Draft); err != nil {
+		return p, err
+	}
+	return p, p.limit()
 }
 
 // started keeps the workflows that the event would start. One that is not well formed is kept: compiling it says why.
@@ -122,22 +133,50 @@ func (p *Prepared) started(all []Workflow, starts Starts) ([]Workflow, error) {
 	return kept, nil
 }
 
-func (p *Prepared) compile(ctx context.Context, all []Workflow, compile Compile) error {
+func (p *Prepared) compile(ctx context.Context, all []Workflow, compiler Compile, draft bool) error {
 	var found diag.List
+	refused := diag.List.HasErrors
+	if draft {
+		refused = diag.List.Invalid
+	}
 	read := func(path string) ([]byte, error) { return p.Tree.ReadFile(ctx, path, MaxWorkflow) }
 	for _, w := range all {
-		plan, list := compile(w.Path, w.Source, read)
+		plan, list := compiler(w.Path, w.Source, read)
 		found = append(found, list...)
-		if list.HasErrors() || plan == nil {
+		if refused(list) || plan == nil {
 			continue
 		}
-		p.Workflows, p.Plans = append(p.Workflows, w), append(p.Plans, plan)
-		p.NeedsTree = p.NeedsTree || len(plan.GetWorkflows()) > 0 || ChecksOut(plan)
+		p.Workflows, p.Plans, p.Found = append(p.Workflows, w), append(p.Plans, plan), append(p.Found, list)
 	}
-	if found.HasErrors() {
+	if refused(found) {
 		return exit.With(exit.Invalid, &Findings{found})
 	}
 	p.Warnings = found
+	return nil
+}
+
+// limit keeps the jobs that were asked for, and the workflows that have any.
+func (p *Prepared) limit() error {
+	if len(p.Jobs) > 0 {
+		all := *p
+		p.Workflows, p.Plans, p.Found, p.Warnings = nil, nil, nil, nil
+		var reasons []string
+		for i, plan := range all.Plans {
+			only, err := compile.Only(plan, p.Jobs)
+			if err != nil {
+				reasons = append(reasons, err.Error())
+				continue
+			}
+			p.Workflows, p.Plans, p.Found = append(p.Workflows, all.Workflows[i]), append(p.Plans, only), append(p.Found, all.Found[i])
+			p.Warnings = append(p.Warnings, all.Found[i]...)
+		}
+		if len(p.Plans) == 0 {
+			return exit.Invalidf("%s", strings.Join(reasons, "\n"))
+		}
+	}
+	for _, plan := range p.Plans {
+		p.NeedsTree = p.NeedsTree || len(plan.GetWorkflows()) > 0 || ChecksOut(plan)
+	}
 	return nil
 }
 

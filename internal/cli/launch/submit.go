@@ -48,7 +48,7 @@ func (p *Prepared) Submit(ctx context.Context, api API) ([]Submitted, error) {
 	sure := context.WithoutCancel(ctx)
 	for _, w := range p.Workflows {
 		r, err := api.Submit(sure, &apiv1.SubmitRunRequest{Project: p.Project, Path: w.Path, Workflow: w.Source, Source: source,
-			Event: p.Event.Name, EventPayload: p.Event.Payload})
+			Event: p.Event.Name, EventPayload: p.Event.Payload, Jobs: p.Jobs})
 		if err == nil {
 			out = append(out, Submitted{r.GetRunId(), r.GetRunNumber(), w.Path, r.GetDiagnostics()})
 			err = ctx.Err()
@@ -72,7 +72,8 @@ func cancelAll(ctx context.Context, api API, runs []Submitted) []error {
 
 // PlanRequest asks what a workflow would become.
 func (p *Prepared) PlanRequest(w Workflow, source *corev1.Source) *apiv1.PlanRunRequest {
-	return &apiv1.PlanRunRequest{Project: p.Project, Path: w.Path, Workflow: w.Source, Source: source, Event: p.Event.Name, EventPayload: p.Event.Payload}
+	return &apiv1.PlanRunRequest{Project: p.Project, Path: w.Path, Workflow: w.Source, Source: source, Event: p.Event.Name, EventPayload: p.Event.Payload,
+		Jobs: p.Jobs}
 }
 
 func (p *Prepared) describe() *corev1.Source {

@@ -7,7 +7,6 @@ import (
 
 	"github.com/slipway-ci/slipway/internal/cli/exit"
 	"github.com/slipway-ci/slipway/pipeline/diag"
-	planv1 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
 )
 
 // Checked is what Validate found in one file.
@@ -21,8 +20,18 @@ type Checked struct {
 // Validation is what Validate found.
 type Validation []Checked
 
-// Valid says that every file could be started.
+// Valid says that every file is right, whether or not Slipway can run all of it yet.
 func (v Validation) Valid() bool {
+	for _, c := range v {
+		if c.Unreadable != nil || c.Findings.Invalid() {
+			return false
+		}
+	}
+	return true
+}
+
+// Runnable says that every file could be started.
+func (v Validation) Runnable() bool {
 	for _, c := range v {
 		if c.Unreadable != nil || c.Findings.HasErrors() {
 			return false
@@ -132,8 +141,14 @@ func pathInProject(file string) string {
 	return filepath.Base(abs)
 }
 
-// Resolve asks the coordinator for the plans with images resolved to digests.
-func (p *Prepared) Resolve(ctx context.Context, api API) ([]*planv1.Plan, error) {
+// Resolution is what a coordinator says of one workflow.
+type Resolution struct {
+	// Images of the plan → reference by digest; Pools are what labels of `runs-on` mean.
+	Images, Pools map[string]string
+}
+
+// Resolve asks the coordinator to compile the workflows and to resolve their images; nothing is started.
+func (p *Prepared) Resolve(ctx context.Context, api API) ([]Resolution, error) {
 	source := p.describe()
 	for _, plan := range p.Plans {
 		if len(plan.GetWorkflows()) == 0 {
@@ -146,13 +161,13 @@ func (p *Prepared) Resolve(ctx context.Context, api API) ([]*planv1.Plan, error)
 		}
 		break
 	}
-	var out []*planv1.Plan
+	var out []Resolution
 	for _, w := range p.Workflows {
 		r, err := api.Plan(ctx, p.PlanRequest(w, source))
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, r.GetPlan())
+		out = append(out, Resolution{Images: r.GetPlan().GetImages(), Pools: r.GetPools()})
 	}
 	return out, nil
 }

@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/slipway-ci/slipway/internal/cli/exit"
 	"github.com/slipway-ci/slipway/internal/cli/launch"
 	"github.com/slipway-ci/slipway/internal/cli/settings"
 	"github.com/slipway-ci/slipway/pipeline/diag"
+	"github.com/slipway-ci/slipway/pipeline/lint"
 	apiv1 "github.com/slipway-ci/slipway/proto/gen/slipway/api/v1"
 	"github.com/slipway-ci/slipway/sdk/client"
 )
@@ -46,6 +48,26 @@ func Error(w io.Writer, err error) {
 func Diagnostics(w io.Writer, list diag.List) {
 	for _, d := range list {
 		fmt.Fprintln(w, safeLines(d.String()))
+	}
+}
+
+// Warnings prints the findings of a run that may start. Those of the lints are only counted: they are about how the file is written, and
+// `slipway validate` shows them.
+func Warnings(w io.Writer, list diag.List) {
+	lints := 0
+	for _, d := range list {
+		if _, ok := lint.Codes[d.Code]; ok {
+			lints++
+			continue
+		}
+		fmt.Fprintln(w, safeLines(d.String()))
+	}
+	switch lints {
+	case 0:
+	case 1:
+		fmt.Fprintln(w, "1 finding of the lints; `slipway validate` shows it")
+	default:
+		fmt.Fprintf(w, "%d findings of the lints; `slipway validate` shows them\n", lints)
 	}
 }
 
@@ -122,6 +144,9 @@ func Validation(w io.Writer, v launch.Validation, json bool) error {
 		case !c.Findings.HasErrors():
 			Diagnostics(w, c.Findings)
 			p.f("%s: ok, with warnings", c.File)
+		case !c.Findings.Invalid():
+			Diagnostics(w, c.Findings)
+			p.f("%s: valid, but it can't run here yet: %d of its features are not supported", c.File, len(c.Findings.Unsupported()))
 		default:
 			Diagnostics(w, c.Findings)
 		}
@@ -141,18 +166,29 @@ func validationJSON(w io.Writer, v launch.Validation) error {
 	type file struct {
 		File     string    `json:"file"`
 		Valid    bool      `json:"valid"`
+		Runnable bool      `json:"runnable"`
 		Findings []finding `json:"findings"`
 	}
 	out := make([]file, 0, len(v))
 	for _, c := range v {
-		f := file{File: c.File, Valid: c.Unreadable == nil && !c.Findings.HasErrors(), Findings: []finding{}}
+		f := file{File: c.File, Valid: c.Unreadable == nil && !c.Findings.Invalid(), Runnable: c.Unreadable == nil && !c.Findings.HasErrors(),
+			Findings: []finding{}}
 		if c.Unreadable != nil {
 			f.Findings = append(f.Findings, finding{Severity: diag.Error.String(), Code: "unreadable", Message: c.Unreadable.Error()})
 		}
 		for _, d := range c.Findings {
-			f.Findings = append(f.Findings, finding{d.Line, d.Column, d.Severity.String(), d.Code, d.Message, d.Hint})
+			f.Findings = append(f.Findings, finding{d.Line, d.Column, d.Word(), d.Code, d.Message, d.Hint})
 		}
 		out = append(out, f)
 	}
 	return Value(w, out)
+}
+
+// safeLines is safe, but keeps line breaks.
+func safeLines(s string) string {
+	lines := strings.Split(strings.TrimRight(s, "\n"), "\n")
+	for i := range lines {
+		lines[i] = safe(lines[i])
+	}
+	return strings.Join(lines, "\n")
 }
