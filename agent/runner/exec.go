@@ -20,6 +20,7 @@ import (
 	"github.com/slipway-ci/slipway/agent/workspace"
 	"github.com/slipway-ci/slipway/pipeline/resolve"
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
+	planv1 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
 )
 
 // maxFileCommand bounds what is read of one command file; a summary may be GitHub's 1 MiB.
@@ -97,8 +98,13 @@ func (t *Attempt) runSpec(ctx context.Context, e entry, env []commands.Pair) (sa
 	}
 	return sandbox.StepSpec{
 		ID: stepDir(e.number), Argv: argv, Otherwise: otherwise(texts[1], job.GetContainer() != nil, script), Env: process, Dir: workingDir(t.paths.Workspace, texts[2]),
-		Output: t.dirs.LogPath(e.number), Timeout: t.stepTimeout(limit), Grace: Grace,
+		Output: t.dirs.LogPath(e.number), Timeout: t.stepTimeout(limit), Grace: Grace, Resources: stepResources(e.step),
 	}, nil
+}
+
+func stepResources(s *planv1.Step) sandbox.Resources {
+	r := s.GetResources()
+	return sandbox.Resources{CPUMilli: r.GetCpuMilli(), Memory: r.GetMemory(), PIDs: r.GetPids()}
 }
 
 // stepTimeout is what the supervisor enforces by itself, also while no agent runs: the step's own limit, else the rest of
@@ -173,13 +179,13 @@ type waited struct {
 
 // awaitRun starts the step, unless it was started before, and waits for its end.
 func (t *Attempt) awaitRun(ctx context.Context, e entry, rec *state.Step, l *logs.Step, spec sandbox.StepSpec) error {
-	w, stopped := t.startAndWait(ctx, e, spec)
+	w, x, err := t.tries(ctx, e, spec)
+	if err != nil {
+		return err
+	}
+	t.collect(ctx, e, &x)
 	if ctx.Err() != nil {
 		return stopReason(ctx)
-	}
-	x := t.judge(w, stopped, spec)
-	if w.err == nil {
-		t.readCommandFiles(e.number, &x)
 	}
 	t.endEntry(e, rec, l, x)
 	if errors.Is(w.err, sandbox.ErrPodLost) || errors.Is(w.err, sandbox.ErrNotFound) {
@@ -187,6 +193,43 @@ func (t *Attempt) awaitRun(ctx context.Context, e entry, rec *state.Step, l *log
 		t.markLost(w.err)
 	}
 	return nil
+}
+
+// tries runs the step until it succeeds, or may not be tried again; the outcome is that of the last try.
+func (t *Attempt) tries(ctx context.Context, e entry, spec sandbox.StepSpec) (waited, ending, error) {
+	for {
+		w, stopped := t.startAndWait(ctx, e, spec)
+		if ctx.Err() != nil {
+			return w, ending{}, stopReason(ctx)
+		}
+		x := t.judge(w, stopped, spec)
+		if w.err == nil {
+			t.readCommandFiles(e.number, &x)
+		}
+		try := tryOf(spec.ID)
+		flaky(&x, try)
+		if w.err != nil || stopped || !tryAgain(e.step.GetRetry(), try, x) {
+			return w, x, nil
+		}
+		out, err := t.openLines(e.number)
+		if err != nil {
+			return w, x, err
+		}
+		goOn, err := t.nextTry(ctx, e, try, x, out)
+		out.Close()
+		if err != nil || !goOn {
+			return w, x, err
+		}
+		next, err := t.again(ctx, e, try+1)
+		if ctx.Err() != nil {
+			return w, x, stopReason(ctx)
+		}
+		if err != nil {
+			x.failed(codeStepFailed, user, "%v", err)
+			return w, x, nil
+		}
+		spec = next
+	}
 }
 
 // startAndWait returns how the step ended, and whether the agent stopped it because the job is ending.

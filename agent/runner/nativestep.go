@@ -67,11 +67,37 @@ func (t *Attempt) runNative(ctx context.Context, e entry, rec *state.Step, l *lo
 	if again {
 		out.Printf("The agent was restarted; this step begins again.")
 	}
+	for try := 1; ; try++ {
+		x, stopped := t.tryNative(ctx, e, env, out)
+		if ctx.Err() != nil {
+			return stopReason(ctx)
+		}
+		flaky(&x, try)
+		if !stopped && tryAgain(e.step.GetRetry(), try, x) && e.kind == kindMain {
+			goOn, err := t.nextTry(ctx, e, try, x, out)
+			if err != nil {
+				return err
+			}
+			if goOn {
+				continue
+			}
+		}
+		t.collect(ctx, e, &x)
+		if ctx.Err() != nil {
+			return stopReason(ctx)
+		}
+		t.endEntry(e, rec, l, x)
+		return nil
+	}
+}
+
+// tryNative runs the action once; stopped says that the agent ended it.
+func (t *Attempt) tryNative(ctx context.Context, e entry, env []commands.Pair, out *lines) (x ending, stopped bool) {
 	var noted annotations
-	x := ending{outcome: corev1.Result_RESULT_SUCCESS}
+	x.outcome = corev1.Result_RESULT_SUCCESS
 	r, stopped, timedOut := t.performNative(t.withStep(ctx, e.number), e, env, out, &noted)
 	if ctx.Err() != nil {
-		return stopReason(ctx)
+		return x, stopped
 	}
 	var userErr *native.UserError
 	switch {
@@ -91,8 +117,7 @@ func (t *Attempt) runNative(ctx context.Context, e entry, rec *state.Step, l *lo
 	}
 	x.extra = noted.list
 	x.values = stepValues{Env: r.out.Env, Path: r.out.Path, Outputs: r.out.Outputs}
-	t.endEntry(e, rec, l, x)
-	return nil
+	return x, stopped
 }
 
 // annotations collects what a native step notes; it runs in another goroutine than the actor.

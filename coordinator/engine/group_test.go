@@ -313,3 +313,26 @@ func TestBadConcurrencyIsRefusedAtSubmit(t *testing.T) {
 		}
 	}
 }
+
+func TestAJobReservesItsLargestStep(t *testing.T) {
+	r := newRig(t)
+	step := func(cpu, memory int64) *planv1.Step {
+		return &planv1.Step{Resources: &planv1.Resources{CpuMilli: cpu, Memory: memory}}
+	}
+	own, steps := job("own"), job("steps")
+	own.Resources, own.Steps = &planv1.Resources{CpuMilli: 300, Memory: 400}, []*planv1.Step{step(9000, 1)}
+	steps.Steps = []*planv1.Step{step(5000, 1), step(1, 8<<30), {}}
+	id := r.submit(plan(own, steps))
+	r.settle()
+	var got [4]int64
+	if err := r.ask(r.ctx(), func(reply func(error)) {
+		w := r.runs[id].wants
+		got = [4]int64{w["own"].cpu, w["own"].memory, w["steps"].cpu, w["steps"].memory}
+		reply(nil)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if got != [4]int64{300, 400, 5000, 8 << 30} {
+		t.Fatal(got)
+	}
+}

@@ -75,6 +75,10 @@ func (e *Engine) wantsOf(r *run, sc *scope, p *graph.Progress, genv graph.Env, j
 		return nil, err
 	}
 	w.cpu, w.memory = e.c.DefaultCPUMilli, e.c.DefaultMemory
+	for _, s := range job.GetSteps() {
+		// One step runs at a time: the largest counts, if the job itself says nothing.
+		w.cpu, w.memory = max(w.cpu, s.GetResources().GetCpuMilli()), max(w.memory, s.GetResources().GetMemory())
+	}
 	if res := job.GetResources(); res.GetCpuMilli() > 0 {
 		w.cpu = res.GetCpuMilli()
 	}

@@ -115,6 +115,10 @@ func (c *checker) rollout(j *syntax.Job) {
 // stepOurs checks the keys of a step that only Slipway has.
 func (c *checker) stepOurs(s *syntax.Step) {
 	c.text(s.Image, stepImageRules)
+	if s.Image != nil {
+		c.errorf(s.Image.Pos, "not-supported", "give the job a `container`, or the tool's image a job of its own",
+			"`image` of a step is not supported yet: steps in containers of their own come with version 0.2")
+	}
 	c.resources(s.Resources)
 	c.retry(s.Retry, StepRetryCauses)
 	if r := s.Reports; r != nil {
