@@ -17,7 +17,7 @@ type Event struct {
 	Name string
 	// Ref that was pushed: refs/heads/…, refs/tags/….
 	Ref string
-	// BaseRef is the branch that a pull request wants to go into, with or without refs/heads/.
+	// BaseRef is the branch that a pull request wants to go into, with or without refs/heads/. If it is "", not known, filters on branches hold.
 	BaseRef string
 	// Action is the activity type: opened, synchronize …; "" counts as one that starts by default.
 	Action string
@@ -71,6 +71,9 @@ func refuses(e *syntax.Event, ev Event) string {
 		}
 		if ev.Action != "" && !slices.Contains(types, ev.Action) {
 			return fmt.Sprintf("its `types` do not name %s", ev.Action)
+		}
+		if ev.BaseRef == "" {
+			return refusesPaths(e, ev)
 		}
 		if reason := refusesName("branches", strings.TrimPrefix(ev.BaseRef, "refs/heads/"), e.HasBranches, e.Branches, e.HasBranchesIgnore, e.BranchesIgnore); reason != "" {
 			return reason

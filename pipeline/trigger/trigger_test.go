@@ -101,6 +101,7 @@ func TestMatch(t *testing.T) {
 		{"pull_request", pr("main", "labeled"), "its `types` do not name labeled"},
 		{"{pull_request: {types: [labeled]}}", pr("main", "labeled"), ""},
 		{"{pull_request: {branches: [main]}}", pr("dev", "opened"), "its `branches` do not match dev"},
+		{"{pull_request: {branches: [main]}}", pr("", "opened"), ""},
 		{"workflow_dispatch", Event{Name: "workflow_dispatch"}, ""},
 	} {
 		src := "on: " + c.on + "\njobs: {a: {runs-on: x, steps: [{run: a}]}}\n"
