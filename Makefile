@@ -90,6 +90,14 @@ oracle: ## Ask GitHub's npm package for the answers that expressions are held ag
 fuzz: ## Fuzz every parser for FUZZTIME (default 30s) each
 	@scripts/fuzz.sh
 
+.PHONY: soak
+soak: ## Simulate SEEDS (default 5000) from FROM (default 0) in PROCS processes; resumable; appends to e2e/simulation/LEDGER.md
+	@scripts/soak.sh
+
+.PHONY: simulation
+simulation: ## Simulated fleets with faults: 200 seeds, replays of histories, planted bugs
+	@$(GO) test -count=1 -timeout 30m ./e2e/simulation -seeds 200 -replays 20
+
 .PHONY: bench
 bench: setup images build ## Benchmarks against the raw tools; writes bench/results.json
 	@SLIPWAY_TEST_REGISTRY="$${SLIPWAY_REGISTRY_ADDR:-127.0.0.1:7430}" $(GO) run ./bench -out bench/results.json

@@ -1,0 +1,121 @@
+package simulation
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/slipway-ci/slipway/coordinator/config"
+	"github.com/slipway-ci/slipway/coordinator/engine"
+	"github.com/slipway-ci/slipway/pipeline/compile"
+	planv1 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
+)
+
+// runners is what the coordinators are configured with.
+var runners = map[string]config.Runner{"ubuntu-latest": {Image: "runner", Pool: pool}}
+
+// shapes are the workflows that clients submit: graphs with needs, matrices, retries, conditions.
+var shapes = []string{
+	`
+jobs:
+  only: {STEPS1}
+`, `
+jobs:
+  a: {STEPS1}
+  b: {needs: a, STEPS1}
+`, `
+jobs:
+  a: {STEPS1}
+  b: {needs: a, STEPS2}
+  c: {needs: a, STEPS1}
+  d: {needs: [b, c], STEPS1}
+`, `
+jobs:
+  build: {STEPS1}
+  test:
+    needs: build
+    strategy: {matrix: {n: [1, 2, 3]}, fail-fast: false}
+    STEPS1
+`, `
+jobs:
+  test:
+    strategy: {matrix: {n: [1, 2, 3, 4]}, max-parallel: 2}
+    STEPS1
+  after: {needs: test, if: always(), STEPS1}
+`, `
+jobs:
+  flaky: {retry: {attempts: 3, on: [lost, failure, timeout], backoff: 2s}, STEPS2}
+  next: {needs: flaky, STEPS1}
+`, `
+jobs:
+  a: {retry: {attempts: 4, on: [lost]}, STEPS1}
+  b: {retry: {attempts: 4, on: [lost]}, STEPS1}
+`, `
+jobs:
+  slow: {timeout-minutes: 0.2, STEPS2}
+  clean: {needs: slow, if: failure() || cancelled(), STEPS1}
+`, `
+jobs:
+  main:
+    runs-on: ubuntu-latest
+    steps: [{run: one}, {run: two, continue-on-error: true}, {run: three, if: always()}]
+  notify: {needs: main, if: "!cancelled()", STEPS1}
+`, `
+concurrency: release
+jobs:
+  one: {STEPS1}
+  two: {needs: one, STEPS1}
+`, `
+concurrency: {group: branch, cancel-in-progress: true}
+jobs:
+  only: {STEPS2}
+`, `
+jobs:
+  build: {STEPS1}
+  deploy: {needs: build, concurrency: {group: production, queue: max}, STEPS1}
+`, `
+jobs:
+  deploy:
+    strategy: {matrix: {n: [1, 2]}}
+    concurrency: "site-${{ matrix.n }}"
+    STEPS1
+`,
+}
+
+// planStore holds the compiled shapes. They never change, and all simulations of a process share them.
+type planStore map[string]*planv1.Plan
+
+// LoadPlan implements engine.PlanLoader.
+func (p planStore) LoadPlan(_ context.Context, digest string) (*planv1.Plan, error) {
+	if plan := p[digest]; plan != nil {
+		return plan, nil
+	}
+	return nil, fmt.Errorf("no plan %s", digest)
+}
+
+func digestOf(i int) string { return fmt.Sprintf("sha256:%064d", i) }
+
+// compileShapes compiles the workload with the production compiler.
+func compileShapes() (planStore, error) {
+	out := planStore{}
+	for i, s := range shapes {
+		s = "on: push" + s
+		s = strings.ReplaceAll(s, "    STEPS1\n", "    runs-on: ubuntu-latest\n    steps: [{run: one}]\n")
+		s = strings.ReplaceAll(s, "STEPS1", "runs-on: ubuntu-latest, steps: [{run: one}]")
+		s = strings.ReplaceAll(s, "STEPS2", "runs-on: ubuntu-latest, steps: [{run: one}, {run: two}]")
+		plan, found := compile.Compile(".slipway/shape.yml", []byte(s), compile.Options{})
+		if plan == nil {
+			return nil, fmt.Errorf("shape %d: %v", i, found)
+		}
+		plan.Images = map[string]string{"ubuntu-latest": "registry/runner@sha256:1"}
+		out[digestOf(i)] = plan
+	}
+	return out, nil
+}
+
+// submission is what a client wants to run.
+func (w *world) submission(request string, shape int) engine.Submission {
+	project := fmt.Sprintf("team/p%d", w.l.rng.IntN(w.o.projects))
+	return engine.Submission{RequestID: request, Project: project, Plan: w.plans[digestOf(shape)], PlanDigest: digestOf(shape), Event: "push", Actor: "ada",
+		Source: source}
+}
