@@ -58,6 +58,9 @@ func (m *metrics) register(a *Agent) {
 	a.registry.MustRegister(m.connected, m.sessions, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 }
 
+// Idle is whether no attempt is held. It may be asked once the agent is Ready.
+func (a *Agent) Idle() bool { return len(a.holder.Held()) == 0 }
+
 // session is told when one begins and ends.
 func (m *metrics) session(on bool) {
 	m.connected.Set(0)

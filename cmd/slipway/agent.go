@@ -20,6 +20,7 @@ import (
 	"github.com/slipway-ci/slipway/agent/workspace"
 	"github.com/slipway-ci/slipway/internal/cli/agentconf"
 	"github.com/slipway-ci/slipway/internal/cli/exit"
+	"github.com/slipway-ci/slipway/internal/idlemem"
 	"github.com/slipway-ci/slipway/internal/version"
 )
 
@@ -119,6 +120,13 @@ func (a *app) runAgent(ctx context.Context, c agentconf.Config, log *slog.Logger
 	if err != nil {
 		return err
 	}
+	go func() {
+		select {
+		case <-ag.Ready():
+			idlemem.Keep(ctx, ag.Idle)
+		case <-ctx.Done():
+		}
+	}()
 	stop, err := a.notify(ctx, log, ag.Ready(), ag.Alive)
 	if err != nil {
 		return err
