@@ -19,24 +19,44 @@ func Check(f *syntax.File) diag.List {
 	return c.found
 }
 
+// maxFindings bounds the errors and the warnings that a hostile file can cause. Looking further would cost too.
+const maxFindings = 500
+
 type checker struct {
 	file  *syntax.File
 	found diag.List
 	job   *scope
+	// inputs that the workflow defines.
+	inputs names
+	// errors and warnings in found.
+	errors, warnings int
 }
+
+// failed reports whether no further error will be shown.
+func (c *checker) failed() bool { return c.errors > maxFindings }
+
+// warned reports whether no further warning will be shown.
+func (c *checker) warned() bool { return c.warnings > maxFindings }
 
 // scope is what expressions of the current job can refer to.
 type scope struct {
-	needs    map[string]bool
-	needList []string
-	steps    map[string]bool
-	stepList []string
+	needs, steps names
 	// axes is nil where the matrix is computed, so its keys are not known.
-	axes      []string
+	axes      *names
 	hasMatrix bool
 }
 
 func (c *checker) report(severity diag.Severity, at syntax.Pos, code, hint, format string, args ...any) {
+	count, plural := &c.errors, "errors"
+	if severity == diag.Warning {
+		count, plural = &c.warnings, "warnings"
+	}
+	switch *count++; {
+	case *count > maxFindings+1:
+		return
+	case *count > maxFindings:
+		code, hint, format, args = "too-many-findings", "repair these first", "there are more than %d %s", []any{maxFindings, plural}
+	}
 	c.found = append(c.found, diag.Diagnostic{
 		Path: c.file.Path, Line: at.Line, Column: at.Column, Severity: severity,
 		Code: code, Message: fmt.Sprintf(format, args...), Hint: hint,
@@ -53,6 +73,11 @@ func (c *checker) warnf(at syntax.Pos, code, hint, format string, args ...any) {
 
 func (c *checker) workflow() {
 	f := c.file
+	for _, e := range f.On {
+		for _, in := range e.Inputs {
+			c.inputs.add(in.Name.Text)
+		}
+	}
 	c.text(f.RunName, runNameRules)
 	c.textMap(f.Env, workflowEnvRules)
 	c.envNames(f.Env)
@@ -108,7 +133,7 @@ func (c *checker) permissions(p *syntax.Permissions) {
 
 // text checks the expressions in a text.
 func (c *checker) text(s *syntax.Scalar, r expr.Rules) {
-	if !s.HasExpression() {
+	if c.failed() || !s.HasExpression() {
 		return
 	}
 	parts, err := expr.Split(s.Text)
@@ -164,9 +189,15 @@ func (c *checker) expression(s *syntax.Scalar, src string, offset int, r expr.Ru
 }
 
 func (c *checker) syntaxError(s *syntax.Scalar, offset int, err error) {
+	if c.failed() {
+		return
+	}
 	var se *expr.SyntaxError
 	if !errors.As(err, &se) {
 		c.errorf(s.Pos, "bad-expression", "", "bad expression: %v", err)
+		return
+	}
+	if se.Warning && c.warned() {
 		return
 	}
 	at := c.file.Place(s, offset+se.Offset)

@@ -39,10 +39,9 @@ func (c *checker) checkJob(j *syntax.Job) {
 }
 
 func newScope(j *syntax.Job) *scope {
-	s := &scope{needs: map[string]bool{}, steps: map[string]bool{}}
+	s := &scope{}
 	for _, n := range j.Needs {
-		s.needs[strings.ToLower(n.Text)] = true
-		s.needList = append(s.needList, n.Text)
+		s.needs.add(n.Text)
 	}
 	if j.Strategy != nil && j.Strategy.Matrix != nil {
 		s.hasMatrix = true
@@ -52,11 +51,11 @@ func newScope(j *syntax.Job) *scope {
 }
 
 // matrixKeys are all keys that a leg can have; nil where an expression decides.
-func matrixKeys(m *syntax.Data) []string {
+func matrixKeys(m *syntax.Data) *names {
 	if m.Scalar != nil {
 		return nil
 	}
-	keys := []string{}
+	keys := &names{}
 	for _, f := range m.Fields {
 		switch f.Key.Text {
 		case "exclude":
@@ -69,11 +68,11 @@ func matrixKeys(m *syntax.Data) []string {
 					return nil
 				}
 				for _, extra := range entry.Fields {
-					keys = append(keys, extra.Key.Text)
+					keys.add(extra.Key.Text)
 				}
 			}
 		default:
-			keys = append(keys, f.Key.Text)
+			keys.add(f.Key.Text)
 		}
 	}
 	return keys

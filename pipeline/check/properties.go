@@ -40,23 +40,12 @@ func (c *checker) property(s *syntax.Scalar, offset int, ref expr.Reference) {
 			"`%s.%s` is always null: an entry of `%s` has %s", ref.Context, strings.Join(ref.Path[:2], "."), ref.Context, strings.Join(known, ", "))
 	}
 	if ref.Context == "inputs" {
-		if known := c.inputs(); !slices.ContainsFunc(known, fold(ref.Path[0])) {
-			c.warnf(at(), "unknown-reference", diag.DidYouMean(ref.Path[0], known), "`inputs.%s` is always null: the workflow defines no such input", ref.Path[0])
+		if !c.inputs.has(ref.Path[0]) {
+			c.warnf(at(), "unknown-reference", diag.DidYouMean(ref.Path[0], c.inputs.list), "`inputs.%s` is always null: the workflow defines no such input", ref.Path[0])
 		}
 	}
 }
 
 func fold(name string) func(string) bool {
 	return func(other string) bool { return strings.EqualFold(name, other) }
-}
-
-// inputs are the names of all inputs that the workflow defines.
-func (c *checker) inputs() []string {
-	names := []string{}
-	for _, e := range c.file.On {
-		for _, in := range e.Inputs {
-			names = append(names, in.Name.Text)
-		}
-	}
-	return names
 }

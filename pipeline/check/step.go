@@ -26,8 +26,7 @@ func (c *checker) steps(j *syntax.Job) {
 			continue
 		}
 		first[id] = s.ID.Pos
-		c.job.steps[id] = true
-		c.job.stepList = append(c.job.stepList, s.ID.Text)
+		c.job.steps.add(s.ID.Text)
 	}
 }
 
@@ -61,6 +60,7 @@ func (c *checker) shell(s *syntax.Scalar) {
 	c.errorf(s.Pos, "bad-shell", "say with {0} where the script goes, as in `"+path.Base(strings.Fields(s.Text)[0])+" {0}`",
 		"unknown shell `%s`", s.Text)
 }
+
 // plugin says of a `uses:` that names a plugin why it does not run; false if it names none.
 func (c *checker) plugin(uses *syntax.Scalar) bool {
 	first, image := strings.HasPrefix(uses.Text, "slipway/"), strings.HasPrefix(uses.Text, "plugin://")
@@ -85,11 +85,10 @@ var (
 	imagePlugin      = regexp.MustCompile(`^plugin://[A-Za-z0-9.-]+(:[0-9]+)?(/[a-z0-9._-]+)+(:[A-Za-z0-9._-]+)?@sha256:[0-9a-f]{64}$`)
 )
 
-
+func (c *checker) uses(s *syntax.Step) {
 	if c.plugin(s.Uses) {
 		return
 	}
-func (c *checker) uses(s *syntax.Step) {
 	native, pinned, err := actions.Lookup(s.Uses.Text)
 	if err != nil {
 		var e *actions.Error

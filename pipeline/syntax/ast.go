@@ -64,6 +64,7 @@ type File struct {
 	Permissions *Permissions
 	Jobs        []*Job
 	source      *source
+	cursor      cursor
 }
 
 // Event is one event of `on:`.

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"pgregory.net/rapid"
 )
@@ -84,22 +83,16 @@ func TestLimitsAreReached(t *testing.T) {
 	if has(aliases(20_000), "alias-expansion", Limits{}) || !has(aliases(20_001), "alias-expansion", Limits{}) {
 		t.Error("aliases")
 	}
-	begin := time.Now()
 	for _, src := range []string{
 		strings.Repeat("[", 1<<20), strings.Repeat("{a: ", 1<<18), strings.Repeat("- ", 1<<19), strings.Repeat("a: &a\n", 1<<17),
 		"a: " + strings.Repeat("*x ", 1<<18), strings.Repeat("? ", 1<<19), strings.Repeat("\"", 1<<20), strings.Repeat("a:\n ", 1<<18), strings.Repeat("%", 1<<20),
 		strings.Repeat("!", 1<<20), "on: " + strings.Repeat("x", 1<<20-10), "on: push\n" + strings.Repeat("a: 1\n", 1<<17),
 	} {
-		one := time.Now()
 		_, found := Parse("x.yml", []byte(src), Limits{})
 		if !found.HasErrors() || len(found) > maxFindings+1 {
 			t.Errorf("%.20s: %d findings", src, len(found))
 		}
-		if took := time.Since(one); took > 3*time.Second {
-			t.Errorf("%.20q took %v", src, took)
-		}
 	}
-	t.Log(time.Since(begin))
 }
 
 func TestInGitHub(t *testing.T) {
