@@ -15,6 +15,7 @@ const (
 	codeDiskFull  = "disk-full"
 	codeReadOnly  = "disk-read-only"
 	codeProcesses = "process-limit"
+	codeWorkspace = "workspace-full"
 )
 
 // exitFailure says what a step's ending means, and whose fault it is; nil for a success.
@@ -41,6 +42,8 @@ func exitFailure(exit sandbox.Exit, spec sandbox.StepSpec) *state.Failure {
 		}
 	case sandbox.KindProcessLimit:
 		f.Code = codeProcesses
+	case sandbox.KindWorkspaceFull:
+		f.Code = codeWorkspace
 	case sandbox.KindDiskFull:
 		f.Code = codeDiskFull
 	case sandbox.KindReadOnly:

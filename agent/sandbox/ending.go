@@ -28,6 +28,8 @@ const (
 	KindProcessLimit Kind = "process-limit"
 	// KindDiskFull: a file system that the step writes to is full.
 	KindDiskFull Kind = "disk-full"
+	// KindWorkspaceFull: the pod had written more than any other while the host's disk became full.
+	KindWorkspaceFull Kind = "workspace-full"
 	// KindReadOnly: a file system that the step should write to has become read-only.
 	KindReadOnly Kind = "read-only"
 	// KindServiceDied: the step failed while a service of the pod was dead.
@@ -102,6 +104,8 @@ func (e Exit) Kind() Kind {
 		return KindSucceeded
 	case e.NotStarted, e.Message != "":
 		return KindCannotStart
+	case e.Written > 0:
+		return KindWorkspaceFull
 	case e.OOMKilled:
 		return KindOutOfMemory
 	case e.disk(true):
@@ -147,13 +151,15 @@ func (e Exit) Explain() string {
 		parts = append(parts, e.Message)
 	case KindOutOfMemory:
 		parts = append(parts, "the kernel killed a process of the step for want of memory; give the job more (`resources: memory`) or let it use less")
+	case KindWorkspaceFull:
+		parts = append(parts, fmt.Sprintf("workspace full: the job had written %d MiB, more than any other, and the agent's disk was nearly full; write less, or free space on the agent's host", e.Written>>20))
 	case KindDiskFull, KindReadOnly:
 		for _, d := range e.Disks {
 			parts = append(parts, d.String())
 		}
 		parts = append(parts, e.codeText())
 	case KindProcessLimit:
-		parts = append(parts, fmt.Sprintf("%d new processes were refused because the job had reached its limit (`resources: pids`)", e.ForksRefused), e.codeText())
+		parts = append(parts, fmt.Sprintf("process limit reached: %d new processes were refused (`resources: pids`)", e.ForksRefused), e.codeText())
 	default:
 		parts = append(parts, e.codeText())
 	}

@@ -94,7 +94,7 @@ type Mount struct {
 	ReadOnly       bool
 }
 
-// Resources limit the whole pod; zero means no limit.
+// Resources limit the whole pod. Zero is no limit of the job's; a sandbox may have one to protect its host.
 type Resources struct {
 	// CPUMilli is thousandths of a core.
 	CPUMilli int64
@@ -173,6 +173,9 @@ type Exit struct {
 	ForksRefused int64
 	// Left counts the processes that the step left behind; they live until the pod is removed.
 	Left int
+	// Written is how many bytes the pod had written when it was ended because the host's disk was nearly full, and it had
+	// written the most; 0 if it was not.
+	Written int64
 	// Disks are file systems that the step could not write to when it had failed.
 	Disks []DiskFault
 	// Services are those that were dead when the step ended.

@@ -63,7 +63,10 @@ type Config struct {
 	// MountDir holds the mounts of pods with a user namespace. Every user must be able to pass what is above it. "" is one below
 	// /run, the same at every start.
 	MountDir string
-	// Volumes are directories in whose file systems lie what pods mount, for the check whether user namespaces work.
+	// KeepFree is how many bytes of the disk with the images, and of each of Volumes, pods must leave. Below it, the step of the
+	// pod that wrote the most is ended. 0 is a twentieth of the file system, at most 4 GiB.
+	KeepFree int64
+	// Volumes are directories in whose file systems lie what pods mount, for the checks whether user namespaces work and whether a pod fills them.
 	Volumes []string
 	Log     *slog.Logger
 }

@@ -91,6 +91,7 @@ func (s *Sandbox) Create(ctx context.Context, spec sandbox.PodSpec, progress fun
 }
 
 func (s *Sandbox) newMaking(spec sandbox.PodSpec, progress func(string)) *making {
+	spec.Resources = bounded(spec.Resources)
 	return &making{
 		spec: spec, name: spec.ID, dir: s.dir(spec.ID), shim: make(chan struct{}, shimLimit), progress: oneAtATime(progress),
 	}

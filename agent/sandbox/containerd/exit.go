@@ -51,7 +51,7 @@ func (p *Pod) exit(ctx context.Context, r proto.Record) (sandbox.Exit, error) {
 		if err != nil {
 			return e, err
 		}
-		e.Disks, e.Services = around.Disks, around.Services
+		e.Disks, e.Services, e.Written = around.Disks, around.Services, around.Written
 	}
 	if e.Cause == sandbox.CauseProcesses {
 		e.Message += p.crowd()
@@ -74,7 +74,7 @@ func (p *Pod) around(ctx context.Context, id string) (surroundings, error) {
 	if req.Seen != nil {
 		return *req.Seen, nil
 	}
-	seen := surroundings{Disks: p.disks(p.state, req.Output), Services: p.deadServices(ctx)}
+	seen := surroundings{Disks: p.disks(p.state, req.Output), Services: p.deadServices(ctx), Written: p.written.Swap(0)}
 	req.Seen = &seen
 	if err := writeJSON(p.dir.request(id), req); err != nil {
 		// On a full disk, which it tells of, it is looked at again next time.

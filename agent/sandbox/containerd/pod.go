@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/slipway-ci/slipway/agent/sandbox"
@@ -26,6 +27,9 @@ type Pod struct {
 	dead <-chan struct{} // closed when the job's container has ended
 
 	state podState // as it was when the pod was complete
+
+	// written is what the pod had written when the guard of the disk ended its step; 0 since that was told.
+	written atomic.Int64
 
 	starting sync.Mutex // one Start at a time
 	marking  sync.Mutex // one writer of a step's request file at a time

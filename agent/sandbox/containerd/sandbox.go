@@ -40,6 +40,7 @@ type Sandbox struct {
 	cgroups *cgroup.Host
 	pool    *pool
 	ids     *idRanges
+	guard   *diskGuard
 	// abilities are what findAbilities found.
 	abilities sandbox.Abilities
 
@@ -85,6 +86,7 @@ func New(ctx context.Context, cfg Config) (*Sandbox, error) {
 	}
 	s.pool = newPool(s)
 	s.pool.begin()
+	s.guard = newDiskGuard(s)
 	s.close = sync.OnceValue(s.letGo)
 	return s, nil
 }
@@ -301,6 +303,7 @@ func (s *Sandbox) letGo() error {
 	pods := s.pods
 	s.pods = map[string]*Pod{}
 	s.mu.Unlock()
+	s.guard.close()
 	errs := []error{poolErr}
 	for _, p := range pods {
 		errs = append(errs, p.close())

@@ -108,6 +108,7 @@ type request struct {
 // surroundings explain a failure: what was wrong with the pod, not with the step.
 type surroundings struct {
 	Disks    []sandbox.DiskFault  `json:"disks,omitempty"`
+	Written  int64                `json:"written,omitempty"`
 	Services []sandbox.ServiceEnd `json:"services,omitempty"`
 }
 
