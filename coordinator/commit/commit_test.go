@@ -26,6 +26,8 @@ type instant struct{ clock.Real }
 
 func (instant) AfterFunc(_ time.Duration, f func()) func() bool { return time.AfterFunc(0, f).Stop }
 
+var discard = slog.New(slog.NewTextHandler(io.Discard, nil))
+
 type rig struct {
 	*commit.Committer
 	store  *faultstore.Store

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -55,5 +56,15 @@ func TestHide(t *testing.T) {
 	err := Hide(log, "reading", errors.New("/var/lib/secret: permission denied"))
 	if ReasonOf(err) != Internal || strings.Contains(err.Error(), "secret") || !strings.Contains(logged.String(), "/var/lib/secret") {
 		t.Errorf("%v, logged %s", err, logged.String())
+	}
+}
+
+func TestBusyForSaysWhen(t *testing.T) {
+	err := BusyFor(1500*time.Millisecond, "come back in %s", "a moment")
+	if ReasonOf(err) != Busy || RetryAfter(err) != 1500*time.Millisecond || Message(err) != "come back in a moment" {
+		t.Fatalf("%v: %s after %v", err, ReasonOf(err), RetryAfter(err))
+	}
+	if d := RetryAfter(New(Busy, "later")); d != 0 {
+		t.Fatalf("an error that does not say: %v", d)
 	}
 }
