@@ -272,14 +272,74 @@ func TestFillRefusesWithAPlace(t *testing.T) {
 		t.Errorf("of two missing images the first in the file: %v", err)
 	}
 	for src, want := range map[string]string{
-		"    runs-on: windows-latest\n":                                                                 "no runner for `runs-on: windows-latest`",
-		"    runs-on: ${{ needs.a.outputs.os }}\n":                                                      "another job's output",
-		"    runs-on: ubuntu-latest\n    container: ${{ fromJSON('x') }}\n":                             "image:",
-		"    runs-on: ${{ matrix.os }}\n    strategy: {matrix: '${{ fromJSON(needs.a.outputs.m) }}'}\n": "a matrix that another job's output makes",
+		"    runs-on: windows-latest\n":                                                                                   "no runner for `runs-on: windows-latest`",
+		"    runs-on: ubuntu-latest\n    container: ${{ needs.a.outputs.image }}\n":                                       "another job's output",
+		"    runs-on: ubuntu-latest\n    container: ${{ fromJSON(github.event_name) }}\n":                                 "image:",
+		"    runs-on: x\n    container: ${{ matrix.os }}\n    strategy: {matrix: '${{ fromJSON(needs.a.outputs.m) }}'}\n": "a matrix that another job's output makes",
 	} {
 		found, err := planner.Fill(t.Context(), plan(t, job+src+"    steps: [{run: x}]\n"), expr.NewObject())
 		if err != nil || !found.HasErrors() || !strings.Contains(found.String(), want) || found[0].Line < 5 {
 			t.Errorf("%q: %v %v", src, found, err)
+		}
+	}
+}
+
+// TestALabelThatAnotherJobComputes: what every label means is pinned, as far as it is there.
+func TestALabelThatAnotherJobComputes(t *testing.T) {
+	h := newHub(t)
+	h.push(t, "slipway/runner:12")
+	r, _ := resolver(t, h.asDockerHub())
+	planner := images.NewPlanner(r, map[string]config.Runner{"ubuntu-latest": {Image: "slipway/runner:12"}, "broken": {Image: "gone:1"}})
+	for _, late := range []string{"    runs-on: ${{ needs.a.outputs.os }}\n", "    runs-on: ${{ matrix.os }}\n    strategy: {matrix: {os: '${{ fromJSON(needs.a.outputs.m) }}'}}\n"} {
+		p := plan(t, "on: push\njobs:\n  a: {runs-on: ubuntu-latest, steps: [{run: x}]}\n  b:\n    needs: a\n"+late+"    steps: [{run: x}]\n")
+		found, err := planner.Fill(t.Context(), p, expr.NewObject())
+		if err != nil || len(found) > 0 || p.GetImages()["ubuntu-latest"] == "" || p.GetImages()["broken"] != "" {
+			t.Errorf("%s: %v %v %v", late, found, err, p.GetImages())
+		}
+	}
+	// A label that the file itself names must be there all the same.
+	p := plan(t, "on: push\njobs:\n  a: {runs-on: broken, steps: [{run: x}]}\n  b: {needs: a, runs-on: '${{ needs.a.outputs.os }}', steps: [{run: x}]}\n")
+	if _, err := planner.Fill(t.Context(), p, expr.NewObject()); rpcerr.ReasonOf(err) != rpcerr.ImageUnavailable {
+		t.Error(err)
+	}
+}
+
+func TestImagesOfCalledWorkflows(t *testing.T) {
+	h := newHub(t)
+	for _, image := range []string{"slipway/runner:12", "library/node:20", "library/node:22", "library/node:18"} {
+		h.push(t, image)
+	}
+	r, _ := resolver(t, h.asDockerHub())
+	planner := images.NewPlanner(r, map[string]config.Runner{"x": {Image: "slipway/runner:12"}})
+	compiled := func(call string) *planv1.Plan {
+		p, found := compile.Compile(".github/workflows/ci.yml", []byte("on: push\njobs:\n  a: {runs-on: x, steps: [{run: x}]}\n  c:\n    needs: a\n    uses: ./.github/workflows/c.yml\n"+call), compile.Options{
+			Read: func(string) ([]byte, error) {
+				return []byte("on: {workflow_call: {inputs: {node: {type: string, default: '18'}}}}\njobs: {j: {runs-on: x, container: 'node:${{ inputs.node }}', steps: [{run: x}]}}\n"), nil
+			}})
+		if p == nil {
+			t.Fatal(found)
+		}
+		return p
+	}
+	for call, want := range map[string][]string{
+		"": {"node:18"},
+		"    strategy: {matrix: {v: [20, 22]}}\n    with: {node: '${{ matrix.v }}'}\n": {"node:20", "node:22"},
+	} {
+		p := compiled(call)
+		found, err := planner.Fill(t.Context(), p, expr.NewObject())
+		if err != nil || len(found) > 0 || p.GetImages()["x"] == "" {
+			t.Errorf("%s: %v %v %v", call, found, err, p.GetImages())
+		}
+		for _, image := range want {
+			if p.GetImages()[image] == "" {
+				t.Errorf("%s: no %s", call, image)
+			}
+		}
+	}
+	for _, call := range []string{"    with: {node: '${{ needs.a.outputs.v }}'}\n", "    strategy: {matrix: {v: '${{ fromJSON(needs.a.outputs.v) }}'}}\n    with: {node: '${{ matrix.v }}'}\n"} {
+		found, err := planner.Fill(t.Context(), compiled(call), expr.NewObject())
+		if err != nil || !strings.Contains(found.String(), "(dynamic-image)") || found[0].Path != ".github/workflows/c.yml" {
+			t.Errorf("%s: %v %v", call, found, err)
 		}
 	}
 }

@@ -41,6 +41,8 @@ type use struct {
 	pos   *planv1.Position
 	// runner: the configuration says the image, not the workflow.
 	runner bool
+	// perhaps: a label that another job computes may mean it. If it can't be had, only a job that then needs it fails.
+	perhaps bool
 }
 
 // Fill sets plan.Images: for every job's container and services under the name that the file uses, for every `runs-on` of a job without a
@@ -65,7 +67,9 @@ func (p *Planner) Fill(ctx context.Context, plan *planv1.Plan, contexts *expr.Ob
 		plan.Images = map[string]string{}
 	}
 	for _, u := range f.uses {
-		plan.Images[u.name] = pinned[u.image]
+		if pinned[u.image] != "" {
+			plan.Images[u.name] = pinned[u.image]
+		}
 	}
 	return nil, nil
 }
@@ -80,7 +84,7 @@ func (p *Planner) resolveAll(ctx context.Context, path string, uses []use) (map[
 			pinned[u.image] = u.image // nothing to ask for
 			continue
 		}
-		if _, ok := first[u.image]; !ok {
+		if old, ok := first[u.image]; !ok || old.perhaps && !u.perhaps {
 			first[u.image] = u
 		}
 	}
@@ -91,9 +95,11 @@ func (p *Planner) resolveAll(ctx context.Context, path string, uses []use) (map[
 			ref, err := p.resolver.Resolve(ctx, image)
 			mu.Lock()
 			defer mu.Unlock()
-			if err != nil {
+			switch {
+			case err != nil && first[image].perhaps && ctx.Err() == nil:
+			case err != nil:
 				failed[image] = err
-			} else {
+			default:
 				pinned[image] = ref
 			}
 			return nil
@@ -141,7 +147,10 @@ func (f *finder) job(job *planv1.Job) {
 		return
 	}
 	var values []*planv1.Value
-	values = append(values, job.GetRunsOn()...)
+	late := f.late(job)
+	if !late {
+		values = append(values, job.GetRunsOn()...)
+	}
 	if c := job.GetContainer(); c != nil {
 		values = append(values, c.GetImage())
 	}
@@ -160,11 +169,33 @@ func (f *finder) job(job *planv1.Job) {
 			}
 		}
 		hasContainer := f.image(job.GetContainer(), env)
-		f.runsOn(job, env, hasContainer)
+		if !late {
+			f.runsOn(job, env, hasContainer)
+		}
 		for _, s := range job.GetServices() {
 			f.image(s.GetContainer(), env)
 		}
 	}
+}
+
+// late says whether another job computes the job's label. Which one it is will be seen; their images are few, so all are pinned.
+func (f *finder) late(job *planv1.Job) bool {
+	needs := func(v *planv1.Value) bool { return slices.Contains(f.contextsOf(v), "needs") }
+	ofMatrix := func(v *planv1.Value) bool {
+		names := f.contextsOf(v)
+		return slices.Contains(names, "matrix") || slices.Contains(names, "strategy")
+	}
+	m := job.GetStrategy().GetMatrix()
+	if !slices.ContainsFunc(job.GetRunsOn(), needs) && (m == nil || !needs(m) || !slices.ContainsFunc(job.GetRunsOn(), ofMatrix)) {
+		return false
+	}
+	for _, label := range slices.Sorted(maps.Keys(f.planner.runners)) {
+		image := f.planner.runners[label].Image
+		for _, name := range []string{label, image} {
+			f.uses = append(f.uses, use{name: name, image: image, pos: job.GetRunsOn()[0].GetPosition(), runner: true, perhaps: true})
+		}
+	}
+	return true
 }
 
 // envs returns what the values see: one environment, or one for each leg if a value needs the matrix.
@@ -174,7 +205,7 @@ func (f *finder) envs(job *planv1.Job, values []*planv1.Value) []*expr.Env {
 		for _, name := range f.contextsOf(v) {
 			switch name {
 			case "needs":
-				f.fail(v.GetPosition(), "dynamic-image", "an image or a runner that depends on another job's output is not supported: images are pinned when the run is submitted",
+				f.fail(v.GetPosition(), "dynamic-image", "an image that depends on another job's output is not supported: images are pinned when the run is submitted",
 					"use a matrix that is written in the file, or an input")
 				return nil
 			case "matrix", "strategy":
@@ -186,7 +217,7 @@ func (f *finder) envs(job *planv1.Job, values []*planv1.Value) []*expr.Env {
 		return []*expr.Env{{Contexts: f.contexts}}
 	}
 	if m := job.GetStrategy().GetMatrix(); m != nil && slices.Contains(f.contextsOf(m), "needs") {
-		f.fail(m.GetPosition(), "dynamic-image", "a matrix that another job's output makes can't choose images or runners: images are pinned when the run is submitted", "write these axes in the file")
+		f.fail(m.GetPosition(), "dynamic-image", "a matrix that another job's output makes can't choose images: images are pinned when the run is submitted", "write these axes in the file")
 		return nil
 	}
 	legs, err := resolve.Legs(job.GetStrategy(), &expr.Env{Contexts: f.contexts})
