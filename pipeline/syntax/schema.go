@@ -13,7 +13,7 @@ import (
 type object = map[string]any
 
 // SchemaID names the published schema.
-const SchemaID = "https://slipway-ci.dev/schema/workflow.json"
+const SchemaID = "https://github.com/slipway-ci/slipway/blob/main/pipeline/syntax/schema.json"
 
 // Schema returns the JSON schema (2020-12) of workflow files in .slipway/, for editors. Those in .github/ are the same without
 // the keys whose description begins with "Slipway".
@@ -100,9 +100,13 @@ func mappingSchema(k keys, types object) object {
 // descriptions of Slipway's own keys.
 var descriptions = map[string]string{
 	"pool":      "Labels that the agent must have, beside what runs-on maps to.",
-	"resources": "What the scheduler reserves for the job, and cgroups hold it to.",
+	"resources": "What the scheduler reserves, and cgroups hold to.",
 	"egress":    "What the job may reach: all (default) or none.",
-	"retry":     "When the job is tried again: attempts, on (lost, failure, timeout), backoff.",
+	"cache":     "Cache volumes: path, key, restore-keys, scope.",
+	"rollout":   "A gradual delivery of one artifact to one environment, in place of steps.",
+	"image":     "Run this step in a container of its own.",
+	"reports":   "Files to collect and show: junit, sarif, coverage, sbom.",
+	"retry":     "When it is tried again: attempts, on (lost, failure, timeout), backoff.",
 }
 
 func required(schema object, names ...string) object {
@@ -114,7 +118,7 @@ func workflowSchema() object {
 	return required(mappingSchema(workflowKeys, object{
 		"name": ref("scalar"), "description": ref("scalar"), "run-name": ref("scalar"), "on": onSchema(), "env": ref("textMap"), "defaults": ref("defaults"),
 		"permissions": ref("permissions"), "concurrency": ref("concurrency"),
-		"jobs": object{"type": "object", "minProperties": 1, "propertyNames": object{"not": object{"pattern": expressionPattern}}, "additionalProperties": ref("job")},
+		"jobs": object{"allOf": []object{named(ref("job"))}, "minProperties": 1},
 	}), "on", "jobs")
 }
 
@@ -141,49 +145,87 @@ func eventSchema(name string, filters object) object {
 	case "pull_request", "pull_request_target":
 		return mappingSchema(branchEventKeys, filters)
 	case "workflow_dispatch":
-		input := mappingSchema(inputKeys, object{
-			"description": ref("scalar"), "required": ref("boolean"), "default": ref("scalar"), "type": ref("literal"), "options": ref("list"),
-			"deprecationMessage": object{"type": "string"},
-		})
-		return mappingSchema(dispatchKeys, object{"inputs": orEmpty(object{"type": "object", "propertyNames": object{"not": object{"pattern": expressionPattern}}, "additionalProperties": orEmpty(input)})})
+		return mappingSchema(dispatchKeys, object{"inputs": inputsSchema()})
 	case "schedule":
 		return object{"type": "array", "items": mappingSchema(scheduleKeys, each(scheduleKeys, ref("literal")))}
 	case "workflow_call":
-		return object{}
+		secret := mappingSchema(callSecretKeys, object{"description": object{}, "required": ref("boolean")})
+		output := required(mappingSchema(callOutputKeys, each(callOutputKeys, ref("scalar"))), "value")
+		return mappingSchema(callEventKeys, object{"inputs": inputsSchema(), "secrets": orEmpty(named(orEmpty(secret))), "outputs": orEmpty(named(output))})
 	}
 	return mappingSchema(otherEventKeys, filters)
 }
 
+func inputsSchema() object {
+	return orEmpty(named(orEmpty(mappingSchema(inputKeys, object{
+		"description": ref("scalar"), "required": ref("boolean"), "default": ref("scalar"), "type": ref("literal"), "options": ref("list"),
+		"deprecationMessage": object{},
+	}))))
+}
+
+// named is a mapping whose keys people choose.
+func named(value object) object {
+	return object{"type": "object", "propertyNames": object{"not": object{"pattern": expressionPattern}}, "additionalProperties": value}
+}
+
 func jobSchema() object {
-	resources := mappingSchema(resourcesKeys, each(resourcesKeys, ref("literal")))
-	retry := mappingSchema(retryKeys, object{"attempts": ref("literal"), "on": ref("texts"), "backoff": ref("literal")})
-	return required(mappingSchema(jobKeys, object{
+	secrets := anyOf(object{"const": "inherit"}, ref("textMap"))
+	environment := anyOf(ref("text"), required(mappingSchema(environmentKeys, each(environmentKeys, ref("scalar"))), "name"))
+	cache := mappingSchema(cacheKeys, object{"path": ref("texts"), "key": ref("text"), "restore-keys": ref("texts"), "scope": ref("literal")})
+	s := mappingSchema(jobKeys, object{
 		"name": ref("scalar"), "if": ref("scalar"), "needs": ref("texts"), "env": ref("textMap"), "outputs": ref("textMap"), "defaults": ref("defaults"),
-		"timeout-minutes": ref("number"), "continue-on-error": ref("boolean"), "container": ref("container"),
-		"services":    object{"type": "object", "propertyNames": object{"not": object{"pattern": expressionPattern}}, "additionalProperties": ref("service")},
-		"runs-on":     anyOf(ref("texts"), mappingSchema(runsOnKeys, object{"labels": ref("texts")})),
+		"timeout-minutes": ref("number"), "continue-on-error": ref("boolean"), "container": ref("container"), "services": named(ref("service")),
+		"runs-on": anyOf(ref("texts"), object{
+			"allOf": []object{mappingSchema(runsOnKeys, object{"labels": ref("texts"), "group": ref("text")})}, "minProperties": 1,
+		}),
 		"strategy":    mappingSchema(strategyKeys, object{"matrix": ref("data"), "fail-fast": ref("boolean"), "max-parallel": ref("number")}),
-		"concurrency": ref("concurrency"), "permissions": ref("permissions"),
+		"concurrency": ref("concurrency"), "permissions": ref("permissions"), "environment": environment,
+		"uses": ref("literal"), "with": ref("textMap"), "secrets": secrets,
 		"steps": object{"type": "array", "minItems": 1, "items": ref("step")},
-		"pool":  ref("texts"), "resources": resources, "egress": ref("literal"), "retry": retry,
-	}), "runs-on", "steps")
+		"pool":  ref("texts"), "resources": resourcesSchema(), "egress": ref("literal"), "retry": retrySchema(),
+		"cache": anyOf(cache, object{"type": "array", "items": cache}), "rollout": named(ref("data")),
+	})
+	var notOfCalls []string
+	for _, name := range jobKeys.names {
+		if !callKeys[name] {
+			notOfCalls = append(notOfCalls, name)
+		}
+	}
+	ofCalls := absent("uses", "with", "secrets")
+	s["anyOf"] = []object{
+		{"required": []string{"runs-on", "steps"}, "properties": ofCalls},
+		{"required": []string{"uses"}, "properties": absent(notOfCalls...)},
+		{"required": []string{"rollout"}, "properties": ofCalls},
+	}
+	return s
+}
+
+func resourcesSchema() object {
+	return mappingSchema(resourcesKeys, each(resourcesKeys, ref("literal")))
+}
+
+func retrySchema() object {
+	return mappingSchema(retryKeys, object{"attempts": ref("literal"), "on": ref("texts"), "backoff": ref("literal")})
+}
+
+// absent are keys that must not be there.
+func absent(names ...string) object {
+	all := object{}
+	for _, name := range names {
+		all[name] = false
+	}
+	return all
 }
 
 func stepSchema() object {
 	s := mappingSchema(stepKeys, object{
 		"name": ref("scalar"), "id": ref("literal"), "if": ref("scalar"), "run": ref("scalar"), "uses": ref("literal"), "with": ref("textMap"),
 		"env": ref("textMap"), "shell": ref("literal"), "working-directory": ref("text"), "continue-on-error": ref("boolean"), "timeout-minutes": ref("number"),
+		"image": ref("text"), "resources": resourcesSchema(), "retry": retrySchema(), "reports": mappingSchema(reportsKeys, each(reportsKeys, ref("texts"))),
 	})
-	absent := func(names ...string) object {
-		all := object{}
-		for _, name := range names {
-			all[name] = false
-		}
-		return all
-	}
 	s["oneOf"] = []object{
 		{"required": []string{"run"}, "properties": absent("uses", "with")},
-		{"required": []string{"uses"}, "properties": absent("run", "shell", "working-directory")},
+		{"required": []string{"uses"}, "properties": absent("run", "shell", "working-directory", "image")},
 	}
 	return s
 }

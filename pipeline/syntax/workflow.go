@@ -10,7 +10,7 @@ import (
 )
 
 var (
-	workflowKeys    = makeKeys("the workflow", "name run-name on env defaults permissions concurrency jobs")
+	workflowKeys    = makeKeys("the workflow", "name description run-name on env defaults permissions concurrency jobs")
 	defaultsKeys    = makeKeys("`defaults`", "run")
 	defaultsRunKeys = makeKeys("`defaults.run`", "shell working-directory")
 	concurrencyKeys = makeKeys("`concurrency`", "group cancel-in-progress queue")
@@ -42,6 +42,8 @@ func (r *reader) workflow(root *yaml.Node) {
 		switch key {
 		case "name":
 			f.Name = r.scalar(v, "`name`")
+		case "description":
+			r.scalar(v, "`description`")
 		case "run-name":
 			f.RunName = r.scalar(v, "`run-name`")
 		case "on":
