@@ -174,18 +174,17 @@ func (t *Attempt) createPod(ctx context.Context, spec sandbox.PodSpec, out *line
 	}
 }
 
-// podTries is how often a pod is made whose host was at fault: a shim or containerd may have died in mid-making.
-const podTries = 3
+// podTries is how often a pod is made whose host was at fault: a shim or containerd may have died in mid-making. podPause is between
+// two tries: what died is being started again.
+const (
+	podTries = 3
+	podPause = time.Second
+)
 
 // makePod creates the pod. Nothing of the job has begun, so what was not the job's fault may be tried again.
 func (t *Attempt) makePod(ctx context.Context, spec sandbox.PodSpec, out *lines, again bool) (sandbox.Pod, error) {
 	for try := 1; ; try++ {
-		if again {
-			if err := t.d.Sandbox.Remove(ctx, spec.ID); err != nil {
-				return nil, fmt.Errorf("remove what the last try left: %w", err)
-			}
-		}
-		pod, err := t.d.Sandbox.Create(ctx, spec, func(line string) { out.Printf("%s", line) })
+		pod, err := t.tryPod(ctx, spec, out, again)
 		if err == nil || ctx.Err() != nil || try == podTries || !hostAtFault(err) {
 			return pod, err
 		}
@@ -193,7 +192,24 @@ func (t *Attempt) makePod(ctx context.Context, spec sandbox.PodSpec, out *lines,
 		out.Printf("%v", err)
 		out.Printf("That is not the job's doing, and nothing of it has begun: trying again (%d of %d).", try+1, podTries)
 		again = true
+		over := make(chan struct{})
+		stop := t.d.Clock.AfterFunc(podPause, func() { close(over) })
+		select {
+		case <-over:
+		case <-ctx.Done():
+			stop()
+			return nil, context.Cause(ctx)
+		}
 	}
+}
+
+func (t *Attempt) tryPod(ctx context.Context, spec sandbox.PodSpec, out *lines, again bool) (sandbox.Pod, error) {
+	if again {
+		if err := t.d.Sandbox.Remove(ctx, spec.ID); err != nil {
+			return nil, fmt.Errorf("remove what the last try left: %w", err)
+		}
+	}
+	return t.d.Sandbox.Create(ctx, spec, func(line string) { out.Printf("%s", line) })
 }
 
 // hostAtFault says whether another try on the same host may end better. Pulling images has tries of its own.

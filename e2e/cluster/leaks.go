@@ -60,51 +60,99 @@ func (l *Leaks) OfJobs() error {
 	return err
 }
 
+// stock are the pods that wait for a job to come: they are no job's, as long as they have a directory of their own, which a job that
+// takes one renames. More than mostStock of them are a leak.
+type stock []string
+
+// mostStock: one for each of the few kinds of jobs that came last.
+const mostStock = 8
+
+func (l *Leaks) stock() (stock, error) {
+	dirs, err := filepath.Glob(l.conf.DataDir + "/sandbox/pods/warm-*")
+	if err != nil {
+		return nil, err
+	}
+	if len(dirs) > mostStock {
+		return nil, fmt.Errorf("%d pods are made ahead: %s", len(dirs), strings.Join(dirs, " "))
+	}
+	for i, d := range dirs {
+		dirs[i] = filepath.Base(d)
+	}
+	return dirs, nil
+}
+
+// holds says whether a text names one of them.
+func (k stock) holds(text string) bool {
+	return slices.ContainsFunc(k, func(name string) bool { return strings.Contains(text, name) })
+}
+
 func (l *Leaks) pods(ctx context.Context) error {
+	k, err := l.stock()
+	if err != nil {
+		return err
+	}
+	var found []string
+	for _, look := range []func(context.Context) ([]string, error){l.inContainerd, l.shims, l.groups, l.onDisk} {
+		more, err := look(ctx)
+		if err != nil {
+			return err
+		}
+		found = append(found, more...)
+	}
 	var errs []error
+	for _, f := range found {
+		if !k.holds(f) {
+			errs = append(errs, errors.New(f))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (l *Leaks) inContainerd(ctx context.Context) (found []string, err error) {
 	for _, kind := range []string{"containers", "tasks", "leases"} {
 		list, err := l.ctr(ctx, kind, "ls", "-q")
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if list = strings.TrimSpace(list); list != "" {
-			errs = append(errs, fmt.Errorf("left in containerd: %s %s", kind, strings.ReplaceAll(list, "\n", " ")))
+		for name := range strings.FieldsSeq(list) {
+			found = append(found, "left in containerd: "+kind+" "+name)
 		}
 	}
 	snapshots, err := l.ctr(ctx, "snapshots", "ls")
-	if err != nil {
-		return err
-	}
 	for line := range strings.Lines(snapshots) {
 		// Committed ones are the images' layers, which stay.
 		if strings.Contains(line, "Active") || strings.Contains(line, "View") {
-			errs = append(errs, fmt.Errorf("left in containerd: snapshot %s", strings.TrimSpace(line)))
+			found = append(found, "left in containerd: snapshot "+strings.TrimSpace(line))
 		}
 	}
-	shims, err := l.shims()
-	if err != nil {
-		return err
+	return found, err
+}
+
+func (l *Leaks) groups(context.Context) (found []string, err error) {
+	for _, root := range []string{"/sys/fs/cgroup/*", "/sys/fs/cgroup"} {
+		groups, err := filepath.Glob(root + l.conf.Sandbox.Cgroup + "/*/")
+		if err != nil {
+			return nil, err
+		}
+		for _, g := range groups {
+			found = append(found, "control group left: "+g)
+		}
 	}
-	errs = append(errs, shims...)
-	groups, err := filepath.Glob("/sys/fs/cgroup/*" + l.conf.Sandbox.Cgroup + "/*/")
-	if err != nil {
-		return err
-	}
-	unified, err := filepath.Glob("/sys/fs/cgroup" + l.conf.Sandbox.Cgroup + "/*/")
-	for _, g := range append(groups, unified...) {
-		errs = append(errs, fmt.Errorf("control group left: %s", g))
-	}
-	// What jobs had on the agent's disk: workspaces, logs, files of pods.
+	return found, nil
+}
+
+// onDisk is what jobs had on the agent's disk: workspaces, logs, files of pods.
+func (l *Leaks) onDisk(context.Context) (found []string, err error) {
 	for _, dir := range []string{"/attempts", "/sandbox/pods"} {
 		left, err := filepath.Glob(l.conf.DataDir + dir + "/*")
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, path := range left {
-			errs = append(errs, fmt.Errorf("left on disk: %s%s", path, l.story(path)))
+			found = append(found, "left on disk: "+path+l.story(path))
 		}
 	}
-	return errors.Join(append(errs, err)...)
+	return found, nil
 }
 
 // story is what is in a directory that should not be there, and what the agent said of the attempt.
@@ -119,7 +167,7 @@ func (l *Leaks) story(dir string) string {
 		return b.String()
 	}
 	for line := range strings.Lines(string(log)) {
-		if strings.Contains(line, filepath.Base(dir)) || strings.Contains(line, "agent starting") {
+		if strings.Contains(line, filepath.Base(dir)) {
 			b.WriteString("\n  " + strings.TrimSpace(line))
 		}
 	}
@@ -127,7 +175,7 @@ func (l *Leaks) story(dir string) string {
 }
 
 // shims are processes that containerd may have forgotten, so it is not asked.
-func (l *Leaks) shims() (found []error, err error) {
+func (l *Leaks) shims(context.Context) (found []string, err error) {
 	cmdlines, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
 		return nil, err
@@ -138,7 +186,7 @@ func (l *Leaks) shims() (found []error, err error) {
 			continue // It has ended.
 		}
 		if args := strings.Split(string(cmdline), "\x00"); strings.Contains(args[0], "containerd-shim") && slices.Contains(args, l.conf.Sandbox.Namespace) {
-			found = append(found, fmt.Errorf("shim left: %s", strings.Join(args, " ")))
+			found = append(found, "shim left: "+strings.Join(args, " "))
 		}
 	}
 	return found, nil

@@ -3,6 +3,7 @@ package faults
 import (
 	"context"
 	"crypto/sha256"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,8 +13,8 @@ import (
 )
 
 // check holds a run against what must come of its job. It returns 1 for a job that died with its shim, which must say so, and have a
-// log that breaks off at some byte; shims is how many were killed.
-func check(ctx context.Context, t *testing.T, cl *client.Client, want shape, run *apiv1.Run, shims int) (lost int) {
+// log that breaks off at some byte.
+func check(ctx context.Context, t *testing.T, cl *client.Client, want shape, run *apiv1.Run, killed map[target]int) (lost int) {
 	t.Helper()
 	if len(run.GetJobs()) != 1 {
 		t.Errorf("%s: %d jobs", want.name, len(run.GetJobs()))
@@ -25,14 +26,14 @@ func check(ctx context.Context, t *testing.T, cl *client.Client, want shape, run
 		t.Errorf("%s, run %s: %v", want.name, run.GetId(), err)
 		return 0
 	}
-	if f := job.GetFailure(); shims > 0 && job.GetState() == corev1.JobState_JOB_STATE_FAILED && f.GetCode() == "lost" {
-		if f.GetFault() != corev1.Fault_FAULT_SYSTEM || !strings.HasPrefix(want.log, log) {
-			t.Errorf("%s, run %s, lost: %v, log of %d bytes is a prefix: %v", want.name, run.GetId(), f, len(log), strings.HasPrefix(want.log, log))
+	if killed[shim] > 0 && job.GetState() == corev1.JobState_JOB_STATE_FAILED && isLost(job) {
+		if !strings.HasPrefix(want.log, log) {
+			t.Errorf("%s, run %s, lost: the log differs from byte %d on: %q", want.name, run.GetId(), common(log, want.log), around(log, common(log, want.log)))
 		}
 		return 1
 	}
-	// A job whose pod was lost before any step had begun is tried again.
-	if most := 1 + shims; int(job.GetAttempt()) > most {
+	// An attempt that was lost before any step had begun, and one whose agent died before it had written down that it took it, is followed by another.
+	if most := 1 + killed[agent] + killed[shim]; int(job.GetAttempt()) > most {
 		t.Errorf("%s, run %s: %d attempts, want at most %d", want.name, run.GetId(), job.GetAttempt(), most)
 	}
 	if job.GetState() != want.state || job.GetFailure().GetCode() != want.failure {
@@ -45,6 +46,14 @@ func check(ctx context.Context, t *testing.T, cl *client.Client, want shape, run
 		t.Errorf("%s, run %s: %d artifacts, want %d", want.name, run.GetId(), n, want.artifacts)
 	}
 	return 0
+}
+
+// isLost says whether the job ended, or one of its steps did, because its pod was gone.
+func isLost(job *apiv1.Job) bool {
+	lost := func(f *corev1.Failure) bool {
+		return f.GetCode() == "lost" && f.GetFault() == corev1.Fault_FAULT_SYSTEM
+	}
+	return lost(job.GetFailure()) || slices.ContainsFunc(job.GetSteps(), func(s *corev1.StepStatus) bool { return lost(s.GetFailure()) })
 }
 
 // logOf is what a job's `run` steps printed.

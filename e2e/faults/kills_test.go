@@ -84,7 +84,7 @@ func runWave(t *testing.T, cl *client.Client, w wave) (map[target]int, int) {
 	lost := 0
 	for i, run := range runs {
 		if run != nil && ctx.Err() == nil {
-			lost += check(ctx, t, cl, w.jobs[i], run, shot.by[shim])
+			lost += check(ctx, t, cl, w.jobs[i], run, shot.by)
 		}
 	}
 	if lost > shot.by[shim] {
