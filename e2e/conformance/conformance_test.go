@@ -10,6 +10,9 @@ func TestCases(t *testing.T) {
 	if noSystem != nil {
 		t.Skip(noSystem)
 	}
+	if *mutate {
+		t.Skip("-mutations is given")
+	}
 	cases, err := loadCases()
 	if err != nil {
 		t.Fatal(err)

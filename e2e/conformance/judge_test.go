@@ -163,7 +163,7 @@ func (p *problems) job(w wantJob, j *apiv1.Job, logs map[uint32]string) {
 		p.add("its outputs are %q, want %q", j.GetOutputs(), w.Outputs)
 	}
 	p.same("annotations", annotations(j), append([]string{}, w.Annotations...))
-	if took := (j.GetEndedMs() - j.GetStartedMs()) / 1000; w.MostSeconds > 0 && took > int64(w.MostSeconds) {
+	if took := (j.GetEndedMs() - j.GetStartedMs()) / 1000; w.MostSeconds > 0 && j.GetStartedMs() > 0 && took > int64(w.MostSeconds) {
 		p.add("it took %d s, want at most %d", took, w.MostSeconds)
 	}
 	p.steps(w, j)

@@ -37,6 +37,9 @@ func run(m *testing.M) (code int, err error) {
 		fmt.Fprintf(os.Stderr, "\n*** SKIPPED: the conformance cases against a whole Slipway: %v\n\n", noSystem)
 		return m.Run(), nil
 	}
+	if *mutate {
+		return m.Run(), nil // each mutant has a Slipway of its own
+	}
 	if !given("test.parallel") {
 		if err := flag.Set("test.parallel", fmt.Sprint(slots)); err != nil {
 			return 1, err
