@@ -53,6 +53,8 @@ type Config struct {
 	MetricsAddr string
 	// Tracer, whose ids are of spans.IDs; nil traces nothing.
 	Tracer trace.TracerProvider
+	// Protect: make the kernel kill jobs before this process when memory runs out. Not for agents whose jobs are their children.
+	Protect bool
 	// Clock; nil is the machine's.
 	Clock clock.Clock
 	// Natives; nil is native.All().
@@ -122,6 +124,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer drainer.Wait()
 	defer leave()
 	drainer.Go(func() { a.awaitDrain(ctx, leave) })
+	if a.cfg.Protect {
+		if err := protect(); err != nil {
+			a.log.Warn("the agent is not protected from the kernel's search for memory; jobs that take all of it may end it, though not their own steps", "error", err)
+		}
+	}
 	closeAll, err := a.open(ctx)
 	defer closeAll()
 	if err != nil {

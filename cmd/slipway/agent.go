@@ -115,7 +115,7 @@ func (a *app) runAgent(ctx context.Context, c agentconf.Config, log *slog.Logger
 	defer func() { err = errors.Join(err, sb.Close()) }()
 	ag, err := agent.New(agent.Config{
 		Address: c.Coordinator, DataDir: c.DataDir, RunDir: c.RunDir, JoinToken: token, CA: ca, Hostname: c.Hostname, Version: version.String(),
-		Slots: c.Slots, MetricsAddr: c.Metrics, Tracer: tracers, Label: label,
+		Slots: c.Slots, MetricsAddr: c.Metrics, Tracer: tracers, Label: label, Protect: c.Sandbox.Kind != agentconf.Process,
 	}, sb, log)
 	if err != nil {
 		return err
