@@ -254,3 +254,26 @@ func TestTheCopyInMemoryIsOfThisBootOnly(t *testing.T) {
 		t.Errorf("after another boot: %v, %v", all, err)
 	}
 }
+
+// BenchmarkSaveMirrored is BenchmarkSave with a second copy, on whatever the temporary directory is.
+func BenchmarkSaveMirrored(b *testing.B) {
+	memory, err := os.MkdirTemp("/dev/shm", "slipway-bench")
+	if err != nil {
+		b.Skip(err)
+	}
+	defer os.RemoveAll(memory)
+	db, err := OpenWith(Config{Dir: b.TempDir(), Boot: "b", Mirror: memory})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer db.Close()
+	p := &Progress{}
+	for i := range 20 {
+		p.Steps = append(p.Steps, &Step{Number: uint32(i), Name: "Run something"})
+	}
+	for b.Loop() {
+		if err := db.Save("a", p); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
