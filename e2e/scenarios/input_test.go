@@ -71,7 +71,7 @@ func TestBadInput(t *testing.T) {
 		{"extra key in a file of GitHub's folder", "", nil},
 		{"option that can't be done", oneJob("services:\n  db: {image: 'postgres:15-alpine', options: --network-alias x}\n" + ok),
 			[]string{"ci.yml:6:50: error:", "--network-alias is not supported"}},
-		{"feature that is not supported", oneJob("environment: production\n" + ok), []string{"ci.yml:5:", "error:", "environment"}},
+		{"feature that is not supported", oneJob("environment: production\n" + ok), []string{"ci.yml:5:", "unsupported:", "environment"}},
 	}
 	p := newProject(t, nil)
 	before := p.runIDs()
