@@ -29,7 +29,11 @@ var benchmarks = []benchmark{
 	{"run.chain20_jobs", runChain20Jobs},
 	{"run.fanout100", runFanout100},
 	{"log.100mb", log100MB},
+	{"compile.steps10k", compileSteps10k},
+	{"compile.matrix256", compileMatrix256},
+	{"compile.jobs1000", compileJobs1000},
 	{"agent.memory", agentMemory},
+	{"sandbox.neighbour", sandboxNeighbour},
 }
 
 func main() {

@@ -137,6 +137,14 @@ func (p *Pod) usage(ctx context.Context) int64 {
 			dirs = append(dirs, o.upper)
 		}
 	}
+	// What its steps printed, too, as far as it has not been taken away yet.
+	requests, _ := filepath.Glob(p.dir.request("*")) // the pattern is a good one
+	for _, file := range requests {
+		var req request
+		if readJSON(file, &req) == nil && req.Output != "" {
+			dirs = append(dirs, req.Output)
+		}
+	}
 	var total int64
 	for _, dir := range dirs {
 		_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {

@@ -61,6 +61,18 @@ var attempts = map[string]string{
 	"change the host's name":             "hostname evil",
 	"protect itself from the OOM killer": "echo -999 >/proc/self/oom_score_adj",
 	"become root by setuid":              "busybox cp /bin/busybox /tmp/su && chmod 4755 /tmp/su && busybox su tester -s /bin/sh -c '/tmp/su id -u' | grep -qx 0",
+	"a new process namespace":            "busybox unshare -p -f true",
+	"a new ipc or uts namespace":         "busybox unshare -i true || busybox unshare -u true",
+	"unshare without a privilege":        "busybox su tester -s /bin/sh -c 'busybox unshare -U -r true'",
+	"mount a disk":                       "busybox mknod /tmp/vda b 254 0; mkdir -p /tmp/d && mount -t ext4 /tmp/vda /tmp/d",
+	"mount an overlay over /etc":         "mkdir -p /tmp/u /tmp/w && mount -t overlay -o lowerdir=/etc,upperdir=/tmp/u,workdir=/tmp/w none /etc",
+	"mount cgroups":                      "mkdir -p /tmp/cg && { mount -t cgroup -o pids none /tmp/cg || mount -t cgroup2 none /tmp/cg; }",
+	"move the root":                      "mkdir -p /tmp/new && busybox pivot_root /tmp/new /tmp/new",
+	"write to a device of the kernel":    "busybox mknod /tmp/kmsg c 1 11 && echo x >/tmp/kmsg",
+	"use a tun device":                   "busybox mknod /tmp/tun c 10 200 && head -c 1 /tmp/tun",
+	"change the host's keys":             "echo 1 >/proc/sys/kernel/keys/maxkeys",
+	"see other pods' mounts":             "grep -q slipway-mounts /proc/self/mountinfo && grep -c attempts /proc/1/mountinfo",
+	"a name that is too long":            "touch $(head -c 5000 /dev/zero | tr '\\0' x)",
 	// Other processes and the host.
 	"see the host's processes":  "test $(ls /proc | grep -c '^[0-9]') -gt 20",
 	"see the host's sockets":    "grep -q containerd /proc/net/unix",
@@ -221,6 +233,7 @@ func hostileNetwork(t *testing.T, l level) {
 		"the host's loopback":    {"127.0.0.1", port},
 		"the metadata service":   {"169.254.169.254", "80"},
 		"another link-local one": {"169.254.1.1", "80"},
+		"Docker's port":          {gateway, "2375"},
 	} {
 		for name, from := range map[string]sandbox.Pod{"evil": pod, "lone": lone} {
 			if exit, out := sh(t, h, from, fmt.Sprintf(reach, target[0], target[1])); exit.Code == 0 {
