@@ -54,6 +54,7 @@ type checker struct {
 	results map[string]corev1.Result
 	// answers that clients were given, by request.
 	answers map[string]answer
+	waits   *waits
 	// jobsEnded counts; doneAt is when everything was first seen to have ended.
 	jobsEnded int
 	doneAt    time.Duration
@@ -65,10 +66,12 @@ type answer struct {
 }
 
 func newChecker(l *loop, h *history) *checker {
-	return &checker{l: l, h: h, slots: map[string]int{}, runs: map[string]*statev1.RunHeader{}, defs: map[string]*statev1.RunDefinition{},
+	c := &checker{l: l, h: h, slots: map[string]int{}, runs: map[string]*statev1.RunHeader{}, defs: map[string]*statev1.RunDefinition{},
 		jobs: map[string]map[string]*statev1.JobRecord{}, requests: map[string]*statev1.RequestRecord{}, numbers: map[string]string{},
 		groups: map[string]*statev1.GroupRecord{}, claims: map[string]map[string]bool{}, live: map[string]bool{}, holds: map[string]int{}, seqs: map[string]uint64{}, done: map[string]bool{},
 		results: map[string]corev1.Result{}, answers: map[string]answer{}}
+	c.waits = newWaits(c)
+	return c
 }
 
 func (c *checker) violate(invariant string, about []string, format string, args ...any) {
@@ -210,6 +213,7 @@ func (c *checker) job(run, id string, next *statev1.JobRecord, deleted bool) {
 	}
 	c.count(next, +1)
 	c.judgeJob(run, id, old, next)
+	c.waits.changed(run, id, old, next)
 	c.claim(run, id, next.GetHold(), next.GetState() > corev1.JobState_JOB_STATE_WAITING && !lifecycle.Job.IsTerminal(next.GetState()))
 	records[id] = next
 	if a := next.GetAttempt(); a != nil {

@@ -95,12 +95,12 @@ func (r *request) answer(c *coordinator, err error) {
 	}
 }
 
-// submit wants a run.
-func (w *world) submit() {
+// submit wants a run of a project.
+func (w *world) submit(project int) {
 	name := fmt.Sprintf("req-%04d", w.requests)
 	w.requests++
 	w.unanswered[name] = true
-	s := w.submission(name, w.l.rng.IntN(len(shapes)))
+	s := w.submission(name, project, w.l.rng.IntN(len(shapes)))
 	var id string
 	r := &request{w: w, name: name}
 	r.do = func(ctx context.Context, k *control) error {

@@ -277,4 +277,6 @@ func (w *world) heal() {
 		w.bootAgent(a)
 	}
 	w.isHealed, w.healed = true, w.l.now
+	// What was in flight ends first.
+	w.l.after(time.Minute, func() { w.check.waits.calm = true })
 }

@@ -22,6 +22,7 @@ func (w *world) judgeViews(views []*apiv1.Run) {
 		}
 		for _, j := range v.GetJobs() {
 			about := []string{v.GetId()}
+			w.check.waits.seen(v.GetId(), j)
 			switch j.GetState() {
 			case corev1.JobState_JOB_STATE_WAITING:
 				if j.GetReason() == "" {

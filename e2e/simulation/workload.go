@@ -114,8 +114,7 @@ func compileShapes() (planStore, error) {
 }
 
 // submission is what a client wants to run.
-func (w *world) submission(request string, shape int) engine.Submission {
-	project := fmt.Sprintf("team/p%d", w.l.rng.IntN(w.o.projects))
-	return engine.Submission{RequestID: request, Project: project, Plan: w.plans[digestOf(shape)], PlanDigest: digestOf(shape), Event: "push", Actor: "ada",
+func (w *world) submission(request string, project, shape int) engine.Submission {
+	return engine.Submission{RequestID: request, Project: fmt.Sprintf("team/p%d", project), Plan: w.plans[digestOf(shape)], PlanDigest: digestOf(shape), Event: "push", Actor: "ada",
 		Source: source}
 }

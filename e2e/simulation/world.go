@@ -27,6 +27,7 @@ type Options struct {
 	failing  float64
 	cancels  float64
 	faults   float64
+	flood    bool
 }
 
 // Result is what came of it.
@@ -113,8 +114,10 @@ func newWorld(o Options, plans planStore, dir string) *world {
 	w.o.failing = []float64{0, 0.1, 0.3}[l.rng.IntN(3)]
 	w.o.cancels = []float64{0, 0.1, 0.4}[l.rng.IntN(3)]
 	w.o.faults = []float64{0.3, 1, 1, 3}[l.rng.IntN(4)]
-	if o.Calm {
-		w.o.faults = 0
+	// One seed in eight is a flood: one project has nearly all the runs, at once, and nothing fails.
+	w.o.flood = o.Calm || l.rng.IntN(8) == 0
+	if w.o.flood {
+		w.o.faults, w.o.projects, w.check.waits.calm = 0, 3, true
 	}
 	for i := range 1 + l.rng.IntN(2) {
 		name := fmt.Sprintf("c%d", i+1)
@@ -154,8 +157,12 @@ func (w *world) run() error {
 			return err
 		}
 	}
-	for range w.o.Runs {
-		w.l.after(w.l.between(0, submitFor), w.submit)
+	for i := range w.o.Runs {
+		if w.o.flood && i%10 != 0 {
+			w.l.after(w.l.between(0, 2*time.Second), func() { w.submit(0) })
+		} else {
+			w.l.after(w.l.between(0, submitFor), func() { w.submit(w.l.rng.IntN(w.o.projects)) })
+		}
 	}
 	w.planFaults()
 	w.l.after(time.Second, w.lookAgain)
@@ -188,6 +195,11 @@ func (w *world) move() bool {
 
 func (w *world) lookAgain() {
 	w.look()
+	if w.isHealed {
+		for _, h := range w.hosts {
+			w.check.waits.left(h, w.healed)
+		}
+	}
 	w.l.after(w.l.between(2*time.Second, 6*time.Second), w.lookAgain)
 }
 
