@@ -31,6 +31,8 @@ type Options struct {
 	Runners map[string]string
 	// Pools maps labels of busybox jobs onto pools of agents; the cluster's agent is in the pool "default".
 	Pools map[string]string
+	// Policies of pools by name, as the configuration has them: `{isolation: untrusted}`.
+	Policies map[string]string
 	// Slots of the agent; 0 is its default.
 	Slots int
 	// Flags are further ones of `slipway dev`.
@@ -88,6 +90,12 @@ func configuration(o Options) string {
 	}
 	for label, pool := range o.Pools {
 		fmt.Fprintf(&b, "  %s: {image: \"busybox:latest\", pool: %q}\n", label, pool)
+	}
+	if len(o.Policies) > 0 {
+		b.WriteString("pools:\n")
+	}
+	for pool, policy := range o.Policies {
+		fmt.Fprintf(&b, "  %s: %s\n", pool, policy)
 	}
 	fmt.Fprintf(&b, "registries:\n  docker.io: {mirror: %q, plain_http: true}\n", Registry(o.Registry))
 	return b.String()
