@@ -115,10 +115,7 @@ func (s *Sandbox) await(ctx context.Context, m *making, name string, task contai
 		select {
 		case st := <-exited:
 			if ctx.Err() == nil {
-				code, _, _ := st.Result()
-				cancel(&sandbox.ServiceError{
-					Service: name, Reason: sandbox.ServiceDied, Code: int(code), Err: fmt.Errorf("exited with code %d", code),
-				})
+				cancel(ended(name, st))
 			}
 		case <-ctx.Done():
 		}
@@ -132,6 +129,17 @@ func (s *Sandbox) await(ctx context.Context, m *making, name string, task contai
 		return &sandbox.ServiceError{Service: name, Reason: sandbox.ServiceUnhealthy, Err: err}
 	}
 	return nil
+}
+
+// ended is what the end of a service's task means. With an error in it nobody knows how, or whether, the service ended: its shim is gone.
+func ended(service string, st containerd.ExitStatus) error {
+	code, _, err := st.Result()
+	if err != nil {
+		return fmt.Errorf("service %s: waiting for its end: %w", service, err)
+	}
+	return &sandbox.ServiceError{
+		Service: service, Reason: sandbox.ServiceDied, Code: int(code), Err: fmt.Errorf("exited with code %d", code),
+	}
 }
 
 func (s *Sandbox) untilHealthy(ctx context.Context, m *making, task containerd.Task, h *sandbox.Health) error {
