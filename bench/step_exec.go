@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/slipway-ci/slipway/agent/sandbox"
 	"github.com/slipway-ci/slipway/agent/sandbox/containerd"
 	"github.com/slipway-ci/slipway/agent/sandbox/network"
+	"github.com/slipway-ci/slipway/agent/workspace"
 	"github.com/slipway-ci/slipway/bench/measure"
 )
 
@@ -24,8 +26,10 @@ func stepExec(ctx context.Context, s *stack) (results []measure.Result, err erro
 	}
 	host, _, _ := strings.Cut(image, "/")
 	dir := filepath.Join(s.cluster.Dir, "step-exec")
+	runDir, _ := workspace.RunDir(dir)
+	defer func() { _ = os.RemoveAll(runDir) }()
 	sb, err := containerd.New(ctx, containerd.Config{
-		Socket: s.containerd, Namespace: "bench-step", Dir: dir, CgroupParent: "/slipway-bench-step",
+		Socket: s.containerd, Namespace: "bench-step", Dir: dir, StepsDir: filepath.Join(runDir, "steps"), CgroupParent: "/slipway-bench-step",
 		Registries: map[string]containerd.Registry{host: {PlainHTTP: true}},
 		Network:    network.Config{Bridge: "slwbench", Subnet: "10.89.0.0/24"},
 		Log:        slog.New(slog.DiscardHandler),

@@ -168,6 +168,7 @@ func (a *app) sandboxConfig(c agentconf.Config, log *slog.Logger) (containerd.Co
 		runDir, _ = workspace.RunDir(c.DataDir)
 	}
 	out.Volumes = []string{c.DataDir, runDir}
+	out.StepsDir = filepath.Join(runDir, "steps")
 	for name, r := range s.Runtimes {
 		out.Runtimes[name] = containerd.Runtime{Path: r.Path, Type: r.Type}
 	}

@@ -131,7 +131,7 @@ func (s *Sandbox) makeAhead(ctx context.Context, name string, sh shape) (*ahead,
 	standIn := filepath.Join(string(dir), "mounted")
 	m := s.newMaking(sandbox.PodSpec{ID: name, Image: sh.Image, Egress: sh.Egress, Mounts: sh.mounts(standIn)}, nil)
 	a := &ahead{name: name, shape: sh, host: s.hostFiles(), m: m, taken: make(chan struct{})}
-	err := m.dir.make()
+	err := m.dir.make(s.cfg.StepsDir)
 	if err == nil {
 		err = os.Mkdir(standIn, 0o700)
 	}
@@ -235,7 +235,7 @@ func (s *Sandbox) obtain(ctx context.Context, m *making) (*Pod, procid.ID, error
 		s.cfg.Log.Warn("a pod that was made ahead can't be used; making another", "pod", m.spec.ID, "made_as", a.name, "err", err)
 		m.name = m.spec.ID
 	}
-	if err := m.dir.make(); err != nil {
+	if err := m.dir.make(s.cfg.StepsDir); err != nil {
 		return nil, procid.ID{}, err
 	}
 	p, init, err := s.begin(ctx, m)

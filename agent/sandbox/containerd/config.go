@@ -66,6 +66,8 @@ type Config struct {
 	// KeepFree is how many bytes of the disk with the images, and of each of Volumes, pods must leave. Below it, the step of the
 	// pod that wrote the most is ended. 0 is a twentieth of the file system, at most 4 GiB.
 	KeepFree int64
+	// StepsDir keeps what must be known of steps for as long as the host is up, and is best on a tmpfs; "" keeps it in Dir.
+	StepsDir string
 	// Volumes are directories in whose file systems lie what pods mount, for the checks whether user namespaces work and whether a pod fills them.
 	Volumes []string
 	Log     *slog.Logger

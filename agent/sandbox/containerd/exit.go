@@ -56,10 +56,12 @@ func (p *Pod) exit(ctx context.Context, r proto.Record) (sandbox.Exit, error) {
 	if e.Cause == sandbox.CauseProcesses {
 		e.Message += p.crowd()
 	}
-	// Now, not when it ended: nothing of it may have run any more since.
-	if err := p.sb.cgroups.Leave(p.jobGroup(), r.ID); err != nil {
-		p.sb.cfg.Log.Warn("a step's control group stays until its pod is removed", "pod", p.id, "step", r.ID, "err", err)
-	}
+	// Now, not when it ended: nothing of it may have run any more since. What is not done goes with the pod.
+	p.sb.later(func() {
+		if err := p.sb.cgroups.Leave(p.jobGroup(), r.ID); err != nil {
+			p.sb.cfg.Log.Warn("a step's control group stays until its pod is removed", "pod", p.id, "step", r.ID, "err", err)
+		}
+	})
 	return e, nil
 }
 

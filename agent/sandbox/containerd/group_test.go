@@ -112,6 +112,9 @@ func TestStepGroupsGo(t *testing.T) {
 	if len(groups.Exists(steps)) == 0 {
 		t.Error("steps have no control groups")
 	}
+	if err := sb.Close(); err != nil { // which waits for what is done later
+		t.Error(err)
+	}
 	for _, dir := range groups.Exists(steps) {
 		entries, err := os.ReadDir(dir)
 		for _, e := range entries {

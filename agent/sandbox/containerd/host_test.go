@@ -83,6 +83,7 @@ func newHost(t testing.TB) *host {
 		Registries: map[string]containerd.Registry{h.registry.Host(): {PlainHTTP: true}},
 		Network:    network.Config{Bridge: name, Subnet: fmt.Sprintf("10.%d.%d.0/24", 100+n, os.Getpid()%250), Pool: 2},
 		MountDir:   filepath.Join(dir, "m"),
+		StepsDir:   filepath.Join(dir, "r"),
 		Log:        slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 	if strings.Contains(t.Name(), "/"+aheadLevel) {
@@ -246,6 +247,8 @@ func (h *host) look(t *testing.T) (leaks []string) {
 	}
 	dirs, err := filepath.Glob(filepath.Join(h.cfg.Dir, "pods/*"))
 	note(err, "pod directory", dirs...)
+	dirs, err = filepath.Glob(filepath.Join(h.cfg.StepsDir, "*"))
+	note(err, "records of steps", dirs...)
 	return leaks
 }
 

@@ -107,7 +107,14 @@ func (p *Pod) Start(ctx context.Context, spec sandbox.StepSpec) error {
 	if _, err := p.dir.record(spec.ID); err == nil {
 		return nil
 	}
-	if err := p.mark(spec); err != nil {
+	// The group first: nobody counts the whole pod's out-of-memory kills if a step has its own, and to count them reads every
+	// group beneath the job's.
+	group, err := p.enter(spec)
+	if err != nil {
+		return fmt.Errorf("starting step %s: %w", spec.ID, err)
+	}
+	defer group.Close()
+	if err := p.mark(spec, group != nil); err != nil {
 		return err
 	}
 	output, err := os.OpenFile(spec.Output, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
@@ -120,11 +127,6 @@ func (p *Pod) Start(ctx context.Context, spec sandbox.StepSpec) error {
 		return fmt.Errorf("exit record of step %s: %w", spec.ID, err)
 	}
 	defer record.Close()
-	group, err := p.enter(spec)
-	if err != nil {
-		return fmt.Errorf("starting step %s: %w", spec.ID, err)
-	}
-	defer group.Close()
 	ctx, stop := p.guard(ctx)
 	defer stop()
 	purposes, files := group.Files()
@@ -139,13 +141,16 @@ func (p *Pod) Start(ctx context.Context, spec sandbox.StepSpec) error {
 }
 
 // mark notes that a step was asked for, the first time.
-func (p *Pod) mark(spec sandbox.StepSpec) error {
+func (p *Pod) mark(spec sandbox.StepSpec, grouped bool) error {
 	if _, err := os.Stat(p.dir.request(spec.ID)); err == nil {
 		return nil
 	}
-	kills, err := p.jobKills()
-	if err != nil {
-		return err
+	var kills int64
+	if !grouped || !p.sup.Groups() {
+		var err error
+		if kills, err = p.jobKills(); err != nil {
+			return err
+		}
 	}
 	return writeJSON(p.dir.request(spec.ID), request{OOMKills: kills, Output: spec.Output})
 }

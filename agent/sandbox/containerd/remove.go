@@ -91,7 +91,7 @@ func (s *Sandbox) remove(ctx context.Context, id string) error {
 	} else {
 		err = nil
 	}
-	if rmErr := os.RemoveAll(string(s.dir(id))); rmErr != nil && !errors.Is(rmErr, fs.ErrNotExist) {
+	if rmErr := s.dir(id).remove(); rmErr != nil && !errors.Is(rmErr, fs.ErrNotExist) {
 		err = errors.Join(err, fmt.Errorf("removing pod %s: %w", id, rmErr))
 	}
 	return err

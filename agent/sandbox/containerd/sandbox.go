@@ -49,7 +49,10 @@ type Sandbox struct {
 
 	mu   sync.Mutex
 	pods map[string]*Pod // attached ones
-	busy map[string]*podLock
+	// closed: nothing is done later any more. background is what is.
+	closed     bool
+	background sync.WaitGroup
+	busy       map[string]*podLock
 	// again are pods that an earlier process had begun: containerd may still be making parts of them.
 	again map[string]bool
 }
@@ -71,8 +74,10 @@ func New(ctx context.Context, cfg Config) (*Sandbox, error) {
 		return nil, err
 	}
 	s := &Sandbox{cfg: cfg, pods: map[string]*Pod{}, busy: map[string]*podLock{}, again: map[string]bool{}, ids: newIDRanges(cfg.UserIDs)}
-	if err := os.MkdirAll(s.podsDir(), 0o700); err != nil {
-		return nil, fmt.Errorf("containerd sandbox: %w", err)
+	for _, dir := range []string{s.podsDir(), or(cfg.StepsDir, s.podsDir())} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("containerd sandbox: %w", err)
+		}
 	}
 	if err := s.acquire(ctx); err != nil {
 		return nil, err
@@ -294,6 +299,15 @@ func (s *Sandbox) keep(p *Pod) {
 	s.pods[p.id] = p
 }
 
+// later does what nobody has to wait for; Close waits for it.
+func (s *Sandbox) later(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.background.Go(f)
+	}
+}
+
 // Close implements sandbox.Sandbox.
 func (s *Sandbox) Close() error { return s.close() }
 
@@ -302,7 +316,9 @@ func (s *Sandbox) letGo() error {
 	s.mu.Lock()
 	pods := s.pods
 	s.pods = map[string]*Pod{}
+	s.closed = true
 	s.mu.Unlock()
+	s.background.Wait()
 	s.guard.close()
 	errs := []error{poolErr}
 	for _, p := range pods {
@@ -317,6 +333,9 @@ func (s *Sandbox) Uninstall(ctx context.Context) error {
 	err := os.Remove(s.cfg.MountDir)
 	if errors.Is(err, os.ErrNotExist) {
 		err = nil
+	}
+	if s.cfg.StepsDir != "" {
+		err = errors.Join(err, os.RemoveAll(s.cfg.StepsDir))
 	}
 	return errors.Join(s.network.Destroy(ctx), s.cgroups.Remove(ctx, s.cfg.CgroupParent), err)
 }

@@ -62,17 +62,40 @@ func (d podDir) log(name string) string    { return filepath.Join(string(d), "lo
 func (d podDir) request(id string) string  { return filepath.Join(string(d), "steps", id+".json") }
 func (d podDir) exitFile(id string) string { return filepath.Join(string(d), "steps", id+".exit") }
 
-// make creates the directories; fs.ErrExist if the pod has one already.
-func (d podDir) make() error {
+// make creates the directories; fs.ErrExist if the pod has one already. The steps' is a link to one in stepsDir, if there is
+// such: records of steps are of use only as long as their container lives, so that they need no disk, on which to make and
+// delete three small files for each step costs more than all else that is done for it.
+func (d podDir) make(stepsDir string) error {
 	if err := os.Mkdir(string(d), 0o700); err != nil {
 		return err
 	}
-	for _, sub := range []string{"run", "etc", "log", "steps"} {
+	for _, sub := range []string{"run", "etc", "log"} {
 		if err := os.Mkdir(filepath.Join(string(d), sub), 0o755); err != nil {
 			return err
 		}
 	}
+	steps := filepath.Join(string(d), "steps")
+	if stepsDir == "" {
+		return os.Mkdir(steps, 0o755)
+	}
+	target := filepath.Join(stepsDir, filepath.Base(string(d)))
+	if err := os.Symlink(target, steps); err != nil { // first, so that who removes the pod finds the directory
+		return err
+	}
+	if err := errors.Join(os.RemoveAll(target), os.Mkdir(target, 0o700)); err != nil {
+		return fmt.Errorf("records of steps: %w", err)
+	}
 	return nil
+}
+
+// remove deletes the directories.
+func (d podDir) remove() error {
+	if target, err := os.Readlink(filepath.Join(string(d), "steps")); err == nil {
+		if err := os.RemoveAll(target); err != nil {
+			return err
+		}
+	}
+	return os.RemoveAll(string(d))
 }
 
 func (d podDir) save(s podState) error {

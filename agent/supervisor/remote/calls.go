@@ -41,6 +41,13 @@ func (s *Supervisor) Start(ctx context.Context, step *proto.Step, output, record
 	})
 }
 
+// Groups is whether the supervisor that is connected now gives steps control groups of their own.
+func (s *Supervisor) Groups() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conn != nil && s.version >= proto.GroupVersion
+}
+
 // Known is whether the supervisor has named the step: it runs, or ended while this agent was connected.
 func (s *Supervisor) Known(id string) bool {
 	s.mu.Lock()
