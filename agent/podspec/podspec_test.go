@@ -29,6 +29,22 @@ func postgres(c *planv1.Container) *planv1.Service {
 	return &planv1.Service{Name: "db", Container: c}
 }
 
+// TestThePoolsPolicyShapesThePod: it comes from the coordinator, and Set up job shows it.
+func TestThePoolsPolicyShapesThePod(t *testing.T) {
+	a := assignment()
+	if got, err := Build(a, workspace.Dirs{}, &expr.Env{}); err != nil || got.Isolation != "" || got.Runtime != "" || len(Describe(got)) != 1 {
+		t.Errorf("without one: %+v, %v", got, err)
+	}
+	a.Policy = &fleetv1.PoolPolicy{Isolation: "untrusted", Runtime: "crun"}
+	got, err := Build(a, workspace.Dirs{}, &expr.Env{})
+	if err != nil || got.Isolation != sandbox.IsolationUntrusted || got.Runtime != "crun" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if text := strings.Join(Describe(got), "\n"); !strings.Contains(text, "Isolation: untrusted\nRuntime: crun") {
+		t.Errorf("description %q", text)
+	}
+}
+
 func TestBuild(t *testing.T) {
 	a := assignment(postgres(&planv1.Container{
 		Env:     []*planv1.Entry{{Name: "POSTGRES_PASSWORD", Value: lit("test")}},

@@ -39,7 +39,8 @@ func TestLoadAndCheck(t *testing.T) {
 	if _, err := Load(write("bad.yaml", "slot: 1\n")); err == nil || !strings.Contains(err.Error(), "slot") {
 		t.Errorf("unknown key: %v", err)
 	}
-	for _, bad := range []Sandbox{{Kind: "docker"}, {ToolCache: "/opt"}, {Kind: Process, Socket: "/s"}, {Kind: Process, Registries: got.Sandbox.Registries}} {
+	for _, bad := range []Sandbox{{Kind: "docker"}, {ToolCache: "/opt"}, {Kind: Process, Socket: "/s"}, {Kind: Process, Registries: got.Sandbox.Registries},
+		{Kind: Process, Runtimes: map[string]Runtime{"r": {Path: "/r"}}}, {Kind: Process, UserIDs: UserIDs{Pods: 1}}} {
 		c.Sandbox = bad
 		if err := c.Check(); err == nil || strings.Count(err.Error(), "sandbox.") != 1 {
 			t.Errorf("%+v: %v", bad, err)
