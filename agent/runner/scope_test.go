@@ -3,6 +3,7 @@ package runner
 import (
 	"testing"
 
+	"github.com/slipway-ci/slipway/agent/commands"
 	"github.com/slipway-ci/slipway/pipeline/resolve"
 	fleetv1 "github.com/slipway-ci/slipway/proto/gen/slipway/fleet/v1"
 	planv1 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
@@ -19,5 +20,26 @@ func TestMissingThingsAreEmpty(t *testing.T) {
 		if got, err := resolve.String(v, a.scope.job()); err != nil || got != "[]" {
 			t.Errorf("%s: %q, %v", name, got, err)
 		}
+	}
+}
+
+// TestOutputsOfCommandsAndFiles: what a step writes into GITHUB_OUTPUT goes over what it prints.
+func TestOutputsOfCommandsAndFiles(t *testing.T) {
+	v := stepValues{Outputs: []commands.Pair{{Name: "x", Value: "file"}}, State: []commands.Pair{{Name: "s", Value: "file"}}}
+	var printed []commands.Command
+	for _, line := range []string{"::set-output name=x::printed", "::set-output name=y::printed", "::save-state name=s::printed"} {
+		c, ok := commands.ParseLine(line)
+		if !ok {
+			t.Fatal(line)
+		}
+		printed = append(printed, c)
+	}
+	(&Attempt{}).fromOutput(printed, &v)
+	got := map[string]string{}
+	for _, p := range append(v.Outputs, v.State...) {
+		got[p.Name] = p.Value
+	}
+	if got["x"] != "file" || got["y"] != "printed" || got["s"] != "file" {
+		t.Errorf("%v", got)
 	}
 }

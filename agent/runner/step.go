@@ -313,6 +313,7 @@ func (t *Attempt) fromOutput(all []commands.Command, v *stepValues) []state.Anno
 			}
 		}
 	}
-	v.Outputs, v.State = commands.Merge(v.Outputs, outputs...), commands.Merge(v.State, saved...)
+	// The files are read when the step has ended, so they have the last word.
+	v.Outputs, v.State = commands.Merge(outputs, v.Outputs...), commands.Merge(saved, v.State...)
 	return out
 }
