@@ -95,6 +95,27 @@ func TestLimitsAreReached(t *testing.T) {
 	}
 }
 
+// TestPlacesInAnyOrder: what Place remembers of the last search changes no answer.
+func TestPlacesInAnyOrder(t *testing.T) {
+	src := []byte(header + "  A: \"é\\t one \\x41 😀 two\"\n  B: |\n    line one\n    😀 line\n\n    three\n  C: {x: 'it''s'}\n")
+	src = []byte(strings.Replace(string(src), "  C: {x: 'it''s'}\n", "  C: 'it''s a\n    text'\n", 1))
+	f, found := Parse("x.yml", src, Limits{})
+	if len(found) > 0 {
+		t.Fatal(found)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		for range 20 {
+			pair := rapid.IntRange(0, 2).Draw(t, "pair")
+			s := f.Env.Pairs[pair].Value
+			offset := rapid.IntRange(0, len(s.Text)).Draw(t, "offset")
+			fresh, _ := Parse("x.yml", src, Limits{})
+			if got, want := f.Place(s, offset), fresh.Place(fresh.Env.Pairs[pair].Value, offset); got != want {
+				t.Fatalf("byte %d of %q is at %v, and at %v after other searches", offset, s.Text, want, got)
+			}
+		}
+	})
+}
+
 func TestInGitHub(t *testing.T) {
 	for path, want := range map[string]bool{
 		".github/workflows/ci.yml": true, "a/.github/x": true, `a\.github\x`: true, ".slipway/ci.yml": false, "github/x": false, "ci.yml": false,

@@ -161,3 +161,28 @@ func TestBatchReportsBrokenStreams(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// FuzzBatch: whatever comes in, each line gets one answer, which is JSON with a value or an error and nothing else.
+func FuzzBatch(f *testing.F) {
+	f.Add([]byte("\"1\"\n\"github.a.*\"\n\"x\n\n5\n"))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		var out strings.Builder
+		if err := New(nil).Batch(strings.NewReader(string(in)), &out); err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Count(string(in), "\n")
+		if len(in) > 0 && in[len(in)-1] != '\n' {
+			lines++
+		}
+		answers := strings.SplitAfter(out.String(), "\n")
+		if len(answers)-1 != lines {
+			t.Fatalf("%d answers to %d lines", len(answers)-1, lines)
+		}
+		for _, a := range answers[:lines] {
+			var answer map[string]json.RawMessage
+			if err := json.Unmarshal([]byte(a), &answer); err != nil || (answer["error"] == nil) == (answer["value"] == nil) {
+				t.Fatalf("%s: %v", a, err)
+			}
+		}
+	})
+}
