@@ -79,6 +79,10 @@ func (s *Sandbox) Create(ctx context.Context, spec sandbox.PodSpec, progress fun
 	p, err := s.build(s.context(ctx), m)
 	err = errors.Join(err, m.held.close())
 	if err != nil {
+		// A containerd that died in mid-request, or was given up on, may still be making parts of it when the pod is tried again.
+		s.mu.Lock()
+		s.again[spec.ID] = true
+		s.mu.Unlock()
 		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanPatience)
 		defer cancel()
 		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
