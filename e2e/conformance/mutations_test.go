@@ -18,14 +18,15 @@ var mutate = flag.Bool("mutations", false, "invert rules in a copy of the code, 
 
 const mutationsHead = `# Which case notices
 
-Each line inverts a rule in a copy of the code, builds it, and runs the related cases; at least one must fail. The table of
-mutations is in mutants_test.go; ` + "`go test ./e2e/conformance -run TestMutations -mutations -timeout 60m`" + ` writes this file.
+Each line inverts a rule in a copy of the code and runs the related cases; at least one must fail. Without a mutation, the same
+binary passes them all. The mutations are in mutants_test.go;
+` + "`go test ./e2e/conformance -run TestMutations -mutations -timeout 60m`" + ` writes this file.
 
 | rule | the mutation | in | cases that fail |
 | --- | --- | --- | --- |
 `
 
-// TestMutations inverts each rule of the sample. It takes half a minute for each, so it asks for its flag.
+// TestMutations inverts each rule of the sample. It builds the code anew and starts a Slipway for each, so it asks for its flag.
 func TestMutations(t *testing.T) {
 	if !*mutate {
 		t.Skip("-mutations is not given")
@@ -33,21 +34,28 @@ func TestMutations(t *testing.T) {
 	if noSystem != nil {
 		t.Fatal(noSystem)
 	}
-	dir := filepath.Join(t.TempDir(), "code")
-	if err := copyCode(t.Context(), "../..", dir); err != nil {
+	bin, err := buildMutants(t.Context(), filepath.Join(t.TempDir(), "code"))
+	if err != nil {
 		t.Fatal(err)
+	}
+	var all []string
+	for _, m := range mutations {
+		all = append(all, m.cases...)
+	}
+	if failed, out, err := failures(t.Context(), bin, "", all); err != nil || len(failed) > 0 {
+		t.Fatalf("these cases fail without a mutation: %q, %v\n%s", failed, err, out)
 	}
 	table := bytes.NewBufferString(mutationsHead)
 	for _, m := range mutations {
 		t.Run(m.rule, func(t *testing.T) {
-			failed, err := m.run(t.Context(), dir)
+			failed, out, err := failures(t.Context(), bin, m.rule, m.cases)
 			if err != nil {
-				t.Fatal(err)
+				t.Fatalf("%v\n%s", err, out)
 			}
 			if len(failed) == 0 {
-				t.Errorf("%s: nobody notices that %s: %s", m.rule, m.what, strings.Join(m.cases, ", "))
+				t.Errorf("nobody notices that %s: %s", m.what, strings.Join(m.cases, ", "))
 			}
-			t.Logf("%s: %s: %s", m.rule, m.what, strings.Join(failed, ", "))
+			t.Logf("%s: %s", m.what, strings.Join(failed, ", "))
 			fmt.Fprintf(table, "| %s | %s | %s | %s |\n", m.rule, m.what, m.file, strings.Join(failed, ", "))
 		})
 	}
@@ -101,54 +109,76 @@ func copyCode(ctx context.Context, from, to string) error {
 	return nil
 }
 
-// run returns the cases that fail when the mutation is in the code. The code is then as before.
-func (m mutation) run(ctx context.Context, dir string) (failed []string, err error) {
-	path := filepath.Join(dir, m.file)
-	code, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
+// buildMutants builds a copy of the code with all mutations, of which $SLIPWAY_MUTANT picks one.
+func buildMutants(ctx context.Context, dir string) (bin string, err error) {
+	if err := copyCode(ctx, "../..", dir); err != nil {
+		return "", err
 	}
-	if n := strings.Count(string(code), m.old); n != 1 {
-		return nil, fmt.Errorf("%s: what is to be changed is there %d times: adapt mutants_test.go", m.file, n)
-	}
-	if err := os.WriteFile(path, []byte(strings.Replace(string(code), m.old, m.new, 1)), 0o644); err != nil {
-		return nil, err
-	}
-	defer func() {
-		if back := os.WriteFile(path, code, 0o644); err == nil {
-			err = back
+	for _, m := range mutations {
+		if err := m.apply(dir); err != nil {
+			return "", err
 		}
-	}()
-	bin := filepath.Join(dir, "bin", "mutant")
+	}
+	mutant := filepath.Join(dir, "internal", "mutant", "mutant.go")
+	if err := os.MkdirAll(filepath.Dir(mutant), 0o755); err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(mutant, []byte(mutantPackage), 0o644); err != nil {
+		return "", err
+	}
+	bin = filepath.Join(dir, "bin", "mutant")
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", bin, "./cmd/slipway")
 	build.Dir, build.Env = dir, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("the mutant does not build: %w\n%s", err, out)
+		return "", fmt.Errorf("the mutants do not build: %w\n%s", err, out)
 	}
-	return failures(ctx, bin, m.cases)
+	return bin, nil
+}
+
+var packageLine = regexp.MustCompile(`(?m)^package \w+\n`)
+
+// apply puts the mutation into the copy of the code.
+func (m mutation) apply(dir string) error {
+	path := filepath.Join(dir, m.file)
+	code, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	text := string(code)
+	if n := strings.Count(text, m.old); n != 1 {
+		return fmt.Errorf("%s: %s: what is to be changed is there %d times: adapt mutants_test.go", m.rule, m.file, n)
+	}
+	text = strings.Replace(text, m.old, m.new, 1)
+	const imported = "import \"github.com/slipway-ci/slipway/internal/mutant\"\n"
+	if !strings.Contains(text, imported) {
+		at := packageLine.FindStringIndex(text)
+		text = text[:at[1]] + "\n" + imported + text[at[1]:]
+	}
+	return os.WriteFile(path, []byte(text), 0o644)
 }
 
 var failLine = regexp.MustCompile(`(?m)^ +--- FAIL: TestCases/(\S+)`)
 
-// failures runs cases with another binary and returns those that fail.
-func failures(ctx context.Context, bin string, cases []string) ([]string, error) {
+// failures runs cases with a mutant and returns those that fail, with all that was said.
+func failures(ctx context.Context, bin, rule string, cases []string) (failed []string, said []byte, err error) {
 	self, err := os.Executable()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var failed []string
+	var areas, names []string
 	for _, name := range cases {
 		area, short, _ := strings.Cut(name, "/")
-		cmd := exec.CommandContext(ctx, self, "-test.run", "TestCases/^"+area+"$/^"+short+"$")
-		cmd.Env = append(os.Environ(), "SLIPWAY_BIN="+bin)
-		out, err := cmd.CombinedOutput()
-		found := failLine.FindAllStringSubmatch(string(out), -1)
-		if err != nil && len(found) == 0 {
-			return nil, fmt.Errorf("%s: %w\n%s", name, err, out)
-		}
-		for _, f := range found {
-			failed = append(failed, f[1])
-		}
+		areas, names = append(areas, "^"+area+"$"), append(names, "^"+short+"$")
 	}
-	return failed, nil
+	cmd := exec.CommandContext(ctx, self, "-test.run", "TestCases/("+strings.Join(areas, "|")+")/("+strings.Join(names, "|")+")")
+	cmd.Env = append(os.Environ(), "SLIPWAY_BIN="+bin, "SLIPWAY_MUTANT="+rule)
+	said, err = cmd.CombinedOutput()
+	for _, f := range failLine.FindAllStringSubmatch(string(said), -1) {
+		failed = append(failed, f[1])
+	}
+	slices.Sort(failed)
+	if len(failed) > 0 {
+		err = nil
+	}
+	return failed, said, err
 }

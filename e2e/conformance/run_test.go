@@ -21,7 +21,7 @@ import (
 )
 
 // patience bounds everything that a case waits for.
-const patience = 90 * time.Second
+const patience = 3 * time.Minute
 
 // differences runs a case and judges it. An error is a failure of the harness or of the system, never a difference.
 func differences(t *testing.T, c *testcase) ([]string, error) {
