@@ -54,6 +54,12 @@ func agent(script string) error {
 	if err != nil {
 		return err
 	}
+	if s.Config.WarmPods > 0 {
+		if err := sb.Prepare(context.Background(), s.Pod); err != nil {
+			return err
+		}
+		fmt.Println("made ahead")
+	}
 	pod, err := sb.Create(context.Background(), s.Pod, func(line string) { fmt.Println(line) })
 	if err != nil {
 		return err
@@ -101,6 +107,41 @@ func (h *host) killAgentAt(t *testing.T, s agentScript, text string) {
 }
 
 func TestAgentIsKilledInMidStep(t *testing.T) {
+	t.Run("made", killedInMidStep)
+	t.Run(aheadLevel, killedInMidStep)
+}
+
+// TestAgentIsKilledWithPodsAhead: what the pool of a killed agent had, or had given to a job that was not ready yet, is removed.
+func TestAgentIsKilledWithPodsAhead(t *testing.T) {
+	h := newHost(t)
+	for i, at := range []string{"made ahead", "sick is started"} {
+		h.cfg.WarmPods = 1
+		id := fmt.Sprintf("p%d", i)
+		h.killAgentAt(t, agentScript{Pod: sandbox.PodSpec{
+			ID: id, Image: h.image, Egress: true, Services: []sandbox.Service{h.Service(sandboxtest.Sick)},
+		}}, at)
+		h.cfg.WarmPods = 0
+		sb := h.open(t)
+		ids, err := sb.List(within(t))
+		if err != nil || at == "sick is started" && !slices.Equal(ids, []string{id}) {
+			t.Errorf("killed at %q: list %v, %v", at, ids, err)
+		}
+		if _, err := sb.Attach(within(t), id); !errors.Is(err, sandbox.ErrNotFound) {
+			t.Errorf("killed at %q: attach: %v", at, err)
+		}
+		if err := sb.Remove(within(t), id); err != nil {
+			t.Errorf("killed at %q: remove: %v", at, err)
+		}
+		if err := sb.Close(); err != nil {
+			t.Error(err)
+		}
+		for _, leak := range h.Leaks(t) {
+			t.Errorf("killed at %q, left behind: %s", at, leak)
+		}
+	}
+}
+
+func killedInMidStep(t *testing.T) {
 	h := newHost(t)
 	out := filepath.Join(h.dir, "out")
 	h.killAgentAt(t, agentScript{
