@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/slipway-ci/slipway/bench/measure"
 )
@@ -13,12 +14,20 @@ import (
 // memoryTarget is what an idle agent may hold, in MB.
 const memoryTarget = 30
 
+// idleTime is how long an agent has nothing to do before it counts as idle.
+const idleTime = 20 * time.Second
+
 // agentMemory is the resident memory of the agent when nothing runs any more, after all that was measured before, and the most
 // that it ever had. What of it is its own (anonymous) is told apart: the rest are pages of the binary's file, which the kernel
 // shares and drops as it likes.
 func agentMemory(ctx context.Context, s *stack) ([]measure.Result, error) {
 	if err := settle(ctx, s.cluster); err != nil {
 		return nil, err
+	}
+	select {
+	case <-time.After(idleTime):
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
 	pid, err := s.cluster.PID(ctx, "agent")
 	if err != nil {
