@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"unicode"
-	"unicode/utf16"
 )
 
 // Limits on an expression as a person writes it, from GitHub's ExpressionConstants.
@@ -116,14 +115,6 @@ func parseWith(src string, maxLength, maxDepth int, rules *Rules) (*Expr, error)
 		return nil, syntaxError(src, n.offset(), "the expression is nested deeper than %d levels", maxDepth)
 	}
 	return &Expr{src: src, root: root}, nil
-}
-
-// utf16Length is the length that .NET sees, in which a character beyond the basic plane counts twice.
-func utf16Length(s string) (n int) {
-	for _, r := range s {
-		n += utf16.RuneLen(r)
-	}
-	return n
 }
 
 type parser struct {
@@ -405,36 +396,6 @@ func children(n node) []node {
 		return []node{n.a, n.b}
 	case *logic:
 		return n.args
-	}
-	return nil
-}
-
-// tooManyArgs returns a call with more arguments than GitHub counts in a byte, or nil.
-func tooManyArgs(root node) *call {
-	stack := []node{root}
-	for len(stack) > 0 {
-		n := stack[len(stack)-1]
-		stack = stack[:len(stack)-1]
-		if c, ok := n.(*call); ok && len(c.args) > MaxArity {
-			return c
-		}
-		stack = append(stack, children(n)...)
-	}
-	return nil
-}
-
-// tooDeep returns a node below maxDepth levels, or nil. It does not recurse: chains of accessors may be long.
-func tooDeep(root node, maxDepth int) node {
-	level := []node{root}
-	for depth := 1; len(level) > 0; depth++ {
-		if depth > maxDepth {
-			return level[0]
-		}
-		var below []node
-		for _, n := range level {
-			below = append(below, children(n)...)
-		}
-		level = below
 	}
 	return nil
 }

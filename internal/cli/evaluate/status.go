@@ -35,7 +35,7 @@ func status(contexts *expr.Object) map[string]expr.Function {
 			return expr.Bool(result == "success" && len(names) == 0), nil
 		}
 	}
-	any := func(result string) func([]expr.Value) bool {
+	atLeastOne := func(result string) func([]expr.Value) bool {
 		return func(names []expr.Value) bool { n, _ := count(names, result); return n > 0 }
 	}
 	return map[string]expr.Function{
@@ -44,8 +44,8 @@ func status(contexts *expr.Object) map[string]expr.Function {
 			n, all := count(names, "success")
 			return n == all && all >= len(names)
 		}),
-		"failure":   is("failure", any("failure")),
-		"cancelled": is("cancelled", any("cancelled")),
+		"failure":   is("failure", atLeastOne("failure")),
+		"cancelled": is("cancelled", atLeastOne("cancelled")),
 	}
 }
 
