@@ -201,11 +201,12 @@ func outage(t *testing.T) time.Duration {
 // TestAJobOutlivesItsCoordinator: the job's steps follow one another while there is no coordinator at all, and no byte of theirs is lost.
 func TestAJobOutlivesItsCoordinator(t *testing.T) {
 	away := outage(t)
-	half := int(away.Seconds())/2 + 1
+	// Three steps that together last a little longer than the outage.
+	third := int(away.Seconds())/3 + 2
 	var steps, want strings.Builder
 	for _, name := range []string{"one", "two", "three"} {
-		fmt.Fprintf(&steps, "  - run: i=1; while [ $i -le %d ]; do echo \"%s $i\"; sleep 1; i=$((i+1)); done\n", half, name)
-		for i := range half {
+		fmt.Fprintf(&steps, "  - run: i=1; while [ $i -le %d ]; do echo \"%s $i\"; sleep 1; i=$((i+1)); done\n", third, name)
+		for i := range third {
 			fmt.Fprintf(&want, "%s %d\n", name, i+1)
 		}
 	}
