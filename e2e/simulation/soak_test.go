@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +23,6 @@ func TestSoak(t *testing.T) {
 	if *flagSoak == "" {
 		t.Skip("only with -soak LEDGER; see make soak")
 	}
-	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	done, err := chunksDone(*flagSoak, *flagCommit)
 	if err != nil {
 		t.Fatal(err)
