@@ -94,8 +94,8 @@ fuzz: ## Fuzz every parser for FUZZTIME (default 30s) each
 soak: ## Simulate SEEDS (default 5000) from FROM (default 0) in PROCS processes; resumable; appends to e2e/simulation/LEDGER.md
 	@scripts/soak.sh
 
-.PHONY: simulation
-simulation: ## Simulated fleets with faults: 200 seeds, replays of histories, planted bugs
+.PHONY: faults
+faults: ## Simulated fleets with faults: 200 seeds, replays of histories, planted bugs
 	@$(GO) test -count=1 -timeout 30m ./e2e/simulation -seeds 200 -replays 20
 
 .PHONY: bench

@@ -2,9 +2,7 @@ package simulation
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -280,7 +278,3 @@ func tempDir() (dir string, remove func(), err error) {
 	}
 	return dir, func() { _ = os.RemoveAll(dir) }, nil
 }
-
-var errEnded = errors.New("the simulation has ended")
-
-var _ io.Reader = (*dice)(nil)

@@ -30,19 +30,16 @@ type link struct {
 	client *clientStream
 	server *serverStream
 	// The loop's: what is on its way, in order.
-	toServer, toClient wire[*fleetv1.SessionRequest, *fleetv1.SessionResponse]
+	toServer, toClient wire
 	serverOver         bool
 	clientOver         bool
-	stalledSince       time.Duration
 }
 
-// wire is one direction of a link.
-type wire[T, U any] struct {
-	last time.Duration
-}
+// wire is one direction of a link: when what was sent last gets there.
+type wire struct{ last time.Duration }
 
 // arrives draws when what is sent now gets there: never before what was sent earlier.
-func (w *wire[T, U]) arrives(l *link) time.Duration {
+func (w *wire) arrives(l *link) time.Duration {
 	lp := l.w.l
 	d := lp.between(100*time.Microsecond, 4*time.Millisecond)
 	if lp.chance(0.03 * l.w.net.faults) {

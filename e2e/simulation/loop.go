@@ -240,7 +240,7 @@ func (n *node) mine(f func()) func() {
 }
 
 // after makes f happen to this life of the node.
-func (n *node) after(d time.Duration, f func()) *event { return n.l.after(d, n.mine(f)) }
+func (n *node) after(d time.Duration, f func()) { n.l.after(d, n.mine(f)) }
 
 // Now implements clock.Clock: true time with the node's offset.
 func (n *node) Now() time.Time { return epoch.Add(n.l.now + n.offset) }
