@@ -46,7 +46,7 @@ func Agent(w io.Writer, a *apiv1.Agent, now time.Time) error {
 		p.f("  no work   it %s", safe(a.GetWhy()))
 	}
 	if d := a.GetDrain(); d.GetDeadlineMs() != 0 && d.GetDrainedMs() == 0 {
-		p.f("  deadline  %s", deadline(d.GetDeadlineMs(), now))
+		p.f("  deadline  %s", deadline(d, now))
 	}
 	for _, problem := range a.GetProblems() {
 		p.f("  problem   %s", safe(problem))
@@ -77,18 +77,23 @@ func Drained(w io.Writer, a *apiv1.Agent, now time.Time) error {
 	default:
 		p.f("%s drains: it is given no new work, %d jobs go on", name, len(a.GetWork()))
 		if d.GetDeadlineMs() != 0 {
-			p.f("  deadline  %s", deadline(d.GetDeadlineMs(), now))
+			p.f("  deadline  %s", deadline(d, now))
 		}
 	}
 	return p.err
 }
 
-func deadline(ms int64, now time.Time) string {
-	at := time.UnixMilli(ms)
-	if left := at.Sub(now); left > 0 {
-		return fmt.Sprintf("in %s: what still runs is cancelled then", left.Round(time.Second))
+// deadline says what an operator's drain does to what still runs, and an agent's own does not.
+func deadline(d *apiv1.AgentDrain, now time.Time) string {
+	then, late := "what still runs is cancelled then", "what still ran is being cancelled"
+	if d.GetOwn() {
+		then, late = "the agent leaves then, and what still runs lives on", "the agent leaves, and what still ran lives on"
 	}
-	return fmt.Sprintf("passed at %s: what still ran is being cancelled", at.Format(time.RFC3339))
+	at := time.UnixMilli(d.GetDeadlineMs())
+	if left := at.Sub(now); left > 0 {
+		return fmt.Sprintf("in %s: %s", left.Round(time.Second), then)
+	}
+	return fmt.Sprintf("passed at %s: %s", at.Format(time.RFC3339), late)
 }
 
 func cores(milli int64) string { return fmt.Sprintf("%.1f", float64(milli)/1000) }
