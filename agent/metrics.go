@@ -46,14 +46,18 @@ func (m *metrics) register(a *Agent) {
 	gauge("slipway_agent_attempts", "Attempts held.", func() float64 { return float64(len(a.holder.Held())) })
 	gauge("slipway_agent_slots", "Jobs that may run at once.", func() float64 { return float64(a.cfg.Slots) })
 	gauge("slipway_agent_disk_free_bytes", "Free on the file system of the workspaces.", func() float64 { return float64(a.diskFree.Load()) })
-	if p, ok := a.sandbox.(sandbox.Pooled); ok {
-		gauge("slipway_agent_warm_pods", "Pods that were made ahead and wait for a job.", func() float64 { return float64(p.Pool().Ready) })
-		count := func(name, help string, value func() int64) {
-			a.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return float64(value()) }))
+	pool := func() (s sandbox.PoolStats) {
+		if p, ok := a.sandbox.(sandbox.Pooled); ok {
+			s = p.Pool()
 		}
-		count("slipway_agent_warm_pods_taken_total", "Jobs that got a pod that was made ahead.", func() int64 { return p.Pool().Taken })
-		count("slipway_agent_warm_pods_missed_total", "Jobs that could have had one and found none ready.", func() int64 { return p.Pool().Missed })
+		return s
 	}
+	gauge("slipway_agent_warm_pods", "Pods that were made ahead and wait for a job.", func() float64 { return float64(pool().Ready) })
+	count := func(name, help string, value func() int64) {
+		a.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return float64(value()) }))
+	}
+	count("slipway_agent_warm_pods_taken_total", "Jobs that got a pod that was made ahead.", func() int64 { return pool().Taken })
+	count("slipway_agent_warm_pods_missed_total", "Jobs that could have had one and found none ready.", func() int64 { return pool().Missed })
 	gauge("slipway_agent_reports_waiting", "Attempts with a report that the coordinator has not acknowledged.", func() float64 { return float64(a.session.Waiting()) })
 	a.registry.MustRegister(m.connected, m.sessions, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 }

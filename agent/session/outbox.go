@@ -29,6 +29,14 @@ type entry struct {
 	report *corev1.Report
 	// sent: in this session.
 	sent bool
+	// inFlight is the number of the newest report that was sent in this session and is not acknowledged; 0 is none.
+	inFlight uint64
+}
+
+// waits is whether a newer report waits for the acknowledgement of the one before: each costs the coordinator a transaction, and of
+// a job with short steps the next one is there before the last is committed. Its end waits for nothing.
+func (e *entry) waits() bool {
+	return e.inFlight > 0 && e.report.GetState() != corev1.AttemptState_ATTEMPT_STATE_DONE
 }
 
 func newOutbox() *outbox {
@@ -53,7 +61,11 @@ func (o *outbox) report(r *corev1.Report) {
 	if old == nil {
 		o.order = append(o.order, id)
 	}
-	o.reports[id] = &entry{report: r}
+	e := &entry{report: r}
+	if old != nil {
+		e.inFlight = old.inFlight
+	}
+	o.reports[id] = e
 	o.signal()
 }
 
@@ -73,8 +85,14 @@ func (o *outbox) reply(r *fleetv1.OfferReply) {
 func (o *outbox) acked(id string, seq uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if e := o.reports[id]; e != nil && e.report.GetSeq() <= seq {
+	e := o.reports[id]
+	switch {
+	case e == nil:
+	case e.report.GetSeq() <= seq:
 		o.removeLocked(id)
+	case e.inFlight <= seq:
+		e.inFlight = 0
+		o.signal()
 	}
 }
 
@@ -110,7 +128,7 @@ func (o *outbox) begin() {
 	defer o.mu.Unlock()
 	o.replies, o.news = nil, nil
 	for _, e := range o.reports {
-		e.sent = false
+		e.sent, e.inFlight = false, 0
 	}
 }
 
@@ -125,8 +143,8 @@ func (o *outbox) next() []*fleetv1.SessionRequest {
 	}
 	o.replies = nil
 	for _, id := range o.order {
-		if e := o.reports[id]; !e.sent {
-			e.sent = true
+		if e := o.reports[id]; !e.sent && !e.waits() {
+			e.sent, e.inFlight = true, e.report.GetSeq()
 			out = append(out, &fleetv1.SessionRequest{Message: &fleetv1.SessionRequest_Report{Report: e.report}})
 		}
 	}
