@@ -95,8 +95,8 @@ soak: ## Simulate SEEDS (default 5000) from FROM (default 0) in PROCS processes;
 	@scripts/soak.sh
 
 .PHONY: faults
-faults: ## Simulated fleets with faults: 200 seeds, replays of histories, planted bugs
-	@$(GO) test -count=1 -timeout 30m ./e2e/simulation -seeds 200 -replays 20
+faults: setup images build ## kill -9 of agent, containerd and shims under load (KILLS=1:100, seeds of three kills each), then 200 simulated fleets
+	@scripts/faults.sh
 
 .PHONY: bench
 bench: setup images build ## Benchmarks against the raw tools; writes bench/results.json

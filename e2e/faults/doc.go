@@ -2,7 +2,7 @@
 // byte of its log, and that nothing is left behind.
 //
 //	go test ./e2e/faults                               # a few seeds, as in CI
-//	go test ./e2e/faults -args -seeds 1:100 -ledger e2e/faults/LEDGER.md   # what `make faults` does
+//	make faults KILLS=1:100                            # at length, with a row in LEDGER.md
 //	go test ./e2e/faults -args -seeds 17:17            # one seed again
 //
 // A seed fixes the jobs of a wave, which kinds of processes are killed, and when after the submit; what a process does at that moment is up to the
