@@ -226,7 +226,7 @@ func (t *Attempt) tries(ctx context.Context, e entry, spec sandbox.StepSpec) (wa
 		}
 		if err != nil {
 			x.failed(codeStepFailed, user, "%v", err)
-			return w, x, nil
+			return w, x, nil //nolint:nilerr // it is the step's failure
 		}
 		spec = next
 	}

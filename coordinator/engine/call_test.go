@@ -27,7 +27,7 @@ func callPlan() *planv1.Plan {
 	p.Env = []*planv1.Entry{entry("A", lit("caller"))}
 	p.Workflows = []*planv1.Workflow{
 		{Path: "deploy.yml", Jobs: []*planv1.Job{job("plan"), apply, inner}, Env: []*planv1.Entry{entry("B", lit("callee"))},
-			Inputs: []*planv1.Input{{Name: "target", Type: "number", Required: true}, {Name: "version", Type: "string"}, {Name: "dry", Type: "boolean", DefaultValue: ex("true")}},
+			Inputs:  []*planv1.Input{{Name: "target", Type: "number", Required: true}, {Name: "version", Type: "string"}, {Name: "dry", Type: "boolean", DefaultValue: ex("true")}},
 			Outputs: []*planv1.Entry{entry("where", ex("format('{0} {1} {2}', inputs.target, jobs.apply.result, jobs.apply.outputs.url)"))}},
 		{Path: "notify.yml", Jobs: []*planv1.Job{job("mail")}},
 	}

@@ -69,7 +69,7 @@ func (d *draft) evaluateScope(sc *scope, p *graph.Progress, env graph.Env, legs 
 		changed = true
 	}
 	for _, job := range sc.graph.Jobs() {
-		changed = d.turns(sc, job, legs[job.GetId()]) || changed
+		changed = d.turns(job, legs[job.GetId()]) || changed
 	}
 	if sc.id != "" && !changed {
 		return d.endCall(sc, p, legs)
@@ -282,7 +282,7 @@ func (d *draft) resumes(c *claim) bool {
 }
 
 // turns applies fail-fast and max-parallel to the legs of a job; it says whether anything changed.
-func (d *draft) turns(sc *scope, job *planv1.Job, legs []*statev1.JobRecord) bool {
+func (d *draft) turns(job *planv1.Job, legs []*statev1.JobRecord) bool {
 	if len(legs) < 2 {
 		return false
 	}
@@ -328,12 +328,11 @@ func (d *draft) turns(sc *scope, job *planv1.Job, legs []*statev1.JobRecord) boo
 }
 
 func (d *draft) failFast(failed *statev1.JobRecord, legs []*statev1.JobRecord) bool {
-	changed := false
-	for _, old := range legs {
-		rec := d.job(old.GetId())
-		changed = d.cancelJob(rec.GetId(), fmt.Sprintf("fail-fast: %s failed", failed.GetName())) || changed
+	ids := make([]string, len(legs))
+	for i, leg := range legs {
+		ids[i] = leg.GetId()
 	}
-	return changed
+	return d.cancelJobs(ids, fmt.Sprintf("fail-fast: %s failed", failed.GetName()))
 }
 
 // endIfDrained ends the run when every job has.

@@ -240,7 +240,7 @@ func (e *Engine) tellToEnd(c *claim, reason string) {
 			d.cancel(reason)
 			return
 		}
-		d.cancelJob(c.job, reason)
+		d.cancelJobs([]string{c.job}, reason)
 	})
 }
 

@@ -2,8 +2,8 @@ package engine
 
 import (
 	"fmt"
+	"maps"
 	"slices"
-	"strings"
 
 	"github.com/slipway-ci/slipway/coordinator/lifecycle"
 	"github.com/slipway-ci/slipway/pipeline/expr"
@@ -314,21 +314,32 @@ func opened(rec *statev1.JobRecord, job *planv1.Job) bool {
 	return job.GetCall() != nil && rec.GetStartedMs() != 0
 }
 
-// cancelJob ends a job in favour of something else: a call with all its jobs whose `if` does not hold in a cancelled workflow.
-func (d *draft) cancelJob(id, reason string) bool {
-	rec := d.job(id)
-	if rec == nil || rec.GetState() == corev1.JobState_JOB_STATE_CANCELLING || !lifecycle.Job.Can(rec, lifecycle.JobCancel) {
-		return false
+// cancelJobs ends jobs in favour of something else, and says whether any was left to end: a call with all its jobs whose `if` does not hold in a
+// cancelled workflow.
+func (d *draft) cancelJobs(ids []string, reason string) bool {
+	calls, changed := map[string]bool{}, false
+	for _, id := range ids {
+		rec := d.job(id)
+		if rec == nil || rec.GetState() == corev1.JobState_JOB_STATE_CANCELLING || !lifecycle.Job.Can(rec, lifecycle.JobCancel) {
+			continue
+		}
+		if d.fireJob(id, lifecycle.JobCancel, lifecycle.JobArgs{Reason: reason}) {
+			changed, d.graphDue = true, true
+			calls[id] = rec.GetAttempt() == nil && rec.GetStartedMs() != 0
+		}
 	}
-	if !d.fireJob(id, lifecycle.JobCancel, lifecycle.JobArgs{Reason: reason}) {
-		return false
+	if slices.Contains(slices.Collect(maps.Values(calls)), true) {
+		d.cancelBegun(reason, func(rec *statev1.JobRecord) bool { return d.below(rec.GetScope(), calls) })
 	}
-	d.graphDue = true
-	prefix := id + "."
-	d.cancelBegun(reason, func(rec *statev1.JobRecord) bool {
-		return rec.GetScope() == id || strings.HasPrefix(rec.GetScope(), prefix)
-	})
-	return true
+	return changed
+}
+
+// below says whether a scope is one of calls, or inside one.
+func (d *draft) below(scope string, calls map[string]bool) bool {
+	for scope != "" && !calls[scope] {
+		scope = d.job(scope).GetScope()
+	}
+	return scope != ""
 }
 
 // cancelBegun cancels jobs that are past `needs`, but not calls: their jobs are cancelled, and they end with them. Jobs that are still blocked

@@ -134,7 +134,7 @@ type finder struct {
 	// budget is how many calls are still followed.
 	budget int
 	uses   []use
-	found    diag.List
+	found  diag.List
 }
 
 func (f *finder) fail(pos *planv1.Position, code, message, hint string) {
