@@ -44,7 +44,6 @@ type Attempt struct {
 	done   chan struct{}
 	wake   chan struct{}
 	scans  sync.WaitGroup
-	pool   sync.Pool
 
 	mu    sync.Mutex
 	steps []*Step
@@ -58,7 +57,7 @@ type Attempt struct {
 // New starts the pusher of an attempt; Close ends it.
 func New(cfg Config) *Attempt {
 	ctx, cancel := context.WithCancel(context.Background())
-	a := &Attempt{cfg: cfg, ctx: ctx, cancel: cancel, done: make(chan struct{}), wake: make(chan struct{}, 1), pool: sync.Pool{New: newBuffers}}
+	a := &Attempt{cfg: cfg, ctx: ctx, cancel: cancel, done: make(chan struct{}), wake: make(chan struct{}, 1)}
 	go a.run()
 	return a
 }
@@ -73,7 +72,7 @@ func (a *Attempt) Step(number uint32, path string, masks []string, acked int64) 
 	a.mu.Lock()
 	a.steps = append(a.steps, s)
 	a.mu.Unlock()
-	a.scans.Go(func() { s.scan(a.cfg.Watcher, &a.pool) })
+	a.scans.Go(func() { s.scan(a.cfg.Watcher) })
 	return s, nil
 }
 

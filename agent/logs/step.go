@@ -28,10 +28,11 @@ const (
 	maxValueBytes = 16 << 20
 )
 
-// buffers of a scan; the scans of an attempt share them, because most steps say little.
+// buffers of a scan.
 type buffers struct{ in, out []byte }
 
-func newBuffers() any { return &buffers{in: make([]byte, readSize), out: make([]byte, 0, readSize)} }
+// pool is shared by all attempts of a process: most steps say little, and half a megabyte for each of them would be most of what an agent allocates.
+var pool = sync.Pool{New: func() any { return &buffers{in: make([]byte, readSize), out: make([]byte, 0, readSize)} }}
 
 // Result is what a step's output came to.
 type Result struct {
@@ -118,7 +119,7 @@ func (s *Step) onCommand(c commands.Command) {
 }
 
 // scan filters the raw file until its writer is done and its end is reached.
-func (s *Step) scan(w FileWatcher, pool *sync.Pool) {
+func (s *Step) scan(w FileWatcher) {
 	defer close(s.drained)
 	grown, stop := w.Watch(s.path)
 	defer stop()

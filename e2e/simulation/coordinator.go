@@ -91,7 +91,7 @@ func (c *coordinator) term(ctx context.Context, h *handle, control *control, gw 
 		}
 	}()
 	e, err := engine.New(ctx, engine.Config{Store: h, Term: t, Plans: c.w.plans, Runners: runners, Clock: c.node, NewID: c.newID, Random: c.dice, Log: c.w.log,
-		SessionDeadline: deadline, Grace: grace, DefaultCPUMilli: jobCPU, Mutants: c.w.o.Mutants})
+		SessionDeadline: deadline, Grace: grace, DefaultCPUMilli: jobCPU, External: c.w.o.external, Mutants: c.w.o.Mutants})
 	if err != nil {
 		return
 	}

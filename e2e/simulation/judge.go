@@ -29,7 +29,11 @@ func (w *world) judgeViews(views []*apiv1.Run) {
 					w.check.violate("what waits says why", about, "job %s/%s waits without a reason", v.GetId(), j.GetId())
 				}
 			case corev1.JobState_JOB_STATE_BLOCKED:
-				waits := slices.ContainsFunc(j.GetNeeds(), func(n string) bool { return lives[n] })
+				// Needs of a called workflow's jobs are named within it.
+				waits := slices.ContainsFunc(j.GetNeeds(), func(n string) bool {
+					alive, known := lives[n]
+					return alive || !known
+				})
 				if !waits && v.GetState() > corev1.RunState_RUN_STATE_WAITING && v.GetState() < corev1.RunState_RUN_STATE_FINISHING {
 					w.check.violate("what waits says why", about, "job %s/%s is blocked, and nothing that it needs is to come", v.GetId(), j.GetId())
 				}

@@ -3,6 +3,7 @@ package simulation
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/slipway-ci/slipway/coordinator/config"
@@ -79,7 +80,44 @@ jobs:
     strategy: {matrix: {n: [1, 2]}}
     concurrency: "site-${{ matrix.n }}"
     STEPS1
+`, `
+jobs:
+  a: {STEPS1}
+  wide:
+    needs: a
+    if: failure()
+    strategy: {matrix: {n: WIDE}, max-parallel: 3}
+    STEPS1
+`, `
+jobs:
+  build: {STEPS1}
+  deploy: {needs: build, uses: ./.slipway/called.yml}
+  after: {needs: deploy, if: always(), STEPS1}
 `,
+}
+
+// called is the workflow that one of the shapes calls.
+const called = `
+on: workflow_call
+jobs:
+  plan: {runs-on: ubuntu-latest, steps: [{run: one}]}
+  apply: {needs: plan, runs-on: ubuntu-latest, steps: [{run: one}]}
+`
+
+func readCalled(path string) ([]byte, error) {
+	if path != ".slipway/called.yml" {
+		return nil, fs.ErrNotExist
+	}
+	return []byte(called), nil
+}
+
+// wideAxis has more legs than one transaction takes, so that a run's creation and its skips are several.
+func wideAxis() string {
+	var b strings.Builder
+	for i := range 50 {
+		fmt.Fprintf(&b, "%d, ", i)
+	}
+	return "[" + strings.TrimSuffix(b.String(), ", ") + "]"
 }
 
 // planStore holds the compiled shapes. They never change, and all simulations of a process share them.
@@ -100,10 +138,11 @@ func compileShapes() (planStore, error) {
 	out := planStore{}
 	for i, s := range shapes {
 		s = "on: push" + s
+		s = strings.ReplaceAll(s, "WIDE", wideAxis())
 		s = strings.ReplaceAll(s, "    STEPS1\n", "    runs-on: ubuntu-latest\n    steps: [{run: one}]\n")
 		s = strings.ReplaceAll(s, "STEPS1", "runs-on: ubuntu-latest, steps: [{run: one}]")
 		s = strings.ReplaceAll(s, "STEPS2", "runs-on: ubuntu-latest, steps: [{run: one}, {run: two}]")
-		plan, found := compile.Compile(".slipway/shape.yml", []byte(s), compile.Options{})
+		plan, found := compile.Compile(".slipway/shape.yml", []byte(s), compile.Options{Read: readCalled})
 		if plan == nil {
 			return nil, fmt.Errorf("shape %d: %v", i, found)
 		}

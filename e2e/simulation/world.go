@@ -28,6 +28,8 @@ type Options struct {
 	cancels  float64
 	faults   float64
 	flood    bool
+	// external: transactions are as small as an etcd of others wants them.
+	external bool
 }
 
 // Result is what came of it.
@@ -114,6 +116,7 @@ func newWorld(o Options, plans planStore, dir string) *world {
 	w.o.failing = []float64{0, 0.1, 0.3}[l.rng.IntN(3)]
 	w.o.cancels = []float64{0, 0.1, 0.4}[l.rng.IntN(3)]
 	w.o.faults = []float64{0.3, 1, 1, 3}[l.rng.IntN(4)]
+	w.o.external = l.chance(0.3)
 	// One seed in eight is a flood: one project has nearly all the runs, at once, and nothing fails.
 	w.o.flood = o.Calm || l.rng.IntN(8) == 0
 	if w.o.flood {
