@@ -71,7 +71,7 @@ var mutations = []mutation{
 		"\t\t\tbefore := size / block\n\t\t\tblock /= len(a.items)\n\t\t\to.Set(a.name, a.items[i/mutant.Pick(\"J9a\", block, before)%len(a.items)])", []string{"matrix/order-and-names"}},
 	{"J9c", "include extends every leg", "pipeline/matrix/matrix.go", "\t\t\tif entry.matches(combination) {\n", "\t\t\tif entry.matches(combination) || mutant.On(\"J9c\") {\n",
 		[]string{"matrix/include-extends"}},
-	{"J10a", "fail-fast is off by default", "pipeline/resolve/job.go", "Bool(s.GetFailFast(), env, true)", `Bool(s.GetFailFast(), env, !mutant.On("J10a"))`,
+	{"J10a", "fail-fast is off by default", "coordinator/engine/wants.go", "resolve.Bool(s.GetFailFast(), env, true)", `resolve.Bool(s.GetFailFast(), env, !mutant.On("J10a"))`,
 		[]string{"matrix/fail-fast-in-a-row"}},
 	{"J10c", "the first leg wins outputs", "pipeline/graph/progress.go", `!there || output.Value != ""`, `!there || output.Value != "" && !mutant.On("J10c")`,
 		[]string{"matrix/last-leg-wins-outputs"}},
