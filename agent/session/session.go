@@ -238,6 +238,10 @@ func (c *Client) serve(ctx context.Context, cancel context.CancelCauseFunc, clie
 		heartbeat = 5 * time.Second
 	}
 	c.outbox.begin()
+	if d := c.drainLeft(); d != nil {
+		// It may have begun after this session's Hello was sent.
+		c.outbox.tell(&fleetv1.SessionRequest{Message: &fleetv1.SessionRequest_Drain{Drain: d}})
+	}
 	s := &sender{stream: stream}
 	var wg sync.WaitGroup
 	wg.Go(func() { cancel(c.receive(stream)) })

@@ -27,6 +27,9 @@ func (t *Tokens) Join(ctx context.Context, token string, pub *ecdsa.PublicKey, h
 		return none, err
 	}
 	for range txnTries {
+		if err := notRemoved(ctx, t.store, id); err != nil {
+			return none, err
+		}
 		agent, found, err := t.agent(ctx, id)
 		if err != nil || found {
 			return agent, err
@@ -62,7 +65,7 @@ func (t *Tokens) spend(ctx context.Context, id, hostname string, rec *statev1.To
 		return store.TxnResult{}, fmt.Errorf("encoding an agent's record: %w", err)
 	}
 	return t.store.Commit(ctx, store.Txn{Branches: []store.Branch{{
-		Compares: []store.Compare{{Key: kv.Key, Revision: kv.ModRevision}, {Key: agentPrefix + id}},
+		Compares: []store.Compare{{Key: kv.Key, Revision: kv.ModRevision}, {Key: agentPrefix + id}, {Key: removedPrefix + id}},
 		Ops:      []store.Op{{Key: kv.Key, Value: token}, {Key: agentPrefix + id, Value: agent}},
 	}}})
 }

@@ -43,12 +43,8 @@ func (r *removals) check(ctx context.Context, id string) error {
 	if now.Before(until) {
 		return nil
 	}
-	_, removed, err := r.store.Get(ctx, removedPrefix+id)
-	if err != nil {
-		return unavailable(err)
-	}
-	if removed {
-		return rpcerr.New(rpcerr.PermissionDenied, "agent %s was removed from this coordinator; to use its host again, delete the agent's identity directory and let it join with a new token", id)
+	if err := notRemoved(ctx, r.store, id); err != nil {
+		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -56,5 +52,17 @@ func (r *removals) check(ctx context.Context, id string) error {
 		clear(r.checked)
 	}
 	r.checked[id] = now.Add(recheck)
+	return nil
+}
+
+// notRemoved fails for an agent that an operator removed, also if it comes again with the key that it had.
+func notRemoved(ctx context.Context, s store.Store, id string) error {
+	_, removed, err := s.Get(ctx, removedPrefix+id)
+	if err != nil {
+		return unavailable(err)
+	}
+	if removed {
+		return rpcerr.New(rpcerr.PermissionDenied, "agent %s was removed from this coordinator; to use its host again, delete the agent's identity directory and let it join with a new token", id)
+	}
 	return nil
 }

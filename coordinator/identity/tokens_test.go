@@ -187,6 +187,33 @@ func TestJoinTokensAreSpentOnceForEachAgent(t *testing.T) {
 	}
 }
 
+// TestARemovedAgentDoesNotJoinAgain: with the token and key that it had, it is still the agent that was removed, and spends nothing.
+func TestARemovedAgentDoesNotJoinAgain(t *testing.T) {
+	s := memstore.New()
+	tokens, _ := newTokens(t, s)
+	token, _, err := tokens.CreateJoin(t.Context(), request("r"), "default", nil, 0, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pub := newPub(t)
+	a, err := tokens.Join(t.Context(), token, pub, "host")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What a removal leaves in the store.
+	if _, err := s.Commit(t.Context(), store.Txn{Branches: []store.Branch{{Ops: []store.Op{
+		{Key: identity.RemovedPrefix + a.ID, Value: []byte("x")}, {Key: identity.AgentPrefix + a.ID, Delete: true},
+	}}}}); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := tokens.Join(t.Context(), token, pub, "host"); rpcerr.ReasonOf(err) != rpcerr.PermissionDenied {
+		t.Errorf("it joined again: %+v, %v", again, err)
+	}
+	if _, err := tokens.Join(t.Context(), token, newPub(t), "other"); err != nil {
+		t.Errorf("another host: %v", err)
+	}
+}
+
 // flaky answers ErrUnknown once after a commit that did happen.
 type flaky struct {
 	store.Store

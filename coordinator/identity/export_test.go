@@ -1,0 +1,7 @@
+package identity
+
+// Keys that the engine writes when an agent is removed.
+const (
+	RemovedPrefix = removedPrefix
+	AgentPrefix   = agentPrefix
+)
