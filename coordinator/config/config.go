@@ -34,6 +34,10 @@ type Config struct {
 	Agents Agents `yaml:"agents"`
 	// Limits bound what callers may send.
 	Limits Limits `yaml:"limits"`
+	// Projects are the projects' parts of the agents.
+	Projects map[string]Project `yaml:"projects"`
+	// Scheduling says in which order jobs are placed, and where none is.
+	Scheduling Scheduling `yaml:"scheduling"`
 }
 
 // Store is where run state is kept.
@@ -99,11 +103,12 @@ type Limits struct {
 // Default returns the configuration of an empty file. DataDir is empty and must be set.
 func Default() Config {
 	return Config{
-		Listen:  "127.0.0.1:7420",
-		Metrics: "127.0.0.1:7421",
-		Store:   Store{Kind: StoreEtcd},
-		Agents:  Agents{Heartbeat: Duration(2 * time.Second), Deadline: Duration(10 * time.Second), Grace: Duration(time.Minute)},
-		Limits:  Limits{WorkflowBytes: 1 << 20, PayloadBytes: MostPayloadBytes, BlobBytes: 2 << 30},
+		Listen:     "127.0.0.1:7420",
+		Metrics:    "127.0.0.1:7421",
+		Store:      Store{Kind: StoreEtcd},
+		Agents:     Agents{Heartbeat: Duration(2 * time.Second), Deadline: Duration(10 * time.Second), Grace: Duration(time.Minute)},
+		Scheduling: Scheduling{Ageing: Duration(5 * time.Minute), KeepAfter: Duration(10 * time.Minute), MinDiskFree: 1 << 30},
+		Limits:     Limits{WorkflowBytes: 1 << 20, PayloadBytes: MostPayloadBytes, BlobBytes: 2 << 30},
 	}
 }
 

@@ -28,6 +28,12 @@ registries:
   docker.io: {mirror: "127.0.0.1:7430", plain_http: true, docker_config: /etc/docker.json}
 agents: {heartbeat: 1s, deadline: 5s, grace: 1m30s}
 limits: {workflow_bytes: 1000, payload_bytes: 2000, blob_bytes: 3000}
+projects: {team/app: {weight: 3, max_running: 20}}
+scheduling:
+  ageing: 1m
+  keep_after: 2m
+  min_disk_free: 4000
+  priorities: [{project: "team/*", pipeline: .slipway/deploy.yml, event: release, priority: 5}]
 `
 
 func TestFullFile(t *testing.T) {
@@ -43,6 +49,9 @@ func TestFullFile(t *testing.T) {
 		Registries: map[string]config.Registry{"docker.io": {Mirror: "127.0.0.1:7430", PlainHTTP: true, DockerConfig: "/etc/docker.json"}},
 		Agents:     config.Agents{Heartbeat: config.Duration(time.Second), Deadline: config.Duration(5 * time.Second), Grace: config.Duration(90 * time.Second)},
 		Limits:     config.Limits{WorkflowBytes: 1000, PayloadBytes: 2000, BlobBytes: 3000},
+		Projects:   map[string]config.Project{"team/app": {Weight: 3, MaxRunning: 20}},
+		Scheduling: config.Scheduling{Ageing: config.Duration(time.Minute), KeepAfter: config.Duration(2 * time.Minute), MinDiskFree: 4000,
+			Priorities: []config.Priority{{Project: "team/*", Pipeline: ".slipway/deploy.yml", Event: "release", Priority: 5}}},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Fatalf("got %+v\nwant %+v", got, want)
@@ -207,6 +216,34 @@ func plain(v reflect.Value) any {
 		return d.Std().String()
 	}
 	return v.Interface()
+}
+
+func TestPrioritiesAreByProjectPipelineAndEvent(t *testing.T) {
+	c, err := config.Parse("x", []byte(full))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []struct {
+		project, pipeline, event string
+		want                     int64
+	}{{"team/app", ".slipway/deploy.yml", "release", 5}, {"team/app", ".slipway/deploy.yml", "push", 0}, {"other/app", ".slipway/deploy.yml", "release", 0}} {
+		if got := c.Scheduling.Priority(x.project, x.pipeline, x.event); got != x.want {
+			t.Errorf("%+v: %d", x, got)
+		}
+	}
+	for src, want := range map[string]string{
+		"projects: {p: {weight: 1001}}":                           "is not from 0",
+		"projects: {p: {max_running: -1}}":                        "is less than 0",
+		"scheduling: {ageing: 10ms}":                              "is not from 1s to 24h",
+		"scheduling: {min_disk_free: -1}":                         "is less than 0",
+		"scheduling: {keep_after: -1s}":                           "is less than 0",
+		"scheduling: {priorities: [{priority: 101}]}":             "the priority 101",
+		"scheduling: {priorities: [{project: '[', priority: 1}]}": "is not a pattern",
+	} {
+		if _, err := config.Parse("x", []byte(src)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", src, err, want)
+		}
+	}
 }
 
 func FuzzParse(f *testing.F) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/slipway-ci/slipway/coordinator/lifecycle"
+	"github.com/slipway-ci/slipway/coordinator/schedule"
 	"github.com/slipway-ci/slipway/internal/rpcerr"
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
 	fleetv1 "github.com/slipway-ci/slipway/proto/gen/slipway/fleet/v1"
@@ -27,6 +28,8 @@ type agent struct {
 	ready    bool
 	lastSeen time.Time
 	capacity *fleetv1.Capacity
+	// abilities are what its session said, within bounds.
+	abilities schedule.Abilities
 	// awaySince is when the session ended, or when this leader began.
 	awaySince time.Time
 	// held are the attempts that count against its capacity, from the placement until a committed end.
@@ -46,6 +49,8 @@ func (a *agent) closed() bool { return a.removing || a.rec.GetDrain() != nil }
 type reservation struct {
 	runID, jobID, project string
 	cpu, memory           int64
+	// sinceMS is when it was made, charge what the project's share was charged for it.
+	sinceMS, charge int64
 }
 
 func (e *Engine) agent(id string) *agent {
@@ -73,6 +78,7 @@ func (e *Engine) Connect(ctx context.Context, s Session, out Outbox) ([]string, 
 			e.disconnect(a, "the agent began another session")
 		}
 		a.session, a.out, a.ready, a.lastSeen, a.capacity = &s, out, false, e.c.Clock.Now(), s.Capacity
+		a.abilities = abilitiesOf(&s)
 		e.sessions[s.ID] = a
 		e.countAgents()
 		a.keeps, a.problems = uint32(len(s.Attempts)), boundProblems(s.Problems)
@@ -183,7 +189,11 @@ func (e *Engine) disconnect(a *agent, why string) {
 func (e *Engine) Heartbeat(agentID, sessionID string, diskFree int64) {
 	e.post(func() {
 		if a := e.sessions[sessionID]; a != nil && a.rec.GetId() == agentID {
-			a.lastSeen, a.diskFree = e.c.Clock.Now(), diskFree
+			a.lastSeen = e.c.Clock.Now()
+			if low := e.c.Scheduling.MinDiskFree; (a.diskFree < low) != (diskFree < low) {
+				e.scheduleDue = true
+			}
+			a.diskFree = diskFree
 		}
 	})
 }

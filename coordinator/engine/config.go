@@ -34,7 +34,11 @@ type Config struct {
 	Runners map[string]config.Runner
 	// Pools: policies by name; a pool that is not there has the zero one.
 	Pools map[string]config.Pool
-	Clock   clock.Clock
+	// Projects are the projects' parts, by name.
+	Projects map[string]config.Project
+	// Scheduling is the policy of the queue; zero fields ask for nothing.
+	Scheduling config.Scheduling
+	Clock      clock.Clock
 	// NewID makes ids of runs, attempts and transitions.
 	NewID func() string
 	// Random fills tokens; crypto/rand.Reader outside simulations.

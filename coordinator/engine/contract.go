@@ -29,7 +29,7 @@ type Control interface {
 	Connect(ctx context.Context, s Session, out Outbox) (live []string, err error)
 	// Disconnect ends a session; the agent's attempts keep their grace. Ignored if the session is not the current one.
 	Disconnect(agentID, sessionID string)
-	// Heartbeat keeps a session alive. Free disk decides nothing yet; people see it.
+	// Heartbeat keeps a session alive. An agent with less free disk (bytes; 0 is unknown) than Scheduling.MinDiskFree is given nothing new.
 	Heartbeat(agentID, sessionID string, diskFree int64)
 	// OfferReply accepts or rejects an offered attempt. Errors as Report's.
 	OfferReply(ctx context.Context, sessionID string, r *fleetv1.OfferReply) error

@@ -319,6 +319,9 @@ func (e *Engine) jobMoved(old *jobEntry, rec *statev1.JobRecord) {
 	if from == rec.GetState() {
 		return
 	}
+	if from == corev1.JobState_JOB_STATE_QUEUED || rec.GetState() == corev1.JobState_JOB_STATE_QUEUED {
+		e.queue.touch(rec.GetRunId(), rec.GetId())
+	}
 	e.c.Metrics.jobMoved(from, rec)
 	if from != corev1.JobState_JOB_STATE_UNSPECIFIED || lifecycle.Job.IsTerminal(rec.GetState()) {
 		e.c.Log.Info("job", "run", rec.GetRunId(), "job", rec.GetId(), "attempt", rec.GetAttempt().GetId(), "state", jobStateWord(rec.GetState()),

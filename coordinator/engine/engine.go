@@ -53,8 +53,7 @@ type Engine struct {
 	offers map[string]offer
 	// schedule says that a look for placements is due.
 	scheduleDue bool
-	// queued jobs that the last look saw, and those that wait for a retry's time.
-	queued, delayed int
+	queue       queue
 }
 
 // attemptRef finds an attempt and says who may speak for it.
@@ -73,6 +72,7 @@ func New(ctx context.Context, c Config) (*Engine, error) {
 	e := &Engine{c: c, wake: make(chan struct{}, 1), stopped: make(chan struct{}), runs: map[string]*run{}, agents: map[string]*agent{},
 		sessions: map[string]*agent{}, attempts: map[string]*attemptRef{}, removed: map[string]*statev1.RemovedAgent{}, tail: map[string]*attemptRef{}, numbers: map[string]uint64{},
 		submitting: map[string][]func(string, uint64, error){}, offers: map[string]offer{}, groups: map[string]*group{}}
+	e.queue = newQueue(c)
 	maxOps := 500
 	if c.External {
 		maxOps = 100

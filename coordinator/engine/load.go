@@ -103,7 +103,7 @@ func (e *Engine) loadRun(ctx context.Context, id string) error {
 		r.jobs[j.rec.GetId()] = &jobEntry{rec: j.rec, rev: j.rev}
 	}
 	r.sortOrder()
-	e.runs[id] = r
+	e.adopt(r)
 	e.c.Metrics.runMoved(corev1.RunState_RUN_STATE_UNSPECIFIED, r.header.GetState(), false)
 	for _, j := range stored.jobs {
 		e.loadAttempt(r, j.rec)
@@ -124,7 +124,7 @@ func (e *Engine) loadAttempt(r *run, rec *statev1.JobRecord) {
 		return
 	}
 	e.attempts[ref.id] = ref
-	held := reservation{runID: r.id, jobID: rec.GetId(), project: ref.project}
+	held := reservation{runID: r.id, jobID: rec.GetId(), project: ref.project, sinceMS: a.GetOfferedMs()}
 	if w, err := e.wantsNow(r, rec); err == nil {
 		held.cpu, held.memory = w.cpu, w.memory
 	}

@@ -4,8 +4,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 
 	"github.com/slipway-ci/slipway/coordinator/lifecycle"
 	"github.com/slipway-ci/slipway/coordinator/schedule"
@@ -15,73 +13,33 @@ import (
 	statev1 "github.com/slipway-ci/slipway/proto/gen/slipway/state/v1"
 )
 
-// place looks for placements, and remembers why the rest waits.
+// place looks for placements, and tells watchers why the rest waits.
 func (e *Engine) place() {
 	e.scheduleDue = false
-	snapshot := schedule.Snapshot{Agents: make([]schedule.Agent, 0, len(e.agents)), Policies: policies(e.c.Pools)}
-	e.delayed = 0
-	for _, id := range slices.Sorted(maps.Keys(e.runs)) {
-		snapshot.Jobs = append(snapshot.Jobs, e.queuedJobs(e.runs[id])...)
-	}
-	e.queued = len(snapshot.Jobs)
-	e.c.Metrics.queued.Set(float64(e.queued))
-	if e.queued == 0 {
+	e.syncQueue()
+	q := &e.queue
+	e.c.Metrics.queued.Set(float64(q.jobs.Len()))
+	if q.jobs.Len() == 0 {
 		return
 	}
+	snapshot := schedule.Snapshot{NowMs: e.nowMS(), Agents: make([]schedule.Agent, 0, len(e.agents)), Queue: q.jobs, Policies: policies(e.c.Pools), Projects: q.projects,
+		Shares: q.shares, MinDiskFree: e.c.Scheduling.MinDiskFree, KeepAfterMs: e.c.Scheduling.KeepAfter.Std().Milliseconds()}
 	for _, a := range e.agents {
 		snapshot.Agents = append(snapshot.Agents, e.snapshotAgent(a))
 	}
-	result := schedule.Plan(snapshot)
-	for _, p := range result.Placements {
+	q.plan = schedule.Plan(snapshot)
+	q.shares = q.plan.Shares
+	for _, p := range q.plan.Placements {
+		q.jobs.Remove(p.Job.Run, p.Job.Job)
 		e.assign(p)
 	}
-	for _, w := range result.Waiting {
-		e.explain(w)
-	}
-}
-
-// queuedJobs are the committed ones that no placement is on its way for.
-func (e *Engine) queuedJobs(r *run) []schedule.Job {
-	var out []schedule.Job
-	now := e.nowMS()
-	for i, id := range r.order {
-		rec := r.jobs[id].rec
-		if rec.GetState() != corev1.JobState_JOB_STATE_QUEUED || r.placing[id] != "" {
-			continue
-		}
-		if r.notBefore[id] > now {
-			e.delayed++
-			continue
-		}
-		w, err := e.wantsNow(r, rec)
-		if err != nil {
-			// It could be evaluated when it was queued; a new configuration changed that.
-			e.enqueue(r, func(d *draft) {
-				if d.job(id).GetState() == corev1.JobState_JOB_STATE_QUEUED {
-					d.fireJob(id, lifecycle.JobInvalid, lifecycle.JobArgs{Failure: userFailure("invalid-job", err.Error())})
-				}
-			})
-			continue
-		}
-		j := schedule.Job{Run: r.id, Job: id, Project: r.def.GetProject(), QueuedMs: rec.GetQueuedMs(), Order: i, Pools: w.pools, Labels: w.labels,
-			CPUMilli: w.cpu, Memory: w.memory}
-		for agentID, av := range r.avoid[id] {
-			if av.untilMS > now {
-				if j.Avoid == nil {
-					j.Avoid = map[string]string{}
-				}
-				j.Avoid[agentID] = av.reason
-			}
-		}
-		out = append(out, j)
-	}
-	return out
+	e.tellWatchers()
 }
 
 func (e *Engine) snapshotAgent(a *agent) schedule.Agent {
 	s := schedule.Agent{ID: a.rec.GetId(), Pool: a.rec.GetPool(), Labels: a.rec.GetLabels(), Online: a.session != nil && a.ready && !a.removing, Drain: drainText(a.rec.GetDrain()),
-		Slots: int(a.capacity.GetSlots()), CPUMilli: a.capacity.GetCpuMilli(), Memory: a.capacity.GetMemory(), UsedSlots: len(a.held),
-		Abilities: abilitiesOf(a.session)}
+		Slots: int(a.capacity.GetSlots()), CPUMilli: a.capacity.GetCpuMilli(), Memory: a.capacity.GetMemory(), UsedSlots: len(a.held), DiskFree: a.diskFree,
+		Abilities: a.abilities}
 	if len(a.held) > 0 {
 		s.Projects = map[string]int{}
 	}
@@ -91,15 +49,6 @@ func (e *Engine) snapshotAgent(a *agent) schedule.Agent {
 		s.Projects[h.project]++
 	}
 	return s
-}
-
-func (e *Engine) explain(w schedule.Waiting) {
-	r := e.runs[w.Job.Run]
-	if r == nil || r.why[w.Job.Job] == w.Summary {
-		return
-	}
-	r.why[w.Job.Job] = w.Summary
-	e.publish(r)
 }
 
 // assign reserves the place, and proposes the attempt.
@@ -113,11 +62,15 @@ func (e *Engine) assign(p schedule.Placement) {
 	token := tlsutil.FormatToken(tlsutil.AttemptToken, secret, "")
 	hash := sha256.Sum256([]byte(token))
 	ref := &attemptRef{id: e.c.NewID(), runID: r.id, jobID: p.Job.Job, agentID: p.Agent, project: r.def.GetProject(), source: r.def.GetSource().GetTree(), tokenHash: hash}
-	a.held[ref.id] = reservation{runID: r.id, jobID: ref.jobID, project: ref.project, cpu: p.Job.CPUMilli, memory: p.Job.Memory}
+	a.held[ref.id] = reservation{runID: r.id, jobID: ref.jobID, project: ref.project, cpu: p.Job.CPUMilli, memory: p.Job.Memory,
+		sinceMS: e.nowMS(), charge: p.Charge}
 	r.placing[ref.jobID] = ref.id
 	session := a.session.ID
 	e.enqueue(r, func(d *draft) {
-		d.then(func() { delete(r.placing, ref.jobID) })
+		d.then(func() {
+			delete(r.placing, ref.jobID)
+			e.queue.touch(r.id, ref.jobID)
+		})
 		rec := d.job(ref.jobID)
 		if rec.GetState() != corev1.JobState_JOB_STATE_QUEUED || a.session == nil || a.session.ID != session || a.closed() {
 			d.then(func() { e.release(ref.agentID, ref.id) })
@@ -158,7 +111,6 @@ func (e *Engine) newOffer(r *run, rec *statev1.JobRecord, token string) (offer, 
 func (e *Engine) sendOffer(r *run, jobID, attemptID string) {
 	o := e.offers[attemptID]
 	delete(e.offers, attemptID)
-	delete(r.why, jobID)
 	rec := r.jobs[jobID].rec
 	att := rec.GetAttempt()
 	a := e.agents[att.GetAgentId()]
@@ -194,7 +146,10 @@ func (e *Engine) sendKill(agentID, attemptID, reason string) {
 // release frees what an attempt held.
 func (e *Engine) release(agentID, attemptID string) {
 	if a := e.agents[agentID]; a != nil {
-		delete(a.held, attemptID)
+		if h, ok := a.held[attemptID]; ok {
+			e.queue.shares.End(h.project, e.queue.projects[h.project], h.charge, e.nowMS()-h.sinceMS)
+			delete(a.held, attemptID)
+		}
 	}
 	delete(e.offers, attemptID)
 	e.scheduleDue = true

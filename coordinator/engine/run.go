@@ -39,8 +39,11 @@ type run struct {
 	flying bool
 	// placing: jobs with a placement that is not committed yet → attempt.
 	placing map[string]string
-	// why a queued job found no agent, and who holds the group that a job, or the run (""), waits for.
+	// why says who holds the group that a job, or the run (""), waits for.
 	why map[string]string
+	// queued says why a queued job has no agent; nil for a run that is not live. told is what watchers were last told of it.
+	queued func(jobID string) string
+	told   string
 	// notBefore: a job's retry waits until then (Unix ms); avoid: agents that rejected it, until then.
 	notBefore map[string]int64
 	avoid     map[string]map[string]avoidance
@@ -120,7 +123,7 @@ func (r *run) view(steps bool) *apiv1.Run {
 			needs = append(needs, sc.instance(need))
 		}
 		j := viewJob(rec, needs, steps)
-		switch why := r.why[id]; {
+		switch why := r.waits(rec); {
 		case rec.GetState() == corev1.JobState_JOB_STATE_QUEUED && j.Reason != "" && why != "":
 			// Why it is tried again, and why it is not yet.
 			j.Reason += "; " + why
@@ -131,6 +134,14 @@ func (r *run) view(steps bool) *apiv1.Run {
 		v.Jobs = append(v.Jobs, j)
 	}
 	return v
+}
+
+// waits is what a job waits for beside what its record says.
+func (r *run) waits(rec *statev1.JobRecord) string {
+	if rec.GetState() == corev1.JobState_JOB_STATE_QUEUED && r.queued != nil {
+		return r.queued(rec.GetId())
+	}
+	return r.why[rec.GetId()]
 }
 
 func viewHeader(h *statev1.RunHeader, def *statev1.RunDefinition) *apiv1.Run {

@@ -130,7 +130,7 @@ func (e *Engine) creation(r *run, number uint64) (*draft, error) {
 	d.extra = []store.Op{{Key: defKey(r.id), Value: defValue}, {Key: reqKey(r.def.GetRequestId()), Value: request},
 		{Key: newestKey(r.id), Value: []byte(project)}, {Key: numKey(project, number), Value: []byte(r.id)}}
 	d.extraCompares = []store.Compare{{Key: reqKey(r.def.GetRequestId())}, {Key: numKey(project, number)}}
-	d.then(func() { e.runs[r.id] = r })
+	d.then(func() { e.adopt(r) })
 	e.create(d)
 	return d, nil
 }

@@ -45,8 +45,8 @@ func (e *Engine) tick() {
 		e.lookAtDrain(a)
 	}
 	e.forgetTail(now.UnixMilli())
-	if e.queued+e.delayed > 0 {
-		e.scheduleDue = true
+	if e.queue.jobs.Len()+len(e.queue.timed) > 0 {
+		e.scheduleDue, e.queue.tell = true, true
 	}
 }
 

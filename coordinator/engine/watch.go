@@ -33,6 +33,7 @@ func (e *Engine) Watch(ctx context.Context, name string) (<-chan *apiv1.Run, err
 			live = true
 			w.put(r.view(true))
 			r.watchers[w] = struct{}{}
+			e.queue.watched[runID] = true
 		}
 		reply(nil)
 	})

@@ -6,23 +6,23 @@ func TestADrainIsARefusalOfItsOwn(t *testing.T) {
 	free, full := agent("free", 1), agent("full", 1)
 	full.UsedSlots = 1
 	free.Drain = "is draining since noon by ada: kernel update"
-	res := Plan(Snapshot{Agents: []Agent{free, full}, Jobs: []Job{job("p", "1", 1)}})
+	res := Plan(Snapshot{Agents: []Agent{free, full}, Queue: NewQueue(0, job("p", "1", 1))})
 	if len(res.Placements) != 0 || len(res.Waiting) != 1 {
 		t.Fatalf("%+v", res)
 	}
-	r := res.Waiting[0].Refusals[0]
+	r := res.Explain(res.Waiting[0].First).Refusals[0]
 	if r.Agent != "free" || r.Predicate != Drain || r.Reason != free.Drain {
 		t.Errorf("refused with %+v", r)
 	}
 	// Also an agent that is away says that it is drained: it will take nothing when it is back.
 	free.Online = false
-	if r := Plan(Snapshot{Agents: []Agent{free}, Jobs: []Job{job("p", "1", 1)}}).Waiting[0].Refusals[0]; r.Predicate != Drain {
+	if r := firstRefusal(Plan(Snapshot{Agents: []Agent{free}, Queue: NewQueue(0, job("p", "1", 1))})); r.Predicate != Drain {
 		t.Errorf("while it is away: %+v", r)
 	}
 	// A job that could never run there is told that, not of the drain.
 	other := job("p", "1", 1)
 	other.Pools = []string{"elsewhere"}
-	if r := Plan(Snapshot{Agents: []Agent{free}, Jobs: []Job{other}}).Waiting[0].Refusals[0]; r.Predicate != Pool {
+	if r := firstRefusal(Plan(Snapshot{Agents: []Agent{free}, Queue: NewQueue(0, other)})); r.Predicate != Pool {
 		t.Errorf("of another pool: %+v", r)
 	}
 }

@@ -4,65 +4,162 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
-// refuse asks the filters in order and returns the first refusal; nil takes the job.
-func (p *planner) refuse(a *Agent, j Job) *Refusal {
-	no := func(pred Predicate, format string, args ...any) *Refusal {
-		return &Refusal{Agent: a.ID, Predicate: pred, Reason: fmt.Sprintf(format, args...)}
-	}
-	if len(j.Pools) > 0 && !slices.Contains(j.Pools, a.Pool) {
-		return no(Pool, "is in pool %q, the job needs %s", a.Pool, strings.Join(j.Pools, " or "))
-	}
+// Predicate names a filter.
+type Predicate string
+
+// The filters, in the order in which they are asked.
+const (
+	Pool Predicate = "pool"
+	// Isolated and Runtime: the host can't do what the pool's policy asks for.
+	Isolated Predicate = "isolation"
+	Runtime  Predicate = "runtime"
+	Labels   Predicate = "labels"
+	Size     Predicate = "size"
+	Drain    Predicate = "drain"
+	Online   Predicate = "online"
+	Avoid    Predicate = "avoid"
+	// Disk: less is free than the watermark.
+	Disk Predicate = "disk"
+	// Kept: the agent is kept free for a job that has waited for long.
+	Kept   Predicate = "kept"
+	Slots  Predicate = "slots"
+	CPU    Predicate = "cpu"
+	Memory Predicate = "memory"
+)
+
+// Refusal says why one agent can't take a job.
+type Refusal struct {
+	Agent     string
+	Predicate Predicate
+	// Reason in words, the rest of a sentence about the agent.
+	Reason string
+}
+
+// filter refuses an agent for a job; why is asked only if it does.
+type filter struct {
+	name    Predicate
+	refuses func(p *planner, a *Agent, j *Job) bool
+	why     func(p *planner, a *Agent, j *Job) string
+}
+
+var filters = []filter{
+	{Pool, func(_ *planner, a *Agent, j *Job) bool { return len(j.Pools) > 0 && !slices.Contains(j.Pools, a.Pool) },
+		func(_ *planner, a *Agent, j *Job) string {
+			return fmt.Sprintf("is in pool %q, the job needs %s", a.Pool, strings.Join(j.Pools, " or "))
+		}},
 	// Of an agent that is away, that it is away is the better answer: what it can do may have changed when it comes back.
-	if policy := p.policies[a.Pool]; a.Online {
-		if why, can := able(a.Abilities.Isolation, policy.Isolation); !can {
-			return no(Isolated, "can't run jobs as its pool %q asks, %s: %s", a.Pool, policy.Isolation, why)
+	{Isolated, func(p *planner, a *Agent, _ *Job) bool {
+		return a.Online && !able(a.Abilities.Isolation, p.Policies[a.Pool].Isolation)
+	}, func(p *planner, a *Agent, _ *Job) string {
+		want := p.Policies[a.Pool].Isolation
+		return fmt.Sprintf("can't run jobs as its pool %q asks, %s: %s", a.Pool, want, unable(a.Abilities.Isolation, want))
+	}},
+	{Runtime, func(p *planner, a *Agent, _ *Job) bool {
+		return a.Online && !able(a.Abilities.Runtimes, p.Policies[a.Pool].Runtime)
+	}, func(p *planner, a *Agent, _ *Job) string {
+		want := p.Policies[a.Pool].Runtime
+		return fmt.Sprintf("has no runtime %s, which its pool %q asks for: %s", want, a.Pool, unable(a.Abilities.Runtimes, want))
+	}},
+	{Labels, func(_ *planner, a *Agent, j *Job) bool { return !has(a.Labels, j.Labels) },
+		func(_ *planner, a *Agent, j *Job) string {
+			return "lacks the label " + strings.Join(lacking(a.Labels, j.Labels), ", ")
+		}},
+	{Size, func(_ *planner, a *Agent, j *Job) bool {
+		return tooSmall(a.CPUMilli, j.CPUMilli) || tooSmall(a.Memory, j.Memory)
+	},
+		func(_ *planner, a *Agent, j *Job) string {
+			if tooSmall(a.CPUMilli, j.CPUMilli) {
+				return fmt.Sprintf("has %s CPUs in all, the job reserves %s", milli(a.CPUMilli), milli(j.CPUMilli))
+			}
+			return fmt.Sprintf("has %s of memory in all, the job reserves %s", mib(a.Memory), mib(j.Memory))
+		}},
+	{Drain, func(_ *planner, a *Agent, _ *Job) bool { return a.Drain != "" }, func(_ *planner, a *Agent, _ *Job) string { return a.Drain }},
+	{Online, func(_ *planner, a *Agent, _ *Job) bool { return !a.Online }, func(*planner, *Agent, *Job) string { return "is not connected" }},
+	{Avoid, func(_ *planner, a *Agent, j *Job) bool { _, is := j.Avoid[a.ID]; return is },
+		func(_ *planner, a *Agent, j *Job) string { return j.Avoid[a.ID] }},
+	{Disk, func(p *planner, a *Agent, _ *Job) bool { return a.DiskFree > 0 && a.DiskFree < p.MinDiskFree },
+		func(p *planner, a *Agent, _ *Job) string {
+			return fmt.Sprintf("has %s of disk free, less than the %s that it must have to be given work", mib(a.DiskFree), mib(p.MinDiskFree))
+		}},
+	// A job may have what is kept for it.
+	{Kept, func(p *planner, a *Agent, j *Job) bool {
+		k := p.kept[a.ID]
+		return k != nil && (k.Run != j.Run || k.Job != j.Job)
+	},
+		func(p *planner, a *Agent, _ *Job) string {
+			j := p.kept[a.ID]
+			return fmt.Sprintf("is kept free for the larger job %s of project %s, which has waited for %v", j.Job, j.Project,
+				(time.Duration(p.NowMs-j.QueuedMs) * time.Millisecond).Truncate(time.Second))
+		}},
+	{Slots, func(_ *planner, a *Agent, _ *Job) bool { return a.UsedSlots >= a.Slots },
+		func(_ *planner, a *Agent, _ *Job) string {
+			return fmt.Sprintf("has all of its %d slots in use", a.Slots)
+		}},
+	{CPU, func(_ *planner, a *Agent, j *Job) bool { return a.CPUMilli > 0 && j.CPUMilli > a.CPUMilli-a.UsedCPU },
+		func(_ *planner, a *Agent, j *Job) string {
+			return fmt.Sprintf("has %s of %s CPUs left, the job reserves %s", milli(a.CPUMilli-a.UsedCPU), milli(a.CPUMilli), milli(j.CPUMilli))
+		}},
+	{Memory, func(_ *planner, a *Agent, j *Job) bool { return a.Memory > 0 && j.Memory > a.Memory-a.UsedMem },
+		func(_ *planner, a *Agent, j *Job) string {
+			return fmt.Sprintf("has %s of %s of memory left, the job reserves %s", mib(a.Memory-a.UsedMem), mib(a.Memory), mib(j.Memory))
+		}},
+}
+
+// refuses returns the first filter that refuses; nil takes the job.
+func (p *planner) refuses(a *Agent, j *Job) *filter {
+	for i := range filters {
+		if filters[i].refuses(p, a, j) {
+			return &filters[i]
 		}
-		if why, can := able(a.Abilities.Runtimes, policy.Runtime); !can {
-			return no(Runtime, "has no runtime %s, which its pool %q asks for: %s", policy.Runtime, a.Pool, why)
-		}
-	}
-	if missing := lacking(a.Labels, j.Labels); len(missing) > 0 {
-		return no(Labels, "lacks the label %s", strings.Join(missing, ", "))
-	}
-	if a.CPUMilli > 0 && j.CPUMilli > a.CPUMilli {
-		return no(Size, "has %s CPUs in all, the job reserves %s", milli(a.CPUMilli), milli(j.CPUMilli))
-	}
-	if a.Memory > 0 && j.Memory > a.Memory {
-		return no(Size, "has %s of memory in all, the job reserves %s", mib(a.Memory), mib(j.Memory))
-	}
-	if a.Drain != "" {
-		return no(Drain, "%s", a.Drain)
-	}
-	if !a.Online {
-		return no(Online, "is not connected")
-	}
-	if why, ok := j.Avoid[a.ID]; ok {
-		return no(Avoid, "%s", why)
-	}
-	if a.UsedSlots >= a.Slots {
-		return no(Slots, "has all of its %d slots in use", a.Slots)
-	}
-	if a.CPUMilli > 0 && j.CPUMilli > a.CPUMilli-a.UsedCPU {
-		return no(CPU, "has %s of %s CPUs left, the job reserves %s", milli(a.CPUMilli-a.UsedCPU), milli(a.CPUMilli), milli(j.CPUMilli))
-	}
-	if a.Memory > 0 && j.Memory > a.Memory-a.UsedMem {
-		return no(Memory, "has %s of %s of memory left, the job reserves %s", mib(a.Memory-a.UsedMem), mib(a.Memory), mib(j.Memory))
 	}
 	return nil
 }
 
-// able says whether an agent can do what has this name, or why not.
-func able(abilities map[string]string, name string) (why string, can bool) {
+// roomOnly is whether the agent would take the job if it had less to do.
+func (p *planner) roomOnly(a *Agent, j *Job) bool {
+	f := p.refuses(a, j)
+	return f != nil && (f.name == Slots && a.Slots > 0 || f.name == CPU || f.name == Memory)
+}
+
+// all returns every refusal of an agent.
+func (p *planner) all(a *Agent, j *Job) []Refusal {
+	var out []Refusal
+	for _, f := range filters {
+		if f.refuses(p, a, j) {
+			out = append(out, Refusal{Agent: a.ID, Predicate: f.name, Reason: f.why(p, a, j)})
+		}
+	}
+	return out
+}
+
+// able says whether an agent can do what has this name.
+func able(abilities map[string]string, name string) bool {
 	if name == "" {
-		return "", true
+		return true
 	}
 	why, known := abilities[name]
+	return known && why == ""
+}
+
+// unable says why not.
+func unable(abilities map[string]string, name string) string {
+	why, known := abilities[name]
 	if !known {
-		return "it does not know it; its version or its configuration is older than the pool's policy", false
+		return "it does not know it; its version or its configuration is older than the pool's policy"
 	}
-	return why, why == ""
+	return why
+}
+
+func has(have, want []string) bool {
+	for _, w := range want {
+		if !slices.Contains(have, w) {
+			return false
+		}
+	}
+	return true
 }
 
 func lacking(have, want []string) []string {
@@ -75,60 +172,9 @@ func lacking(have, want []string) []string {
 	return out
 }
 
+// tooSmall: a total of 0 is unknown.
+func tooSmall(total, want int64) bool { return total > 0 && want > total }
+
 func milli(n int64) string { return fmt.Sprintf("%g", float64(n)/1000) }
 
 func mib(n int64) string { return fmt.Sprintf("%d MiB", n>>20) }
-
-// explain says of each job left why no agent takes it, as things stand after the placements.
-func (p *planner) explain(left []Job) []Waiting {
-	type verdict struct {
-		refusals []Refusal
-		summary  string
-	}
-	byClass := map[string]verdict{}
-	out := make([]Waiting, 0, len(left))
-	for _, j := range left {
-		class := classOf(j)
-		v, ok := byClass[class]
-		if !ok {
-			for _, a := range p.agents {
-				if r := p.refuse(a, j); r != nil {
-					v.refusals = append(v.refusals, *r)
-				}
-			}
-			v.summary = summarise(v.refusals)
-			byClass[class] = v
-		}
-		out = append(out, Waiting{Job: j, Refusals: v.refusals, Summary: v.summary})
-	}
-	return out
-}
-
-// summarise groups refusals that read the same; at most three groups are spelled out.
-func summarise(rs []Refusal) string {
-	if len(rs) == 0 {
-		return "no agent has joined yet"
-	}
-	var order []string
-	agents := map[string][]string{}
-	for _, r := range rs {
-		if agents[r.Reason] == nil {
-			order = append(order, r.Reason)
-		}
-		agents[r.Reason] = append(agents[r.Reason], r.Agent)
-	}
-	slices.SortStableFunc(order, func(a, b string) int { return len(agents[b]) - len(agents[a]) })
-	var parts []string
-	for i, reason := range order {
-		if i == 3 {
-			parts = append(parts, fmt.Sprintf("%d other reasons", len(order)-3))
-			break
-		}
-		who := "agent " + agents[reason][0]
-		if n := len(agents[reason]); n > 1 {
-			who = fmt.Sprintf("each of %d agents", n)
-		}
-		parts = append(parts, who+" "+reason)
-	}
-	return "no agent can take it now: " + strings.Join(parts, "; ")
-}

@@ -16,28 +16,28 @@ func TestAPoolsPolicyIsExplained(t *testing.T) {
 	policies := map[string]Policy{"forks": {Isolation: "untrusted", Runtime: "crun"}, "default": {Runtime: "kata"}}
 	j := job("p", "1", 1)
 	j.Pools = []string{"forks"}
-	r := Plan(Snapshot{Agents: []Agent{able, unable, old}, Jobs: []Job{j}, Policies: policies})
+	r := Plan(Snapshot{Agents: []Agent{able, unable, old}, Queue: NewQueue(0, j), Policies: policies})
 	if placed(r) != "p/1@able" {
 		t.Fatalf("%+v", r)
 	}
-	r = Plan(Snapshot{Agents: []Agent{unable, old}, Jobs: []Job{j}, Policies: policies})
-	if len(r.Waiting) != 1 || len(r.Waiting[0].Refusals) != 2 {
+	r = Plan(Snapshot{Agents: []Agent{unable, old}, Queue: NewQueue(0, j), Policies: policies})
+	if len(r.Waiting) != 1 || len(r.Explain(r.Waiting[0].First).Refusals) != 2 {
 		t.Fatalf("%+v", r)
 	}
-	for _, no := range r.Waiting[0].Refusals {
+	for _, no := range r.Explain(r.Waiting[0].First).Refusals {
 		want := map[string]string{"unable": "untrusted: no user namespaces: the kernel has none", "old": "it does not know it"}[no.Agent]
 		if no.Predicate != Isolated || !strings.Contains(no.Reason, want) {
 			t.Errorf("%+v, want %q", no, want)
 		}
 	}
 	policies["forks"] = Policy{Runtime: "crun"}
-	r = Plan(Snapshot{Agents: []Agent{unable}, Jobs: []Job{j}, Policies: policies})
-	if got := r.Waiting[0].Summary; r.Waiting[0].Refusals[0].Predicate != Runtime ||
+	r = Plan(Snapshot{Agents: []Agent{unable}, Queue: NewQueue(0, j), Policies: policies})
+	if got := r.Explain(r.Waiting[0].First).Summary; r.Explain(r.Waiting[0].First).Refusals[0].Predicate != Runtime ||
 		!strings.Contains(got, `agent unable has no runtime crun, which its pool "forks" asks for: crun is not there`) {
 		t.Error(got)
 	}
 	delete(policies, "forks")
-	if r = Plan(Snapshot{Agents: []Agent{old}, Jobs: []Job{j}, Policies: policies}); placed(r) != "p/1@old" {
+	if r = Plan(Snapshot{Agents: []Agent{old}, Queue: NewQueue(0, j), Policies: policies}); placed(r) != "p/1@old" {
 		t.Errorf("a pool that asks for nothing: %+v", r)
 	}
 }

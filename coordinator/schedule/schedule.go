@@ -1,26 +1,46 @@
-// Package schedule decides which agent takes which job. It is pure: a snapshot in, placements and refusals out, the same for the same
+// Package schedule decides which agent takes which job. It is pure: a snapshot in, placements and explanations out, the same for the same
 // snapshot.
 //
-//	queued jobs ─▶ fair share between projects ─▶ first in, first out inside one ─▶ filters ─▶ score ─▶ placement
-//	                                                                                  └▶ refusal, per agent and predicate
+//	queue ─▶ fair share between projects ─▶ priority and age inside one ─▶ filters ─▶ score ─▶ placement
+//	              └▶ a project's cap                                         └▶ refusal, per agent and predicate
+//
+// Fair share is start-time fair queueing (Goyal, Vin, Cheng: "Start-time Fair Queuing", 1996) over slot time: see Shares. Priority and age are one
+// number: see Job.Rank. Nothing starves: between projects because every weight is at least 1, inside one because a priority is worth a fixed time
+// of waiting, and a large job among small ones because an agent is kept free for it: see Snapshot.KeepAfterMs.
+//
+// The work of a plan grows with the agents and with the kinds of jobs (what they ask for), not with the length of the queue.
 package schedule
-
-import (
-	"cmp"
-	"fmt"
-	"slices"
-	"strings"
-)
 
 // Snapshot is all that a plan depends on. Placements that are not committed yet count as taken, releases that are not as held.
 type Snapshot struct {
+	// NowMs is the leader's time; only ages are made of it.
+	NowMs int64
 	// Agents in any order; ids are unique.
 	Agents []Agent
-	// Jobs that want an agent, in any order.
-	Jobs []Job
+	// Queue has the jobs that want an agent. Plan only reads it.
+	Queue *Queue
 	// Policies of pools by name; a pool that is not there asks for nothing.
 	Policies map[string]Policy
+	// Projects have weights and caps by name; one that is not there has weight 1 and no cap.
+	Projects map[string]Project
+	// Shares say what the projects have had.
+	Shares Shares
+	// MinDiskFree (bytes): an agent with less takes nothing; 0 asks for nothing.
+	MinDiskFree int64
+	// KeepAfterMs: a job whose turn it is, that has waited for so long and would fit on an agent which had less to do, has that agent kept free
+	// for it. 0 keeps none.
+	KeepAfterMs int64
 }
+
+// Project is a project's part.
+type Project struct {
+	// Weight of its slot time against others'; 0 is 1.
+	Weight int64
+	// MaxRunning jobs at once; 0 is without a cap.
+	MaxRunning int
+}
+
+func (p Project) weight() int64 { return max(p.Weight, 1) }
 
 // Policy is what a pool asks of an agent that runs its jobs, by the names in Abilities; "" asks for nothing.
 type Policy struct{ Isolation, Runtime string }
@@ -48,6 +68,8 @@ type Agent struct {
 	UsedSlots int
 	UsedCPU   int64
 	UsedMem   int64
+	// DiskFree in bytes; 0 is unknown.
+	DiskFree int64
 	// Projects counts the slots that each project uses here.
 	Projects map[string]int
 	// Abilities are what its pool's policy can ask for.
@@ -61,6 +83,8 @@ type Job struct {
 	// QueuedMs orders a project's jobs; Order breaks ties within a run.
 	QueuedMs int64
 	Order    int
+	// Priority inside its project; see Rank.
+	Priority int64
 	// Pools it may run in; empty is any.
 	Pools    []string
 	Labels   []string
@@ -70,171 +94,62 @@ type Job struct {
 	Avoid map[string]string
 }
 
+// Rank orders a project's jobs, the lowest first: the time at which it was queued, less ageingMs for each unit of priority. So a job of
+// priority 3 goes before what was queued up to 3 × ageingMs earlier with priority 0, and never before what has waited longer: whatever waits is
+// passed by finitely many.
+func (j *Job) Rank(ageingMs int64) int64 { return j.QueuedMs - j.Priority*ageingMs }
+
 // Placement gives a job to an agent.
 type Placement struct {
 	Job   Job
 	Agent string
+	// Charge is what its project's share was charged for it, for Shares.End.
+	Charge int64
 }
 
-// Predicate names a filter.
-type Predicate string
-
-// The filters, in the order in which they are asked.
-const (
-	Pool Predicate = "pool"
-	// Isolated and Runtime: the host can't do what the pool's policy asks for.
-	Isolated Predicate = "isolation"
-	Runtime  Predicate = "runtime"
-	Labels   Predicate = "labels"
-	Size     Predicate = "size"
-	Drain    Predicate = "drain"
-	Online   Predicate = "online"
-	Avoid    Predicate = "avoid"
-	Slots    Predicate = "slots"
-	CPU      Predicate = "cpu"
-	Memory   Predicate = "memory"
-)
-
-// Refusal says why one agent can't take a job.
-type Refusal struct {
-	Agent     string
-	Predicate Predicate
-	// Reason in words.
-	Reason string
-}
-
-// Waiting is a job that found no agent.
+// Waiting are jobs of one project that ask for the same and found no agent.
 type Waiting struct {
-	Job Job
-	// Refusals, one an agent, in the agents' order by id. Shared between jobs that ask for the same.
-	Refusals []Refusal
-	// Summary is one sentence for people.
-	Summary string
+	// First in their order.
+	First Job
+	Jobs  int
 }
 
 // Result of a plan.
 type Result struct {
 	Placements []Placement
-	Waiting    []Waiting
+	// Waiting, by project, then in the order of their first jobs.
+	Waiting []Waiting
+	// Shares after the placements.
+	Shares Shares
+	after  *planner
 }
 
 // Plan places as many jobs as fit.
 func Plan(s Snapshot) Result {
 	p := newPlanner(s)
 	var res Result
-	var left []Job
 	for {
-		job, ok := p.next()
-		if !ok {
+		f := p.next()
+		if f == nil {
 			break
 		}
-		class := classOf(job)
-		if p.full[class] {
-			left = append(left, job)
-			continue
-		}
-		best := p.best(job)
+		job := f.head.jobs[f.head.at]
+		best := p.best(&job.Job)
 		if best == nil {
 			// Usage only grows: no later job of the same class fits either.
-			p.full[class] = true
-			left = append(left, job)
+			p.full[job.class] = true
+			p.keep(&job.Job)
 			continue
 		}
-		p.take(best, job)
-		res.Placements = append(res.Placements, Placement{Job: job, Agent: best.ID})
+		f.head.at++
+		f.running++
+		best.UsedSlots++
+		best.UsedCPU += job.CPUMilli
+		best.UsedMem += job.Memory
+		res.Placements = append(res.Placements, Placement{Job: job.Job, Agent: best.ID, Charge: p.shares.start(f.name, f.weight())})
 	}
-	res.Waiting = p.explain(left)
+	res.Waiting = p.left()
+	p.shares.settle(p.flows)
+	res.Shares, res.after = p.shares, p
 	return res
-}
-
-type planner struct {
-	agents []*Agent
-	queues map[string][]Job
-	// projects with a queue, by name.
-	projects []string
-	share    map[string]int
-	full     map[string]bool
-	policies map[string]Policy
-}
-
-func newPlanner(s Snapshot) *planner {
-	p := &planner{queues: map[string][]Job{}, share: map[string]int{}, full: map[string]bool{}, policies: s.Policies}
-	for _, a := range s.Agents {
-		p.agents = append(p.agents, &a)
-		for project, n := range a.Projects {
-			p.share[project] += n
-		}
-	}
-	slices.SortFunc(p.agents, func(a, b *Agent) int { return strings.Compare(a.ID, b.ID) })
-	for _, j := range s.Jobs {
-		p.queues[j.Project] = append(p.queues[j.Project], j)
-	}
-	for project, q := range p.queues {
-		slices.SortFunc(q, fifo)
-		p.projects = append(p.projects, project)
-	}
-	slices.Sort(p.projects)
-	return p
-}
-
-func fifo(a, b Job) int {
-	return cmp.Or(cmp.Compare(a.QueuedMs, b.QueuedMs), strings.Compare(a.Run, b.Run), cmp.Compare(a.Order, b.Order), strings.Compare(a.Job, b.Job))
-}
-
-// next takes the oldest job of the project that uses the fewest slots.
-func (p *planner) next() (Job, bool) {
-	var chosen string
-	found := false
-	for _, project := range p.projects {
-		if len(p.queues[project]) == 0 {
-			continue
-		}
-		if !found || p.before(project, chosen) {
-			chosen, found = project, true
-		}
-	}
-	if !found {
-		return Job{}, false
-	}
-	job := p.queues[chosen][0]
-	p.queues[chosen] = p.queues[chosen][1:]
-	return job, true
-}
-
-func (p *planner) before(a, b string) bool {
-	if p.share[a] != p.share[b] {
-		return p.share[a] < p.share[b]
-	}
-	return fifo(p.queues[a][0], p.queues[b][0]) < 0
-}
-
-// best returns the agent with the smallest part of its slots in use; by id where that is equal.
-func (p *planner) best(j Job) *Agent {
-	var best *Agent
-	for _, a := range p.agents {
-		if p.refuse(a, j) != nil {
-			continue
-		}
-		if best == nil || a.UsedSlots*best.Slots < best.UsedSlots*a.Slots {
-			best = a
-		}
-	}
-	return best
-}
-
-func (p *planner) take(a *Agent, j Job) {
-	a.UsedSlots++
-	a.UsedCPU += j.CPUMilli
-	a.UsedMem += j.Memory
-	p.share[j.Project]++
-}
-
-// classOf is equal for jobs that ask for the same.
-func classOf(j Job) string {
-	avoid := make([]string, 0, len(j.Avoid))
-	for a, why := range j.Avoid {
-		avoid = append(avoid, a+"="+why)
-	}
-	slices.Sort(avoid)
-	return fmt.Sprintf("%q %q %d %d %q", j.Pools, j.Labels, j.CPUMilli, j.Memory, avoid)
 }
