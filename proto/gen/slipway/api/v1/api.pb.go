@@ -2727,6 +2727,678 @@ func (x *CreateTokenResponse) GetExpiresMs() int64 {
 	return 0
 }
 
+type WhyRunRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in GetRunRequest.
+	RunId string `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// Instance id, or key of a job: all of its instances. "" for every job about which there is something to say.
+	JobId         string `protobuf:"bytes,2,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WhyRunRequest) Reset() {
+	*x = WhyRunRequest{}
+	mi := &file_slipway_api_v1_api_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WhyRunRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WhyRunRequest) ProtoMessage() {}
+
+func (x *WhyRunRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_api_v1_api_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WhyRunRequest.ProtoReflect.Descriptor instead.
+func (*WhyRunRequest) Descriptor() ([]byte, []int) {
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *WhyRunRequest) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *WhyRunRequest) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+type WhyRunResponse struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	RunId     string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	RunNumber uint64                 `protobuf:"varint,2,opt,name=run_number,json=runNumber,proto3" json:"run_number,omitempty"`
+	State     v1.RunState            `protobuf:"varint,3,opt,name=state,proto3,enum=slipway.core.v1.RunState" json:"state,omitempty"`
+	// Why the run as a whole waits or failed; "" if it does not.
+	Reason        string    `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Jobs          []*JobWhy `protobuf:"bytes,5,rep,name=jobs,proto3" json:"jobs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WhyRunResponse) Reset() {
+	*x = WhyRunResponse{}
+	mi := &file_slipway_api_v1_api_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WhyRunResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WhyRunResponse) ProtoMessage() {}
+
+func (x *WhyRunResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_api_v1_api_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WhyRunResponse.ProtoReflect.Descriptor instead.
+func (*WhyRunResponse) Descriptor() ([]byte, []int) {
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *WhyRunResponse) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *WhyRunResponse) GetRunNumber() uint64 {
+	if x != nil {
+		return x.RunNumber
+	}
+	return 0
+}
+
+func (x *WhyRunResponse) GetState() v1.RunState {
+	if x != nil {
+		return x.State
+	}
+	return v1.RunState(0)
+}
+
+func (x *WhyRunResponse) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *WhyRunResponse) GetJobs() []*JobWhy {
+	if x != nil {
+		return x.Jobs
+	}
+	return nil
+}
+
+// JobWhy explains one job instance.
+type JobWhy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	JobId string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	Name  string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	State v1.JobState            `protobuf:"varint,3,opt,name=state,proto3,enum=slipway.core.v1.JobState" json:"state,omitempty"`
+	// One sentence: why it is in this state.
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// One sentence: the nearest change that would let it start; "" if nothing is waited for, or nobody can say.
+	Remedy string `protobuf:"bytes,5,opt,name=remedy,proto3" json:"remedy,omitempty"`
+	// What each agent has against it, by id; only of queued jobs.
+	Refusals []*AgentRefusal `protobuf:"bytes,6,rep,name=refusals,proto3" json:"refusals,omitempty"`
+	// Jobs that come before it in the queue of its pools, by project, its own first; only of queued jobs.
+	Ahead []*QueueAhead `protobuf:"bytes,7,rep,name=ahead,proto3" json:"ahead,omitempty"`
+	// What it needs, with results; only of jobs that wait for needs or were skipped.
+	Needs []*NeedWhy `protobuf:"bytes,8,rep,name=needs,proto3" json:"needs,omitempty"`
+	// Its `if`, as the compiler has it; only of jobs that were skipped.
+	Condition string `protobuf:"bytes,9,opt,name=condition,proto3" json:"condition,omitempty"`
+	// Why it is tried again, or was.
+	Retried       string `protobuf:"bytes,10,opt,name=retried,proto3" json:"retried,omitempty"`
+	Attempt       uint32 `protobuf:"varint,11,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Agent         string `protobuf:"bytes,12,opt,name=agent,proto3" json:"agent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JobWhy) Reset() {
+	*x = JobWhy{}
+	mi := &file_slipway_api_v1_api_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JobWhy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JobWhy) ProtoMessage() {}
+
+func (x *JobWhy) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_api_v1_api_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JobWhy.ProtoReflect.Descriptor instead.
+func (*JobWhy) Descriptor() ([]byte, []int) {
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *JobWhy) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+func (x *JobWhy) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *JobWhy) GetState() v1.JobState {
+	if x != nil {
+		return x.State
+	}
+	return v1.JobState(0)
+}
+
+func (x *JobWhy) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *JobWhy) GetRemedy() string {
+	if x != nil {
+		return x.Remedy
+	}
+	return ""
+}
+
+func (x *JobWhy) GetRefusals() []*AgentRefusal {
+	if x != nil {
+		return x.Refusals
+	}
+	return nil
+}
+
+func (x *JobWhy) GetAhead() []*QueueAhead {
+	if x != nil {
+		return x.Ahead
+	}
+	return nil
+}
+
+func (x *JobWhy) GetNeeds() []*NeedWhy {
+	if x != nil {
+		return x.Needs
+	}
+	return nil
+}
+
+func (x *JobWhy) GetCondition() string {
+	if x != nil {
+		return x.Condition
+	}
+	return ""
+}
+
+func (x *JobWhy) GetRetried() string {
+	if x != nil {
+		return x.Retried
+	}
+	return ""
+}
+
+func (x *JobWhy) GetAttempt() uint32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *JobWhy) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+type AgentRefusal struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Agent    string                 `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
+	Hostname string                 `protobuf:"bytes,2,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	Pool     string                 `protobuf:"bytes,3,opt,name=pool,proto3" json:"pool,omitempty"`
+	// online, pool, labels, isolation, runtime, drain, size, slots, cpu, memory, disk, avoid or kept.
+	Predicate string `protobuf:"bytes,4,opt,name=predicate,proto3" json:"predicate,omitempty"`
+	// The rest of a sentence about the agent.
+	Reason        string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentRefusal) Reset() {
+	*x = AgentRefusal{}
+	mi := &file_slipway_api_v1_api_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentRefusal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentRefusal) ProtoMessage() {}
+
+func (x *AgentRefusal) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_api_v1_api_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentRefusal.ProtoReflect.Descriptor instead.
+func (*AgentRefusal) Descriptor() ([]byte, []int) {
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *AgentRefusal) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *AgentRefusal) GetHostname() string {
+	if x != nil {
+		return x.Hostname
+	}
+	return ""
+}
+
+func (x *AgentRefusal) GetPool() string {
+	if x != nil {
+		return x.Pool
+	}
+	return ""
+}
+
+func (x *AgentRefusal) GetPredicate() string {
+	if x != nil {
+		return x.Predicate
+	}
+	return ""
+}
+
+func (x *AgentRefusal) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type QueueAhead struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Project string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	Jobs    uint32                 `protobuf:"varint,2,opt,name=jobs,proto3" json:"jobs,omitempty"`
+	Running uint32                 `protobuf:"varint,3,opt,name=running,proto3" json:"running,omitempty"`
+	Weight  int64                  `protobuf:"varint,4,opt,name=weight,proto3" json:"weight,omitempty"`
+	// 0 is without a cap.
+	MaxRunning    uint32 `protobuf:"varint,5,opt,name=max_running,json=maxRunning,proto3" json:"max_running,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueueAhead) Reset() {
+	*x = QueueAhead{}
+	mi := &file_slipway_api_v1_api_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueueAhead) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueueAhead) ProtoMessage() {}
+
+func (x *QueueAhead) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_api_v1_api_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueueAhead.ProtoReflect.Descriptor instead.
+func (*QueueAhead) Descriptor() ([]byte, []int) {
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *QueueAhead) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *QueueAhead) GetJobs() uint32 {
+	if x != nil {
+		return x.Jobs
+	}
+	return 0
+}
+
+func (x *QueueAhead) GetRunning() uint32 {
+	if x != nil {
+		return x.Running
+	}
+	return 0
+}
+
+func (x *QueueAhead) GetWeight() int64 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+func (x *QueueAhead) GetMaxRunning() uint32 {
+	if x != nil {
+		return x.MaxRunning
+	}
+	return 0
+}
+
+type NeedWhy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	JobId string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	State v1.JobState            `protobuf:"varint,2,opt,name=state,proto3,enum=slipway.core.v1.JobState" json:"state,omitempty"`
+	// Why it was skipped or failed itself.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NeedWhy) Reset() {
+	*x = NeedWhy{}
+	mi := &file_slipway_api_v1_api_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NeedWhy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NeedWhy) ProtoMessage() {}
+
+func (x *NeedWhy) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_api_v1_api_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NeedWhy.ProtoReflect.Descriptor instead.
+func (*NeedWhy) Descriptor() ([]byte, []int) {
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *NeedWhy) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+func (x *NeedWhy) GetState() v1.JobState {
+	if x != nil {
+		return x.State
+	}
+	return v1.JobState(0)
+}
+
+func (x *NeedWhy) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type GetDemandRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetDemandRequest) Reset() {
+	*x = GetDemandRequest{}
+	mi := &file_slipway_api_v1_api_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetDemandRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetDemandRequest) ProtoMessage() {}
+
+func (x *GetDemandRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_api_v1_api_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetDemandRequest.ProtoReflect.Descriptor instead.
+func (*GetDemandRequest) Descriptor() ([]byte, []int) {
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{47}
+}
+
+type GetDemandResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Demand        []*Demand              `protobuf:"bytes,1,rep,name=demand,proto3" json:"demand,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetDemandResponse) Reset() {
+	*x = GetDemandResponse{}
+	mi := &file_slipway_api_v1_api_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetDemandResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetDemandResponse) ProtoMessage() {}
+
+func (x *GetDemandResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_api_v1_api_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetDemandResponse.ProtoReflect.Descriptor instead.
+func (*GetDemandResponse) Descriptor() ([]byte, []int) {
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *GetDemandResponse) GetDemand() []*Demand {
+	if x != nil {
+		return x.Demand
+	}
+	return nil
+}
+
+// Demand is that of queued jobs which may run in the same pools and want the same labels. Each needs one slot.
+type Demand struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Any of which would do; empty is any pool.
+	Pools  []string `protobuf:"bytes,1,rep,name=pools,proto3" json:"pools,omitempty"`
+	Labels []string `protobuf:"bytes,2,rep,name=labels,proto3" json:"labels,omitempty"`
+	Jobs   uint32   `protobuf:"varint,3,opt,name=jobs,proto3" json:"jobs,omitempty"`
+	// Sums.
+	CpuMilli int64 `protobuf:"varint,4,opt,name=cpu_milli,json=cpuMilli,proto3" json:"cpu_milli,omitempty"`
+	Memory   int64 `protobuf:"varint,5,opt,name=memory,proto3" json:"memory,omitempty"`
+	// Of the largest job.
+	MaxCpuMilli int64 `protobuf:"varint,6,opt,name=max_cpu_milli,json=maxCpuMilli,proto3" json:"max_cpu_milli,omitempty"`
+	MaxMemory   int64 `protobuf:"varint,7,opt,name=max_memory,json=maxMemory,proto3" json:"max_memory,omitempty"`
+	// How long the oldest has waited.
+	OldestWaitMs  int64 `protobuf:"varint,8,opt,name=oldest_wait_ms,json=oldestWaitMs,proto3" json:"oldest_wait_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Demand) Reset() {
+	*x = Demand{}
+	mi := &file_slipway_api_v1_api_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Demand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Demand) ProtoMessage() {}
+
+func (x *Demand) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_api_v1_api_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Demand.ProtoReflect.Descriptor instead.
+func (*Demand) Descriptor() ([]byte, []int) {
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *Demand) GetPools() []string {
+	if x != nil {
+		return x.Pools
+	}
+	return nil
+}
+
+func (x *Demand) GetLabels() []string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *Demand) GetJobs() uint32 {
+	if x != nil {
+		return x.Jobs
+	}
+	return 0
+}
+
+func (x *Demand) GetCpuMilli() int64 {
+	if x != nil {
+		return x.CpuMilli
+	}
+	return 0
+}
+
+func (x *Demand) GetMemory() int64 {
+	if x != nil {
+		return x.Memory
+	}
+	return 0
+}
+
+func (x *Demand) GetMaxCpuMilli() int64 {
+	if x != nil {
+		return x.MaxCpuMilli
+	}
+	return 0
+}
+
+func (x *Demand) GetMaxMemory() int64 {
+	if x != nil {
+		return x.MaxMemory
+	}
+	return 0
+}
+
+func (x *Demand) GetOldestWaitMs() int64 {
+	if x != nil {
+		return x.OldestWaitMs
+	}
+	return 0
+}
+
 var File_slipway_api_v1_api_proto protoreflect.FileDescriptor
 
 const file_slipway_api_v1_api_proto_rawDesc = "" +
@@ -2956,7 +3628,62 @@ const file_slipway_api_v1_api_proto_rawDesc = "" +
 	"\x13CreateTokenResponse\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x1d\n" +
 	"\n" +
-	"expires_ms\x18\x02 \x01(\x03R\texpiresMs2\xe5\x03\n" +
+	"expires_ms\x18\x02 \x01(\x03R\texpiresMs\"=\n" +
+	"\rWhyRunRequest\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x15\n" +
+	"\x06job_id\x18\x02 \x01(\tR\x05jobId\"\xbb\x01\n" +
+	"\x0eWhyRunResponse\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1d\n" +
+	"\n" +
+	"run_number\x18\x02 \x01(\x04R\trunNumber\x12/\n" +
+	"\x05state\x18\x03 \x01(\x0e2\x19.slipway.core.v1.RunStateR\x05state\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12*\n" +
+	"\x04jobs\x18\x05 \x03(\v2\x16.slipway.api.v1.JobWhyR\x04jobs\"\x97\x03\n" +
+	"\x06JobWhy\x12\x15\n" +
+	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12/\n" +
+	"\x05state\x18\x03 \x01(\x0e2\x19.slipway.core.v1.JobStateR\x05state\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x16\n" +
+	"\x06remedy\x18\x05 \x01(\tR\x06remedy\x128\n" +
+	"\brefusals\x18\x06 \x03(\v2\x1c.slipway.api.v1.AgentRefusalR\brefusals\x120\n" +
+	"\x05ahead\x18\a \x03(\v2\x1a.slipway.api.v1.QueueAheadR\x05ahead\x12-\n" +
+	"\x05needs\x18\b \x03(\v2\x17.slipway.api.v1.NeedWhyR\x05needs\x12\x1c\n" +
+	"\tcondition\x18\t \x01(\tR\tcondition\x12\x18\n" +
+	"\aretried\x18\n" +
+	" \x01(\tR\aretried\x12\x18\n" +
+	"\aattempt\x18\v \x01(\rR\aattempt\x12\x14\n" +
+	"\x05agent\x18\f \x01(\tR\x05agent\"\x8a\x01\n" +
+	"\fAgentRefusal\x12\x14\n" +
+	"\x05agent\x18\x01 \x01(\tR\x05agent\x12\x1a\n" +
+	"\bhostname\x18\x02 \x01(\tR\bhostname\x12\x12\n" +
+	"\x04pool\x18\x03 \x01(\tR\x04pool\x12\x1c\n" +
+	"\tpredicate\x18\x04 \x01(\tR\tpredicate\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\"\x8d\x01\n" +
+	"\n" +
+	"QueueAhead\x12\x18\n" +
+	"\aproject\x18\x01 \x01(\tR\aproject\x12\x12\n" +
+	"\x04jobs\x18\x02 \x01(\rR\x04jobs\x12\x18\n" +
+	"\arunning\x18\x03 \x01(\rR\arunning\x12\x16\n" +
+	"\x06weight\x18\x04 \x01(\x03R\x06weight\x12\x1f\n" +
+	"\vmax_running\x18\x05 \x01(\rR\n" +
+	"maxRunning\"i\n" +
+	"\aNeedWhy\x12\x15\n" +
+	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12/\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x19.slipway.core.v1.JobStateR\x05state\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x12\n" +
+	"\x10GetDemandRequest\"C\n" +
+	"\x11GetDemandResponse\x12.\n" +
+	"\x06demand\x18\x01 \x03(\v2\x16.slipway.api.v1.DemandR\x06demand\"\xe8\x01\n" +
+	"\x06Demand\x12\x14\n" +
+	"\x05pools\x18\x01 \x03(\tR\x05pools\x12\x16\n" +
+	"\x06labels\x18\x02 \x03(\tR\x06labels\x12\x12\n" +
+	"\x04jobs\x18\x03 \x01(\rR\x04jobs\x12\x1b\n" +
+	"\tcpu_milli\x18\x04 \x01(\x03R\bcpuMilli\x12\x16\n" +
+	"\x06memory\x18\x05 \x01(\x03R\x06memory\x12\"\n" +
+	"\rmax_cpu_milli\x18\x06 \x01(\x03R\vmaxCpuMilli\x12\x1d\n" +
+	"\n" +
+	"max_memory\x18\a \x01(\x03R\tmaxMemory\x12$\n" +
+	"\x0eoldest_wait_ms\x18\b \x01(\x03R\foldestWaitMs2\xae\x04\n" +
 	"\n" +
 	"RunService\x12P\n" +
 	"\tSubmitRun\x12 .slipway.api.v1.SubmitRunRequest\x1a!.slipway.api.v1.SubmitRunResponse\x12J\n" +
@@ -2964,7 +3691,8 @@ const file_slipway_api_v1_api_proto_rawDesc = "" +
 	"\x06GetRun\x12\x1d.slipway.api.v1.GetRunRequest\x1a\x1e.slipway.api.v1.GetRunResponse\x12M\n" +
 	"\bListRuns\x12\x1f.slipway.api.v1.ListRunsRequest\x1a .slipway.api.v1.ListRunsResponse\x12P\n" +
 	"\tCancelRun\x12 .slipway.api.v1.CancelRunRequest\x1a!.slipway.api.v1.CancelRunResponse\x12O\n" +
-	"\bWatchRun\x12\x1f.slipway.api.v1.WatchRunRequest\x1a .slipway.api.v1.WatchRunResponse0\x012c\n" +
+	"\bWatchRun\x12\x1f.slipway.api.v1.WatchRunRequest\x1a .slipway.api.v1.WatchRunResponse0\x01\x12G\n" +
+	"\x06WhyRun\x12\x1d.slipway.api.v1.WhyRunRequest\x1a\x1e.slipway.api.v1.WhyRunResponse2c\n" +
 	"\n" +
 	"LogService\x12U\n" +
 	"\n" +
@@ -2974,7 +3702,7 @@ const file_slipway_api_v1_api_proto_rawDesc = "" +
 	"UploadBlob\x12!.slipway.api.v1.UploadBlobRequest\x1a\".slipway.api.v1.UploadBlobResponse(\x012\xd8\x01\n" +
 	"\x0fArtifactService\x12\\\n" +
 	"\rListArtifacts\x12$.slipway.api.v1.ListArtifactsRequest\x1a%.slipway.api.v1.ListArtifactsResponse\x12g\n" +
-	"\x10DownloadArtifact\x12'.slipway.api.v1.DownloadArtifactRequest\x1a(.slipway.api.v1.DownloadArtifactResponse0\x012\x9b\x04\n" +
+	"\x10DownloadArtifact\x12'.slipway.api.v1.DownloadArtifactRequest\x1a(.slipway.api.v1.DownloadArtifactResponse0\x012\xed\x04\n" +
 	"\fAgentService\x12S\n" +
 	"\n" +
 	"ListAgents\x12!.slipway.api.v1.ListAgentsRequest\x1a\".slipway.api.v1.ListAgentsResponse\x12M\n" +
@@ -2983,7 +3711,8 @@ const file_slipway_api_v1_api_proto_rawDesc = "" +
 	"DrainAgent\x12!.slipway.api.v1.DrainAgentRequest\x1a\".slipway.api.v1.DrainAgentResponse\x12V\n" +
 	"\vResumeAgent\x12\".slipway.api.v1.ResumeAgentRequest\x1a#.slipway.api.v1.ResumeAgentResponse\x12V\n" +
 	"\vRemoveAgent\x12\".slipway.api.v1.RemoveAgentRequest\x1a#.slipway.api.v1.RemoveAgentResponse\x12b\n" +
-	"\x0fCreateJoinToken\x12&.slipway.api.v1.CreateJoinTokenRequest\x1a'.slipway.api.v1.CreateJoinTokenResponse2f\n" +
+	"\x0fCreateJoinToken\x12&.slipway.api.v1.CreateJoinTokenRequest\x1a'.slipway.api.v1.CreateJoinTokenResponse\x12P\n" +
+	"\tGetDemand\x12 .slipway.api.v1.GetDemandRequest\x1a!.slipway.api.v1.GetDemandResponse2f\n" +
 	"\fTokenService\x12V\n" +
 	"\vCreateToken\x12\".slipway.api.v1.CreateTokenRequest\x1a#.slipway.api.v1.CreateTokenResponseB\xb6\x01\n" +
 	"\x12com.slipway.api.v1B\bApiProtoP\x01Z<github.com/slipway-ci/slipway/proto/gen/slipway/api/v1;apiv1\xa2\x02\x03SAX\xaa\x02\x0eSlipway.Api.V1\xca\x02\x0eSlipway\\Api\\V1\xe2\x02\x1aSlipway\\Api\\V1\\GPBMetadata\xea\x02\x10Slipway::Api::V1b\x06proto3"
@@ -3000,7 +3729,7 @@ func file_slipway_api_v1_api_proto_rawDescGZIP() []byte {
 	return file_slipway_api_v1_api_proto_rawDescData
 }
 
-var file_slipway_api_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
+var file_slipway_api_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
 var file_slipway_api_v1_api_proto_goTypes = []any{
 	(*SubmitRunRequest)(nil),         // 0: slipway.api.v1.SubmitRunRequest
 	(*SubmitRunResponse)(nil),        // 1: slipway.api.v1.SubmitRunResponse
@@ -3043,88 +3772,109 @@ var file_slipway_api_v1_api_proto_goTypes = []any{
 	(*CreateJoinTokenResponse)(nil),  // 38: slipway.api.v1.CreateJoinTokenResponse
 	(*CreateTokenRequest)(nil),       // 39: slipway.api.v1.CreateTokenRequest
 	(*CreateTokenResponse)(nil),      // 40: slipway.api.v1.CreateTokenResponse
-	nil,                              // 41: slipway.api.v1.PlanRunResponse.PoolsEntry
-	nil,                              // 42: slipway.api.v1.Job.OutputsEntry
-	(*v1.Source)(nil),                // 43: slipway.core.v1.Source
-	(*v11.Position)(nil),             // 44: slipway.plan.v1.Position
-	(*v11.Plan)(nil),                 // 45: slipway.plan.v1.Plan
-	(v1.RunState)(0),                 // 46: slipway.core.v1.RunState
-	(*v1.Failure)(nil),               // 47: slipway.core.v1.Failure
-	(*v1.Artifact)(nil),              // 48: slipway.core.v1.Artifact
-	(v1.JobState)(0),                 // 49: slipway.core.v1.JobState
-	(*v1.StepStatus)(nil),            // 50: slipway.core.v1.StepStatus
-	(*v1.Annotation)(nil),            // 51: slipway.core.v1.Annotation
-	(v1.AttemptState)(0),             // 52: slipway.core.v1.AttemptState
+	(*WhyRunRequest)(nil),            // 41: slipway.api.v1.WhyRunRequest
+	(*WhyRunResponse)(nil),           // 42: slipway.api.v1.WhyRunResponse
+	(*JobWhy)(nil),                   // 43: slipway.api.v1.JobWhy
+	(*AgentRefusal)(nil),             // 44: slipway.api.v1.AgentRefusal
+	(*QueueAhead)(nil),               // 45: slipway.api.v1.QueueAhead
+	(*NeedWhy)(nil),                  // 46: slipway.api.v1.NeedWhy
+	(*GetDemandRequest)(nil),         // 47: slipway.api.v1.GetDemandRequest
+	(*GetDemandResponse)(nil),        // 48: slipway.api.v1.GetDemandResponse
+	(*Demand)(nil),                   // 49: slipway.api.v1.Demand
+	nil,                              // 50: slipway.api.v1.PlanRunResponse.PoolsEntry
+	nil,                              // 51: slipway.api.v1.Job.OutputsEntry
+	(*v1.Source)(nil),                // 52: slipway.core.v1.Source
+	(*v11.Position)(nil),             // 53: slipway.plan.v1.Position
+	(*v11.Plan)(nil),                 // 54: slipway.plan.v1.Plan
+	(v1.RunState)(0),                 // 55: slipway.core.v1.RunState
+	(*v1.Failure)(nil),               // 56: slipway.core.v1.Failure
+	(*v1.Artifact)(nil),              // 57: slipway.core.v1.Artifact
+	(v1.JobState)(0),                 // 58: slipway.core.v1.JobState
+	(*v1.StepStatus)(nil),            // 59: slipway.core.v1.StepStatus
+	(*v1.Annotation)(nil),            // 60: slipway.core.v1.Annotation
+	(v1.AttemptState)(0),             // 61: slipway.core.v1.AttemptState
 }
 var file_slipway_api_v1_api_proto_depIdxs = []int32{
-	43, // 0: slipway.api.v1.SubmitRunRequest.source:type_name -> slipway.core.v1.Source
+	52, // 0: slipway.api.v1.SubmitRunRequest.source:type_name -> slipway.core.v1.Source
 	2,  // 1: slipway.api.v1.SubmitRunResponse.diagnostics:type_name -> slipway.api.v1.Diagnostic
-	44, // 2: slipway.api.v1.Diagnostic.position:type_name -> slipway.plan.v1.Position
+	53, // 2: slipway.api.v1.Diagnostic.position:type_name -> slipway.plan.v1.Position
 	2,  // 3: slipway.api.v1.Diagnostics.diagnostics:type_name -> slipway.api.v1.Diagnostic
-	43, // 4: slipway.api.v1.PlanRunRequest.source:type_name -> slipway.core.v1.Source
-	45, // 5: slipway.api.v1.PlanRunResponse.plan:type_name -> slipway.plan.v1.Plan
+	52, // 4: slipway.api.v1.PlanRunRequest.source:type_name -> slipway.core.v1.Source
+	54, // 5: slipway.api.v1.PlanRunResponse.plan:type_name -> slipway.plan.v1.Plan
 	2,  // 6: slipway.api.v1.PlanRunResponse.diagnostics:type_name -> slipway.api.v1.Diagnostic
-	41, // 7: slipway.api.v1.PlanRunResponse.pools:type_name -> slipway.api.v1.PlanRunResponse.PoolsEntry
-	43, // 8: slipway.api.v1.Run.source:type_name -> slipway.core.v1.Source
-	46, // 9: slipway.api.v1.Run.state:type_name -> slipway.core.v1.RunState
+	50, // 7: slipway.api.v1.PlanRunResponse.pools:type_name -> slipway.api.v1.PlanRunResponse.PoolsEntry
+	52, // 8: slipway.api.v1.Run.source:type_name -> slipway.core.v1.Source
+	55, // 9: slipway.api.v1.Run.state:type_name -> slipway.core.v1.RunState
 	7,  // 10: slipway.api.v1.Run.jobs:type_name -> slipway.api.v1.Job
-	47, // 11: slipway.api.v1.Run.failure:type_name -> slipway.core.v1.Failure
-	48, // 12: slipway.api.v1.Run.artifacts:type_name -> slipway.core.v1.Artifact
-	49, // 13: slipway.api.v1.Job.state:type_name -> slipway.core.v1.JobState
-	50, // 14: slipway.api.v1.Job.steps:type_name -> slipway.core.v1.StepStatus
-	47, // 15: slipway.api.v1.Job.failure:type_name -> slipway.core.v1.Failure
-	42, // 16: slipway.api.v1.Job.outputs:type_name -> slipway.api.v1.Job.OutputsEntry
-	51, // 17: slipway.api.v1.Job.annotations:type_name -> slipway.core.v1.Annotation
+	56, // 11: slipway.api.v1.Run.failure:type_name -> slipway.core.v1.Failure
+	57, // 12: slipway.api.v1.Run.artifacts:type_name -> slipway.core.v1.Artifact
+	58, // 13: slipway.api.v1.Job.state:type_name -> slipway.core.v1.JobState
+	59, // 14: slipway.api.v1.Job.steps:type_name -> slipway.core.v1.StepStatus
+	56, // 15: slipway.api.v1.Job.failure:type_name -> slipway.core.v1.Failure
+	51, // 16: slipway.api.v1.Job.outputs:type_name -> slipway.api.v1.Job.OutputsEntry
+	60, // 17: slipway.api.v1.Job.annotations:type_name -> slipway.core.v1.Annotation
 	6,  // 18: slipway.api.v1.GetRunResponse.run:type_name -> slipway.api.v1.Run
 	6,  // 19: slipway.api.v1.ListRunsResponse.runs:type_name -> slipway.api.v1.Run
 	6,  // 20: slipway.api.v1.WatchRunResponse.run:type_name -> slipway.api.v1.Run
-	48, // 21: slipway.api.v1.ListArtifactsResponse.artifacts:type_name -> slipway.core.v1.Artifact
+	57, // 21: slipway.api.v1.ListArtifactsResponse.artifacts:type_name -> slipway.core.v1.Artifact
 	25, // 22: slipway.api.v1.Agent.drain:type_name -> slipway.api.v1.AgentDrain
 	26, // 23: slipway.api.v1.Agent.work:type_name -> slipway.api.v1.AgentWork
-	52, // 24: slipway.api.v1.AgentWork.state:type_name -> slipway.core.v1.AttemptState
+	61, // 24: slipway.api.v1.AgentWork.state:type_name -> slipway.core.v1.AttemptState
 	24, // 25: slipway.api.v1.GetAgentResponse.agent:type_name -> slipway.api.v1.Agent
 	24, // 26: slipway.api.v1.DrainAgentResponse.agent:type_name -> slipway.api.v1.Agent
 	24, // 27: slipway.api.v1.ResumeAgentResponse.agent:type_name -> slipway.api.v1.Agent
 	24, // 28: slipway.api.v1.ListAgentsResponse.agents:type_name -> slipway.api.v1.Agent
-	0,  // 29: slipway.api.v1.RunService.SubmitRun:input_type -> slipway.api.v1.SubmitRunRequest
-	4,  // 30: slipway.api.v1.RunService.PlanRun:input_type -> slipway.api.v1.PlanRunRequest
-	8,  // 31: slipway.api.v1.RunService.GetRun:input_type -> slipway.api.v1.GetRunRequest
-	10, // 32: slipway.api.v1.RunService.ListRuns:input_type -> slipway.api.v1.ListRunsRequest
-	12, // 33: slipway.api.v1.RunService.CancelRun:input_type -> slipway.api.v1.CancelRunRequest
-	14, // 34: slipway.api.v1.RunService.WatchRun:input_type -> slipway.api.v1.WatchRunRequest
-	16, // 35: slipway.api.v1.LogService.StreamLogs:input_type -> slipway.api.v1.StreamLogsRequest
-	18, // 36: slipway.api.v1.BlobService.UploadBlob:input_type -> slipway.api.v1.UploadBlobRequest
-	20, // 37: slipway.api.v1.ArtifactService.ListArtifacts:input_type -> slipway.api.v1.ListArtifactsRequest
-	22, // 38: slipway.api.v1.ArtifactService.DownloadArtifact:input_type -> slipway.api.v1.DownloadArtifactRequest
-	35, // 39: slipway.api.v1.AgentService.ListAgents:input_type -> slipway.api.v1.ListAgentsRequest
-	27, // 40: slipway.api.v1.AgentService.GetAgent:input_type -> slipway.api.v1.GetAgentRequest
-	29, // 41: slipway.api.v1.AgentService.DrainAgent:input_type -> slipway.api.v1.DrainAgentRequest
-	31, // 42: slipway.api.v1.AgentService.ResumeAgent:input_type -> slipway.api.v1.ResumeAgentRequest
-	33, // 43: slipway.api.v1.AgentService.RemoveAgent:input_type -> slipway.api.v1.RemoveAgentRequest
-	37, // 44: slipway.api.v1.AgentService.CreateJoinToken:input_type -> slipway.api.v1.CreateJoinTokenRequest
-	39, // 45: slipway.api.v1.TokenService.CreateToken:input_type -> slipway.api.v1.CreateTokenRequest
-	1,  // 46: slipway.api.v1.RunService.SubmitRun:output_type -> slipway.api.v1.SubmitRunResponse
-	5,  // 47: slipway.api.v1.RunService.PlanRun:output_type -> slipway.api.v1.PlanRunResponse
-	9,  // 48: slipway.api.v1.RunService.GetRun:output_type -> slipway.api.v1.GetRunResponse
-	11, // 49: slipway.api.v1.RunService.ListRuns:output_type -> slipway.api.v1.ListRunsResponse
-	13, // 50: slipway.api.v1.RunService.CancelRun:output_type -> slipway.api.v1.CancelRunResponse
-	15, // 51: slipway.api.v1.RunService.WatchRun:output_type -> slipway.api.v1.WatchRunResponse
-	17, // 52: slipway.api.v1.LogService.StreamLogs:output_type -> slipway.api.v1.StreamLogsResponse
-	19, // 53: slipway.api.v1.BlobService.UploadBlob:output_type -> slipway.api.v1.UploadBlobResponse
-	21, // 54: slipway.api.v1.ArtifactService.ListArtifacts:output_type -> slipway.api.v1.ListArtifactsResponse
-	23, // 55: slipway.api.v1.ArtifactService.DownloadArtifact:output_type -> slipway.api.v1.DownloadArtifactResponse
-	36, // 56: slipway.api.v1.AgentService.ListAgents:output_type -> slipway.api.v1.ListAgentsResponse
-	28, // 57: slipway.api.v1.AgentService.GetAgent:output_type -> slipway.api.v1.GetAgentResponse
-	30, // 58: slipway.api.v1.AgentService.DrainAgent:output_type -> slipway.api.v1.DrainAgentResponse
-	32, // 59: slipway.api.v1.AgentService.ResumeAgent:output_type -> slipway.api.v1.ResumeAgentResponse
-	34, // 60: slipway.api.v1.AgentService.RemoveAgent:output_type -> slipway.api.v1.RemoveAgentResponse
-	38, // 61: slipway.api.v1.AgentService.CreateJoinToken:output_type -> slipway.api.v1.CreateJoinTokenResponse
-	40, // 62: slipway.api.v1.TokenService.CreateToken:output_type -> slipway.api.v1.CreateTokenResponse
-	46, // [46:63] is the sub-list for method output_type
-	29, // [29:46] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	55, // 29: slipway.api.v1.WhyRunResponse.state:type_name -> slipway.core.v1.RunState
+	43, // 30: slipway.api.v1.WhyRunResponse.jobs:type_name -> slipway.api.v1.JobWhy
+	58, // 31: slipway.api.v1.JobWhy.state:type_name -> slipway.core.v1.JobState
+	44, // 32: slipway.api.v1.JobWhy.refusals:type_name -> slipway.api.v1.AgentRefusal
+	45, // 33: slipway.api.v1.JobWhy.ahead:type_name -> slipway.api.v1.QueueAhead
+	46, // 34: slipway.api.v1.JobWhy.needs:type_name -> slipway.api.v1.NeedWhy
+	58, // 35: slipway.api.v1.NeedWhy.state:type_name -> slipway.core.v1.JobState
+	49, // 36: slipway.api.v1.GetDemandResponse.demand:type_name -> slipway.api.v1.Demand
+	0,  // 37: slipway.api.v1.RunService.SubmitRun:input_type -> slipway.api.v1.SubmitRunRequest
+	4,  // 38: slipway.api.v1.RunService.PlanRun:input_type -> slipway.api.v1.PlanRunRequest
+	8,  // 39: slipway.api.v1.RunService.GetRun:input_type -> slipway.api.v1.GetRunRequest
+	10, // 40: slipway.api.v1.RunService.ListRuns:input_type -> slipway.api.v1.ListRunsRequest
+	12, // 41: slipway.api.v1.RunService.CancelRun:input_type -> slipway.api.v1.CancelRunRequest
+	14, // 42: slipway.api.v1.RunService.WatchRun:input_type -> slipway.api.v1.WatchRunRequest
+	41, // 43: slipway.api.v1.RunService.WhyRun:input_type -> slipway.api.v1.WhyRunRequest
+	16, // 44: slipway.api.v1.LogService.StreamLogs:input_type -> slipway.api.v1.StreamLogsRequest
+	18, // 45: slipway.api.v1.BlobService.UploadBlob:input_type -> slipway.api.v1.UploadBlobRequest
+	20, // 46: slipway.api.v1.ArtifactService.ListArtifacts:input_type -> slipway.api.v1.ListArtifactsRequest
+	22, // 47: slipway.api.v1.ArtifactService.DownloadArtifact:input_type -> slipway.api.v1.DownloadArtifactRequest
+	35, // 48: slipway.api.v1.AgentService.ListAgents:input_type -> slipway.api.v1.ListAgentsRequest
+	27, // 49: slipway.api.v1.AgentService.GetAgent:input_type -> slipway.api.v1.GetAgentRequest
+	29, // 50: slipway.api.v1.AgentService.DrainAgent:input_type -> slipway.api.v1.DrainAgentRequest
+	31, // 51: slipway.api.v1.AgentService.ResumeAgent:input_type -> slipway.api.v1.ResumeAgentRequest
+	33, // 52: slipway.api.v1.AgentService.RemoveAgent:input_type -> slipway.api.v1.RemoveAgentRequest
+	37, // 53: slipway.api.v1.AgentService.CreateJoinToken:input_type -> slipway.api.v1.CreateJoinTokenRequest
+	47, // 54: slipway.api.v1.AgentService.GetDemand:input_type -> slipway.api.v1.GetDemandRequest
+	39, // 55: slipway.api.v1.TokenService.CreateToken:input_type -> slipway.api.v1.CreateTokenRequest
+	1,  // 56: slipway.api.v1.RunService.SubmitRun:output_type -> slipway.api.v1.SubmitRunResponse
+	5,  // 57: slipway.api.v1.RunService.PlanRun:output_type -> slipway.api.v1.PlanRunResponse
+	9,  // 58: slipway.api.v1.RunService.GetRun:output_type -> slipway.api.v1.GetRunResponse
+	11, // 59: slipway.api.v1.RunService.ListRuns:output_type -> slipway.api.v1.ListRunsResponse
+	13, // 60: slipway.api.v1.RunService.CancelRun:output_type -> slipway.api.v1.CancelRunResponse
+	15, // 61: slipway.api.v1.RunService.WatchRun:output_type -> slipway.api.v1.WatchRunResponse
+	42, // 62: slipway.api.v1.RunService.WhyRun:output_type -> slipway.api.v1.WhyRunResponse
+	17, // 63: slipway.api.v1.LogService.StreamLogs:output_type -> slipway.api.v1.StreamLogsResponse
+	19, // 64: slipway.api.v1.BlobService.UploadBlob:output_type -> slipway.api.v1.UploadBlobResponse
+	21, // 65: slipway.api.v1.ArtifactService.ListArtifacts:output_type -> slipway.api.v1.ListArtifactsResponse
+	23, // 66: slipway.api.v1.ArtifactService.DownloadArtifact:output_type -> slipway.api.v1.DownloadArtifactResponse
+	36, // 67: slipway.api.v1.AgentService.ListAgents:output_type -> slipway.api.v1.ListAgentsResponse
+	28, // 68: slipway.api.v1.AgentService.GetAgent:output_type -> slipway.api.v1.GetAgentResponse
+	30, // 69: slipway.api.v1.AgentService.DrainAgent:output_type -> slipway.api.v1.DrainAgentResponse
+	32, // 70: slipway.api.v1.AgentService.ResumeAgent:output_type -> slipway.api.v1.ResumeAgentResponse
+	34, // 71: slipway.api.v1.AgentService.RemoveAgent:output_type -> slipway.api.v1.RemoveAgentResponse
+	38, // 72: slipway.api.v1.AgentService.CreateJoinToken:output_type -> slipway.api.v1.CreateJoinTokenResponse
+	48, // 73: slipway.api.v1.AgentService.GetDemand:output_type -> slipway.api.v1.GetDemandResponse
+	40, // 74: slipway.api.v1.TokenService.CreateToken:output_type -> slipway.api.v1.CreateTokenResponse
+	56, // [56:75] is the sub-list for method output_type
+	37, // [37:56] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_slipway_api_v1_api_proto_init() }
@@ -3138,7 +3888,7 @@ func file_slipway_api_v1_api_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_api_v1_api_proto_rawDesc), len(file_slipway_api_v1_api_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   43,
+			NumMessages:   52,
 			NumExtensions: 0,
 			NumServices:   6,
 		},

@@ -28,6 +28,7 @@ const (
 	RunService_ListRuns_FullMethodName  = "/slipway.api.v1.RunService/ListRuns"
 	RunService_CancelRun_FullMethodName = "/slipway.api.v1.RunService/CancelRun"
 	RunService_WatchRun_FullMethodName  = "/slipway.api.v1.RunService/WatchRun"
+	RunService_WhyRun_FullMethodName    = "/slipway.api.v1.RunService/WhyRun"
 )
 
 // RunServiceClient is the client API for RunService service.
@@ -43,6 +44,8 @@ type RunServiceClient interface {
 	CancelRun(ctx context.Context, in *CancelRunRequest, opts ...grpc.CallOption) (*CancelRunResponse, error)
 	// WatchRun sends the run as it is, then again after each change; the last one is terminal.
 	WatchRun(ctx context.Context, in *WatchRunRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchRunResponse], error)
+	// WhyRun says why the run's jobs wait, were skipped, were tried again or failed, as the leader knows it now.
+	WhyRun(ctx context.Context, in *WhyRunRequest, opts ...grpc.CallOption) (*WhyRunResponse, error)
 }
 
 type runServiceClient struct {
@@ -122,6 +125,16 @@ func (c *runServiceClient) WatchRun(ctx context.Context, in *WatchRunRequest, op
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type RunService_WatchRunClient = grpc.ServerStreamingClient[WatchRunResponse]
 
+func (c *runServiceClient) WhyRun(ctx context.Context, in *WhyRunRequest, opts ...grpc.CallOption) (*WhyRunResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(WhyRunResponse)
+	err := c.cc.Invoke(ctx, RunService_WhyRun_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // RunServiceServer is the server API for RunService service.
 // All implementations must embed UnimplementedRunServiceServer
 // for forward compatibility.
@@ -135,6 +148,8 @@ type RunServiceServer interface {
 	CancelRun(context.Context, *CancelRunRequest) (*CancelRunResponse, error)
 	// WatchRun sends the run as it is, then again after each change; the last one is terminal.
 	WatchRun(*WatchRunRequest, grpc.ServerStreamingServer[WatchRunResponse]) error
+	// WhyRun says why the run's jobs wait, were skipped, were tried again or failed, as the leader knows it now.
+	WhyRun(context.Context, *WhyRunRequest) (*WhyRunResponse, error)
 	mustEmbedUnimplementedRunServiceServer()
 }
 
@@ -162,6 +177,9 @@ func (UnimplementedRunServiceServer) CancelRun(context.Context, *CancelRunReques
 }
 func (UnimplementedRunServiceServer) WatchRun(*WatchRunRequest, grpc.ServerStreamingServer[WatchRunResponse]) error {
 	return status.Error(codes.Unimplemented, "method WatchRun not implemented")
+}
+func (UnimplementedRunServiceServer) WhyRun(context.Context, *WhyRunRequest) (*WhyRunResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method WhyRun not implemented")
 }
 func (UnimplementedRunServiceServer) mustEmbedUnimplementedRunServiceServer() {}
 func (UnimplementedRunServiceServer) testEmbeddedByValue()                    {}
@@ -285,6 +303,24 @@ func _RunService_WatchRun_Handler(srv interface{}, stream grpc.ServerStream) err
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type RunService_WatchRunServer = grpc.ServerStreamingServer[WatchRunResponse]
 
+func _RunService_WhyRun_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(WhyRunRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RunServiceServer).WhyRun(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RunService_WhyRun_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RunServiceServer).WhyRun(ctx, req.(*WhyRunRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // RunService_ServiceDesc is the grpc.ServiceDesc for RunService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -311,6 +347,10 @@ var RunService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CancelRun",
 			Handler:    _RunService_CancelRun_Handler,
+		},
+		{
+			MethodName: "WhyRun",
+			Handler:    _RunService_WhyRun_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
@@ -680,6 +720,7 @@ const (
 	AgentService_ResumeAgent_FullMethodName     = "/slipway.api.v1.AgentService/ResumeAgent"
 	AgentService_RemoveAgent_FullMethodName     = "/slipway.api.v1.AgentService/RemoveAgent"
 	AgentService_CreateJoinToken_FullMethodName = "/slipway.api.v1.AgentService/CreateJoinToken"
+	AgentService_GetDemand_FullMethodName       = "/slipway.api.v1.AgentService/GetDemand"
 )
 
 // AgentServiceClient is the client API for AgentService service.
@@ -696,6 +737,8 @@ type AgentServiceClient interface {
 	// RemoveAgent forgets an agent; its certificate is not accepted any more.
 	RemoveAgent(ctx context.Context, in *RemoveAgentRequest, opts ...grpc.CallOption) (*RemoveAgentResponse, error)
 	CreateJoinToken(ctx context.Context, in *CreateJoinTokenRequest, opts ...grpc.CallOption) (*CreateJoinTokenResponse, error)
+	// GetDemand says what the queued jobs ask for, for autoscalers.
+	GetDemand(ctx context.Context, in *GetDemandRequest, opts ...grpc.CallOption) (*GetDemandResponse, error)
 }
 
 type agentServiceClient struct {
@@ -766,6 +809,16 @@ func (c *agentServiceClient) CreateJoinToken(ctx context.Context, in *CreateJoin
 	return out, nil
 }
 
+func (c *agentServiceClient) GetDemand(ctx context.Context, in *GetDemandRequest, opts ...grpc.CallOption) (*GetDemandResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetDemandResponse)
+	err := c.cc.Invoke(ctx, AgentService_GetDemand_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AgentServiceServer is the server API for AgentService service.
 // All implementations must embed UnimplementedAgentServiceServer
 // for forward compatibility.
@@ -780,6 +833,8 @@ type AgentServiceServer interface {
 	// RemoveAgent forgets an agent; its certificate is not accepted any more.
 	RemoveAgent(context.Context, *RemoveAgentRequest) (*RemoveAgentResponse, error)
 	CreateJoinToken(context.Context, *CreateJoinTokenRequest) (*CreateJoinTokenResponse, error)
+	// GetDemand says what the queued jobs ask for, for autoscalers.
+	GetDemand(context.Context, *GetDemandRequest) (*GetDemandResponse, error)
 	mustEmbedUnimplementedAgentServiceServer()
 }
 
@@ -807,6 +862,9 @@ func (UnimplementedAgentServiceServer) RemoveAgent(context.Context, *RemoveAgent
 }
 func (UnimplementedAgentServiceServer) CreateJoinToken(context.Context, *CreateJoinTokenRequest) (*CreateJoinTokenResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateJoinToken not implemented")
+}
+func (UnimplementedAgentServiceServer) GetDemand(context.Context, *GetDemandRequest) (*GetDemandResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetDemand not implemented")
 }
 func (UnimplementedAgentServiceServer) mustEmbedUnimplementedAgentServiceServer() {}
 func (UnimplementedAgentServiceServer) testEmbeddedByValue()                      {}
@@ -937,6 +995,24 @@ func _AgentService_CreateJoinToken_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AgentService_GetDemand_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetDemandRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).GetDemand(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_GetDemand_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).GetDemand(ctx, req.(*GetDemandRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AgentService_ServiceDesc is the grpc.ServiceDesc for AgentService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -967,6 +1043,10 @@ var AgentService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CreateJoinToken",
 			Handler:    _AgentService_CreateJoinToken_Handler,
+		},
+		{
+			MethodName: "GetDemand",
+			Handler:    _AgentService_GetDemand_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
