@@ -57,6 +57,7 @@ type Coordinator struct {
 	blobs     map[string][]byte
 	artifacts []*corev1.Artifact
 	holdAcks  bool
+	removed   bool
 	problems  []string
 }
 
@@ -247,6 +248,13 @@ func (c *Coordinator) Fence(id string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.attempts[id].Dead = true
+}
+
+// Remove refuses the agent from now on, as one that an operator removed.
+func (c *Coordinator) Remove() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.removed = true
 }
 
 // HoldAcks stops acknowledging reports, or begins again.

@@ -57,6 +57,10 @@ func (c *Coordinator) Session(stream grpc.BidiStreamingServer[fleetv1.SessionReq
 	}
 	s := &serverSession{out: make(chan *fleetv1.SessionResponse, 1024)}
 	c.mu.Lock()
+	if c.removed {
+		c.mu.Unlock()
+		return rpcerr.New(rpcerr.AgentRemoved, "the agent was removed")
+	}
 	live := c.liveLocked()
 	s.out <- &fleetv1.SessionResponse{Message: &fleetv1.SessionResponse_Welcome{Welcome: &fleetv1.Welcome{
 		SessionId: "s", LiveAttempts: live, HeartbeatMs: 20, GraceMs: 60_000,

@@ -120,6 +120,10 @@ func (c *Client) Run(ctx context.Context) error {
 		case errors.Is(err, errRotated):
 			c.cfg.Log.Info("certificate renewed; reconnecting with it")
 		default:
+			if rpcerr.ReasonOf(err) == rpcerr.AgentRemoved {
+				// Its attempts were given up then: nobody would ever say so in a Welcome, and nobody waits for them.
+				c.cfg.Handler.Welcome(nil)
+			}
 			d := c.delay(failures)
 			failures++
 			c.cfg.Log.Warn("session ended", "error", rpcerr.Message(err), "reconnect_in", d)

@@ -62,7 +62,7 @@ func notRemoved(ctx context.Context, s store.Store, id string) error {
 		return unavailable(err)
 	}
 	if removed {
-		return rpcerr.New(rpcerr.PermissionDenied, "agent %s was removed from this coordinator; to use its host again, delete the agent's identity directory and let it join with a new token", id)
+		return rpcerr.New(rpcerr.AgentRemoved, "agent %s was removed from this coordinator; to use its host again, delete the agent's identity directory and let it join with a new token", id)
 	}
 	return nil
 }

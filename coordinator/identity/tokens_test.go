@@ -206,7 +206,7 @@ func TestARemovedAgentDoesNotJoinAgain(t *testing.T) {
 	}}}}); err != nil {
 		t.Fatal(err)
 	}
-	if again, err := tokens.Join(t.Context(), token, pub, "host"); rpcerr.ReasonOf(err) != rpcerr.PermissionDenied {
+	if again, err := tokens.Join(t.Context(), token, pub, "host"); rpcerr.ReasonOf(err) != rpcerr.AgentRemoved {
 		t.Errorf("it joined again: %+v, %v", again, err)
 	}
 	if _, err := tokens.Join(t.Context(), token, newPub(t), "other"); err != nil {

@@ -32,6 +32,7 @@ const (
 	AlreadyExists    Reason = "ALREADY_EXISTS"
 	Unauthenticated  Reason = "UNAUTHENTICATED"
 	PermissionDenied Reason = "PERMISSION_DENIED"
+	AgentRemoved     Reason = "AGENT_REMOVED"
 	Fenced           Reason = "FENCED"
 	SessionEnded     Reason = "SESSION_ENDED"
 	NotLeader        Reason = "NOT_LEADER"
@@ -50,6 +51,7 @@ var reasonCodes = map[Reason]codes.Code{
 	AlreadyExists:    codes.AlreadyExists,
 	Unauthenticated:  codes.Unauthenticated,
 	PermissionDenied: codes.PermissionDenied,
+	AgentRemoved:     codes.PermissionDenied,
 	Fenced:           codes.Aborted,
 	SessionEnded:     codes.Unavailable,
 	NotLeader:        codes.Unavailable,

@@ -34,7 +34,7 @@ func TestForeignErrorsHaveNoReason(t *testing.T) {
 
 func TestEveryReasonHasACode(t *testing.T) {
 	for _, r := range []Reason{InvalidPipeline, InvalidRequest, ImageUnavailable, NotFound, AlreadyExists, Unauthenticated,
-		PermissionDenied, Fenced, NotLeader, Busy, StoreUnavailable, LogIncomplete, Internal} {
+		PermissionDenied, AgentRemoved, Fenced, NotLeader, Busy, StoreUnavailable, LogIncomplete, Internal} {
 		if c := status.Code(New(r, "x")); c == codes.Unknown || c == codes.OK {
 			t.Errorf("%s has code %v", r, c)
 		}
