@@ -29,7 +29,7 @@ func (e *Engine) RemoveAgent(ctx context.Context, r RemoveRequest) (string, erro
 				return
 			}
 		}
-		a, err := e.findAgent(r.Agent)
+		a, err := e.findWhole(r.Agent)
 		if err == nil && a.removing {
 			err = rpcerr.New(rpcerr.InUse, "agent %s is being removed already", a.rec.GetId())
 		}

@@ -51,6 +51,15 @@ func (e *Engine) findAgent(name string) (*agent, error) {
 	return nil, rpcerr.New(rpcerr.InvalidRequest, "several agents are called %s: %s; give more of the id", name, strings.Join(names, ", "))
 }
 
+// findWhole finds an agent by its whole id or host name: what can't be undone must not meet the only agent left whose name begins so.
+func (e *Engine) findWhole(name string) (*agent, error) {
+	a, err := e.findAgent(name)
+	if err == nil && !strings.EqualFold(a.rec.GetHostname(), name) && a.rec.GetId() != strings.ToLower(name) {
+		return nil, rpcerr.New(rpcerr.NotFound, "there is no agent %s; did you mean %s (%s)? Give the whole id or host name", name, a.rec.GetHostname(), a.rec.GetId())
+	}
+	return a, err
+}
+
 // Agent implements AgentControl.
 func (e *Engine) Agent(ctx context.Context, name string) (*apiv1.Agent, error) {
 	var out *apiv1.Agent

@@ -263,6 +263,9 @@ func TestRemovingAnAgent(t *testing.T) {
 	a.accept(as.GetAttemptId())
 	a.running(as.GetAttemptId())
 	ask := RemoveRequest{RequestID: r.ids.New(), Agent: "a1", By: "ada"}
+	if _, err := r.RemoveAgent(r.ctx(), RemoveRequest{RequestID: "prefix", Agent: "a", By: "ada", Force: true}); rpcerr.ReasonOf(err) != rpcerr.NotFound {
+		t.Errorf("the beginning of a name removed an agent: %v", err)
+	}
 	if _, err := r.RemoveAgent(r.ctx(), ask); rpcerr.ReasonOf(err) != rpcerr.InUse || !strings.Contains(rpcerr.Message(err), "one of run #1") {
 		t.Errorf("an agent with jobs: %v", err)
 	}
