@@ -3,7 +3,7 @@
 # for this commit are not done twice. The binary and temporary files are in memory.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-FROM=${FROM:-0} SEEDS=${SEEDS:-5000} PROCS=${PROCS:-$(nproc)} RUNS=${RUNS:-20} CHUNK=${CHUNK:-250}
+FROM=${FROM:-0} SEEDS=${SEEDS:-5000} PROCS=${PROCS:-$(nproc)} RUNS=${RUNS:-20} CHUNK=${CHUNK:-125}
 LEDGER=$PWD/${LEDGER:-e2e/simulation/LEDGER.md}
 # What the simulation does not link does not matter for it.
 dirty=$(git status --porcelain -- coordinator agent pipeline internal proto e2e/simulation ':!e2e/simulation/LEDGER.md')
@@ -13,7 +13,7 @@ trap 'rm -rf "$dir"' EXIT
 go test -c -o "$dir/soak" ./e2e/simulation
 pids=()
 for ((i = 0; i < PROCS; i++)); do
-  TMPDIR=$dir "$dir/soak" -test.run '^TestSoak$' -test.timeout 0 -soak "$LEDGER" -commit "$commit" -seed "$FROM" -seeds "$SEEDS" -runs "$RUNS" -chunk "$CHUNK" \
+  GOMAXPROCS=1 GOGC=400 TMPDIR=$dir "$dir/soak" -test.run '^TestSoak$' -test.timeout 0 -soak "$LEDGER" -commit "$commit" -seed "$FROM" -seeds "$SEEDS" -runs "$RUNS" -chunk "$CHUNK" \
     -part "$i" -parts "$PROCS" &
   pids+=($!)
 done
