@@ -65,7 +65,7 @@ func (d *draft) evaluateScope(sc *scope, p *graph.Progress, env graph.Env, legs 
 	}
 	changed := false
 	for _, key := range p.Ready() {
-		d.decide(sc, p, env, key, legs[key])
+		d.decide(sc, p, env, key, slices.DeleteFunc(slices.Clone(legs[key]), func(r *statev1.JobRecord) bool { return !blocked(r) }))
 		changed = true
 	}
 	for _, job := range sc.graph.Jobs() {
@@ -77,12 +77,15 @@ func (d *draft) evaluateScope(sc *scope, p *graph.Progress, env graph.Env, legs 
 	return changed
 }
 
+// blocked: nobody has decided yet what becomes of it.
+func blocked(r *statev1.JobRecord) bool { return r.GetState() == corev1.JobState_JOB_STATE_BLOCKED }
+
 func replay(g *graph.Graph, legs map[string][]*statev1.JobRecord) (*graph.Progress, error) {
 	p := g.Start()
 	for _, job := range g.Jobs() {
 		recs := legs[job.GetId()]
-		begun := slices.ContainsFunc(recs, func(r *statev1.JobRecord) bool { return r.GetState() > corev1.JobState_JOB_STATE_BLOCKED })
-		if !begun {
+		// A leader that died in the middle of a wide job has decided some of its legs only: the rest is decided now.
+		if len(recs) == 0 || slices.ContainsFunc(recs, blocked) {
 			continue
 		}
 		if err := p.Begin(job.GetId(), len(recs)); err != nil {
@@ -168,18 +171,21 @@ func (d *draft) expand(sc *scope, job *planv1.Job, placeholder *statev1.JobRecor
 	if err != nil {
 		return []*statev1.JobRecord{placeholder}, err
 	}
-	jobs := len(legs)
-	d.all(func(*statev1.JobRecord) { jobs++ })
-	if err := boundJobs(jobs - 1); err != nil {
-		return []*statev1.JobRecord{placeholder}, err
-	}
 	var out []*statev1.JobRecord
 	for i, leg := range legs {
 		rec := d.e.newJob(d.r, sc, job, leg, i, len(legs))
 		if err := boundMatrix(rec.GetMatrix()); err != nil {
 			return []*statev1.JobRecord{placeholder}, err
 		}
-		out = append(out, rec)
+		// A leader that died in the middle of this has left some of them.
+		if d.job(rec.GetId()) == nil {
+			out = append(out, rec)
+		}
+	}
+	jobs := len(out) - 1
+	d.all(func(*statev1.JobRecord) { jobs++ })
+	if err := boundJobs(jobs); err != nil {
+		return []*statev1.JobRecord{placeholder}, err
 	}
 	for _, rec := range out {
 		d.put(rec)

@@ -182,5 +182,9 @@ func (e *Engine) resume(d *draft) {
 		}
 		e.create(d)
 	}
+	if d.head().GetState() == corev1.RunState_RUN_STATE_CANCELLING {
+		// The cancel of a wide run takes several transactions, and the last leader may have died between two.
+		d.cancelBegun(cancelMessage(d.head()), func(*statev1.JobRecord) bool { return true })
+	}
 	d.graphDue = true
 }
