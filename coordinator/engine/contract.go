@@ -44,6 +44,7 @@ type Control interface {
 	// Agents lists every agent known.
 	Agents(ctx context.Context) ([]*apiv1.Agent, error)
 	AgentControl
+	Explainer
 }
 
 // Submission is a compiled run.
