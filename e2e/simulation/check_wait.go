@@ -18,6 +18,8 @@ type waits struct {
 	queued map[string]*waiter
 	// live attempts by project.
 	live map[string]int
+	// used are the projects that ever had an attempt: what they used counts against them for a while.
+	used map[string]bool
 	// ended is when an attempt's end was stored.
 	ended map[string]time.Duration
 	// mute counts how often in a row a queued job was seen without a reason.
@@ -30,7 +32,7 @@ type waiter struct {
 }
 
 func newWaits(c *checker) *waits {
-	return &waits{c: c, queued: map[string]*waiter{}, live: map[string]int{}, ended: map[string]time.Duration{}, mute: map[string]int{}}
+	return &waits{c: c, queued: map[string]*waiter{}, live: map[string]int{}, used: map[string]bool{}, ended: map[string]time.Duration{}, mute: map[string]int{}}
 }
 
 // changed follows one job's record.
@@ -42,6 +44,7 @@ func (w *waits) changed(run, id string, old, next *statev1.JobRecord) {
 		delete(w.queued, name)
 		w.assigned(project)
 		w.live[project]++
+		w.used[project] = true
 	case lived && !lives:
 		w.live[project]--
 		w.ended[next.GetAttempt().GetId()] = w.c.l.now
@@ -61,7 +64,7 @@ func livesIn(rec *statev1.JobRecord) bool {
 	return a != nil && !lifecycle.Attempt.IsTerminal(a.GetState())
 }
 
-// assigned: a project that has agents already was given one more. Who has none must not wait for more of that than was on its way.
+// assigned: a project that has agents already was given one more. Who never had one must not wait for more of that than was on its way.
 func (w *waits) assigned(project string) {
 	if !w.calm || w.live[project] == 0 {
 		return
@@ -72,11 +75,11 @@ func (w *waits) assigned(project string) {
 	}
 	for _, name := range sortedKeys(w.queued) {
 		q := w.queued[name]
-		if q.project == project || w.live[q.project] > 0 {
+		if q.project == project || w.used[q.project] {
 			continue
 		}
 		if q.overtaken++; q.overtaken > slots {
-			w.c.violate("projects share", []string{q.run}, "job %s waits, %s has nothing that runs, and %d jobs of projects that have were placed meanwhile", name, q.project, q.overtaken)
+			w.c.violate("projects share", []string{q.run}, "job %s waits, %s has had nothing yet, and %d jobs of projects that have were placed meanwhile", name, q.project, q.overtaken)
 		}
 	}
 }
