@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"os"
 	"path"
@@ -16,6 +17,10 @@ import (
 func main() {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	socket := path.Join(proto.SocketDir, proto.SocketName)
+	if len(os.Args) == 2 && os.Args[1] == proto.Hold {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		return
+	}
 	if len(os.Args) > 1 {
 		if err := os.Chdir(os.Args[1]); err != nil {
 			log.Error("supervisor", "err", err)
