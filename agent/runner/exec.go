@@ -209,7 +209,7 @@ func (t *Attempt) tries(ctx context.Context, e entry, spec sandbox.StepSpec) (wa
 		try := tryOf(spec.ID)
 		flaky(&x, try)
 		if w.err != nil || stopped || !tryAgain(e.step.GetRetry(), try, x) {
-			return w, x, nil
+			return w, x, nil //nolint:nilerr // the caller looks at w.err
 		}
 		out, err := t.openLines(e.number)
 		if err != nil {

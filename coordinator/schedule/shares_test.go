@@ -21,7 +21,6 @@ type world struct {
 
 type end struct {
 	at, began int64
-	agent     int
 	p         Placement
 }
 

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
+	"errors"
 	"flag"
 	"io"
 	"os"
@@ -85,11 +86,19 @@ func ourAnswer(src string, names []string, env *Env) answer {
 	fail := func(column int) answer { return answer{Expr: src, Column: &column} }
 	e, err := ParseFor(src, Rules{Where: "this test", Contexts: names})
 	if err != nil {
-		return fail(err.(*SyntaxError).Column)
+		var bad *SyntaxError
+		if !errors.As(err, &bad) {
+			panic(err)
+		}
+		return fail(bad.Column)
 	}
 	v, err := e.Eval(env)
 	if err != nil {
-		return fail(err.(*EvalError).Column)
+		var bad *EvalError
+		if !errors.As(err, &bad) {
+			panic(err)
+		}
+		return fail(bad.Column)
 	}
 	text := v.Text()
 	return answer{Expr: src, Value: json.RawMessage(ExactJSON(v)), String: &text}

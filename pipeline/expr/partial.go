@@ -43,10 +43,10 @@ func (d *decider) truth(n node) Verdict {
 		}
 		verdict := other
 		for _, arg := range n.args {
-			switch d.truth(arg) {
-			case decisive:
+			switch truth := d.truth(arg); {
+			case truth == decisive:
 				return decisive
-			case Unknown:
+			case truth == Unknown:
 				verdict = Unknown
 			}
 		}

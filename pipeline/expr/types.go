@@ -136,14 +136,14 @@ func (t *typeChecker) call(n *call) {
 			return
 		}
 		if strings.TrimSpace(text) == "" {
-			t.errorf(n.args[0], "fromJSON is given an empty string, which is not JSON")
+			_ = t.errorf(n.args[0], "fromJSON is given an empty string, which is not JSON")
 		} else if _, err := FromJSON([]byte(text)); err != nil {
-			t.errorf(n.args[0], "fromJSON: `%s` is %v", clip(text), err)
+			_ = t.errorf(n.args[0], "fromJSON: `%s` is %v", clip(text), err)
 		}
 	case "case":
 		for i := 0; i+1 < len(n.args); i += 2 {
 			if k := kindsOf(n.args[i]); k&only(KindBool) == 0 {
-				t.errorf(n.args[i], "case needs a boolean here, not %s", k)
+				_ = t.errorf(n.args[i], "case needs a boolean here, not %s", k)
 			}
 		}
 	case "contains":

@@ -279,7 +279,7 @@ func (l *linter) variables(b *strings.Builder, s *step, text string, locals map[
 		if !found {
 			return
 		}
-		name, after := rest, ""
+		var name, after string
 		if inner, ok := strings.CutPrefix(rest, "{"); ok {
 			if name, after, ok = strings.Cut(inner, "}"); !ok {
 				b.WriteString("$" + rest)

@@ -36,9 +36,10 @@ func (e *Evaluator) Batch(in io.Reader, out io.Writer) error {
 			}
 		}
 		if err != nil {
-			return nil
+			break // the end of in
 		}
 	}
+	return nil
 }
 
 // lineWaits reports whether the next line can be read without waiting for more input.

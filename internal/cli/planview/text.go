@@ -238,7 +238,7 @@ func (p *printer) matrix(bar string, m *Matrix) {
 }
 
 func (p *printer) step(bar string, n int, s *Step) {
-	what := ""
+	var what string
 	switch first, more, _ := strings.Cut(strings.TrimSpace(s.Run), "\n"); {
 	case s.Native != "":
 		what = s.Uses + " as " + s.Native

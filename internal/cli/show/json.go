@@ -24,9 +24,8 @@ const (
 
 // ParseFormat checks the value of `-o`.
 func ParseFormat(s string) (Format, error) {
-	switch Format(s) {
-	case Text, JSON:
-		return Format(s), nil
+	if f := Format(s); f == Text || f == JSON {
+		return f, nil
 	}
 	return "", fmt.Errorf("unknown output format %q: want text or json", s)
 }
