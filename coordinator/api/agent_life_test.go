@@ -86,7 +86,7 @@ func TestTheCertificateOfARemovedAgentIsRefused(t *testing.T) {
 	}
 	// Another coordinator removed it: this one looks again after a moment.
 	h.Clock.Advance(3 * time.Second)
-	if err := call(); rpcerr.ReasonOf(err) != rpcerr.PermissionDenied || !strings.Contains(rpcerr.Message(err), "was removed") {
+	if err := call(); rpcerr.ReasonOf(err) != rpcerr.AgentRemoved || !strings.Contains(rpcerr.Message(err), "was removed") {
 		t.Errorf("after: %v", err)
 	}
 }

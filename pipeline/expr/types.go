@@ -166,7 +166,7 @@ func (t *typeChecker) call(n *call) {
 
 func (t *typeChecker) format(n *call) {
 	if err := formatProblem(n); err != nil {
-		t.errorf(n, "%v", err)
+		_ = t.errorf(n, "%v", err)
 		return
 	}
 	for _, arg := range n.args[1:] {
