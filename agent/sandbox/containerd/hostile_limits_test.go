@@ -28,11 +28,12 @@ func TestHostileToTheHost(t *testing.T) { eachLevel(t, hostileToTheHost) }
 // hostileToTheHost: what would bring a host down ends in its own pod, by a name, although the job asked for no limit.
 func hostileToTheHost(t *testing.T, l level) {
 	h := newHost(t)
-	disk := filepath.Join(h.dir, "disk") // a small one, so that it can be filled
+	// A small one, so that it can be filled, and yet not in the time between two looks of the guard.
+	disk := filepath.Join(h.dir, "disk")
 	if err := os.Mkdir(disk, 0o711); err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=128m,mode=711"); err != nil {
+	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=1536m,mode=711"); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -40,7 +41,7 @@ func hostileToTheHost(t *testing.T, l level) {
 			t.Error(err)
 		}
 	})
-	h.cfg.Volumes, h.cfg.KeepFree = []string{disk}, 64<<20
+	h.cfg.Volumes, h.cfg.KeepFree = []string{disk}, 1280<<20
 	sb := h.open(t)
 	t.Cleanup(func() { _ = sb.Close() })
 	pod := func(id string) sandbox.Pod {
