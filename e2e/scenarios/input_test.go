@@ -52,7 +52,7 @@ func TestBadInput(t *testing.T) {
 		{"registry that is not there", oneJob("container: 127.0.0.1:1/some/thing:1\n" + ok), []string{"ci.yml:5:16", "127.0.0.1:1/some/thing:1"}},
 		{"unknown runner", strings.Replace(oneJob(ok), "busybox", "windows-latest", 1),
 			[]string{"ci.yml:4:14: error:", "`runs-on: windows-latest`", "known here: bench, busybox, elsewhere, ubuntu-latest"}},
-		{"bad expression", oneJob("steps:\n  - run: echo ${{ github.sha == }}\n    shell: sh\n"), []string{"ci.yml:6:37: error: bad expression"}},
+		{"bad expression", oneJob("steps:\n  - run: echo ${{ github.sha == }}\n    shell: sh\n"), []string{"ci.yml:6:34: error: bad expression: the expression ends too early"}},
 		{"unclosed expression", oneJob("steps:\n  - run: echo ${{ github.sha }\n    shell: sh\n"), []string{"ci.yml:6:19: error: bad expression", "}}"}},
 		{"unknown context", oneJob("if: nosuch.thing\n" + ok), []string{"ci.yml:5:9: error:", "unknown context `nosuch`"}},
 		{"unknown function", oneJob("if: frob(1)\n" + ok), []string{"ci.yml:5:9: error:", "frob"}},
