@@ -213,8 +213,14 @@ func (e *Engine) Attempt(ctx context.Context, sessionAgent, attemptID, token str
 			reply(rpcerr.New(rpcerr.PermissionDenied, "attempt %s: wrong token, not this agent's, or not live", attemptID))
 			return
 		}
+		// Not e.agent, which would make one again that was removed, in no pool.
+		a := e.agents[ref.agentID]
+		if a == nil {
+			reply(rpcerr.New(rpcerr.AgentRemoved, "attempt %s: agent %s was removed", attemptID, ref.agentID))
+			return
+		}
 		out = AttemptRef{RunID: ref.runID, JobID: ref.jobID, AttemptID: ref.id, Project: ref.project, Source: ref.source,
-			Secrets: e.c.Pools[e.agent(ref.agentID).rec.GetPool()].Secrets()}
+			Secrets: e.c.Pools[a.rec.GetPool()].Secrets()}
 		reply(nil)
 	})
 	if err != nil {

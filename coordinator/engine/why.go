@@ -231,6 +231,7 @@ func (e *Engine) relief(no schedule.Refusal, j schedule.Job) string {
 		return "once the pause after its refusal is over"
 	case schedule.Kept:
 		return "once the larger job has started"
+	case schedule.Pool, schedule.Isolated, schedule.Runtime, schedule.Labels, schedule.Size, schedule.Slots, schedule.CPU, schedule.Memory:
 	}
 	return e.whenRoom(e.agent(no.Agent), j)
 }

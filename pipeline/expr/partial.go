@@ -43,10 +43,11 @@ func (d *decider) truth(n node) Verdict {
 		}
 		verdict := other
 		for _, arg := range n.args {
-			switch truth := d.truth(arg); {
-			case truth == decisive:
+			truth := d.truth(arg)
+			if truth == decisive {
 				return decisive
-			case truth == Unknown:
+			}
+			if truth == Unknown {
 				verdict = Unknown
 			}
 		}

@@ -20,23 +20,20 @@ const maxLine = 1 << 20
 func (e *Evaluator) Batch(in io.Reader, out io.Writer) error {
 	r := bufio.NewReaderSize(in, 64<<10)
 	w := bufio.NewWriter(out)
-	for {
+	for ended := false; !ended; {
 		line, tooLong, err := readLine(r)
-		if err != nil && !errors.Is(err, io.EOF) {
+		if ended = errors.Is(err, io.EOF); err != nil && !ended {
 			return errors.Join(fmt.Errorf("reading expressions: %w", err), w.Flush())
 		}
-		if len(line) > 0 || err == nil {
+		if len(line) > 0 || !ended {
 			if _, werr := w.Write(append(e.answer(line, tooLong), '\n')); werr != nil {
 				return fmt.Errorf("writing answers: %w", werr)
 			}
 		}
-		if err != nil || !lineWaits(r) {
+		if ended || !lineWaits(r) {
 			if werr := w.Flush(); werr != nil {
 				return fmt.Errorf("writing answers: %w", werr)
 			}
-		}
-		if err != nil {
-			break // the end of in
 		}
 	}
 	return nil
