@@ -9,8 +9,9 @@ import (
 	planv1 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
 )
 
-// maxCalls bounds the calls of a plan, each leg and level counted, as the jobs of a run are bounded.
-const maxCalls = 4096
+// maxJobs bounds the jobs of a plan, and its calls, each leg and level counted, as the jobs of a run are bounded: small files can call
+// one another for very many.
+const maxJobs = 4096
 
 // call finds the images of the workflow that a job calls, with the inputs that each leg gives, as far as they are known at submit.
 func (f *finder) call(job *planv1.Job) {
@@ -32,6 +33,9 @@ func (f *finder) call(job *planv1.Job) {
 		values = append(values, v)
 	}
 	for _, env := range f.callEnvs(job, values, &inner) {
+		if f.budget < 0 || f.jobs < 0 {
+			break // it was said
+		}
 		if f.budget--; f.budget < 0 {
 			f.fail(job.GetPosition(), "too-many-jobs", "the workflows that this file calls have more jobs than a run may have", "call fewer")
 			return
@@ -43,11 +47,11 @@ func (f *finder) call(job *planv1.Job) {
 		}
 		inner.contexts = expr.NewObject(f.contexts.Pairs()...)
 		inner.contexts.Set("inputs", inputs)
-		inner.budget = f.budget
+		inner.budget, inner.jobs = f.budget, f.jobs
 		for _, j := range w.GetJobs() {
 			inner.job(j)
 		}
-		f.budget = inner.budget
+		f.budget, f.jobs = inner.budget, inner.jobs
 	}
 	f.uses = append(f.uses, inner.uses...)
 	f.found = append(f.found, inner.found...)

@@ -343,3 +343,33 @@ func TestImagesOfCalledWorkflows(t *testing.T) {
 		}
 	}
 }
+
+// TestFilesThatCallForVeryManyJobsAreRefusedEarly: 20 calls of 200 legs, each of 100 jobs of 200 legs, would be 80 million jobs.
+func TestFilesThatCallForVeryManyJobsAreRefusedEarly(t *testing.T) {
+	asked := 0
+	h := newHub(t)
+	h.push(t, "slipway/runner:12")
+	r, _ := resolver(t, h.asDockerHub())
+	planner := images.NewPlanner(r, map[string]config.Runner{"x": {Image: "slipway/runner:12"}})
+	legs := "strategy: {matrix: {v: [" + strings.TrimSuffix(strings.Repeat("1,", 200), ",") + "]}}"
+	var callers, called strings.Builder
+	for i := range 20 {
+		fmt.Fprintf(&callers, "  c%d:\n    uses: ./.github/workflows/c.yml\n    %s\n", i, legs)
+	}
+	for i := range 100 {
+		fmt.Fprintf(&called, "  j%d:\n    runs-on: ${{ matrix.v && 'x' }}\n    %s\n    steps: [{run: x}]\n", i, legs)
+	}
+	p, found := compile.Compile(".github/workflows/ci.yml", []byte("on: push\njobs:\n"+callers.String()), compile.Options{
+		Read: func(string) ([]byte, error) {
+			asked++
+			return []byte("on: {workflow_call: {}}\njobs:\n" + called.String()), nil
+		},
+	})
+	if p == nil || asked == 0 {
+		t.Fatal(found)
+	}
+	found, err := planner.Fill(t.Context(), p, expr.NewObject())
+	if err != nil || len(found) == 0 || len(found) > 2 || found[0].Code != "too-many-jobs" {
+		t.Errorf("%v %v", found, err)
+	}
+}

@@ -49,7 +49,7 @@ type use struct {
 // container under its label and under the name of the label's image. The contexts are those known at submit (github, inputs, vars); jobs add
 // their matrix. Findings are the file's mistakes; the error is ImageUnavailable, or the context's.
 func (p *Planner) Fill(ctx context.Context, plan *planv1.Plan, contexts *expr.Object) (diag.List, error) {
-	f := finder{planner: p, path: plan.GetPath(), contexts: contexts, workflows: map[string]*planv1.Workflow{}, budget: maxCalls}
+	f := finder{planner: p, path: plan.GetPath(), contexts: contexts, workflows: map[string]*planv1.Workflow{}, budget: maxJobs, jobs: maxJobs}
 	for _, w := range plan.GetWorkflows() {
 		f.workflows[w.GetPath()] = w
 	}
@@ -131,10 +131,10 @@ type finder struct {
 	// unknown inputs of a called workflow, lower-case: another job's output makes them.
 	unknown   map[string]bool
 	workflows map[string]*planv1.Workflow
-	// budget is how many calls are still followed.
-	budget int
-	uses   []use
-	found  diag.List
+	// budget is how many calls are still followed, jobs how many other jobs are still looked at, each leg counted; below 0 it was said.
+	budget, jobs int
+	uses         []use
+	found        diag.List
 }
 
 func (f *finder) fail(pos *planv1.Position, code, message, hint string) {
@@ -163,6 +163,13 @@ func (f *finder) job(job *planv1.Job) {
 		}
 	}
 	for _, env := range f.envs(job, values) {
+		if f.jobs < 0 {
+			return
+		}
+		if f.jobs--; f.jobs < 0 {
+			f.fail(job.GetPosition(), "too-many-jobs", fmt.Sprintf("the run would have more than %d jobs, each leg of a matrix counted", maxJobs), "split the workflow")
+			return
+		}
 		for _, s := range job.GetSteps() {
 			if s.GetImage() != nil {
 				f.image(&planv1.Container{Image: s.GetImage()}, env)
