@@ -273,6 +273,9 @@ func Registry(address string) string {
 
 // Usable says why no cluster can be made here, in words for who wonders that tests are skipped; nil if one can.
 func Usable() error {
+	if os.Geteuid() != 0 {
+		return errors.New("containers need root")
+	}
 	if _, err := FindBinary(""); err != nil {
 		return err
 	}

@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"sync/atomic"
 	"testing"
@@ -65,27 +64,10 @@ var noSystem error
 var broken atomic.Bool
 
 func missing() error {
-	switch {
-	case testing.Short():
+	if testing.Short() {
 		return errors.New("-short is given")
-	case os.Geteuid() != 0:
-		return errors.New("they need root")
 	}
-	if _, err := cluster.FindBinary(""); err != nil {
-		return err
-	}
-	registry := cluster.Registry("")
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+registry+"/v2/", nil)
-	if err != nil {
-		return err
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return fmt.Errorf("no image registry answers at %s (`make images` starts one): %w", registry, err)
-	}
-	return res.Body.Close()
+	return cluster.Usable()
 }
 
 func given(name string) (found bool) {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -68,24 +67,8 @@ func run(m *testing.M) (code int, err error) {
 
 // missing says why the tests can't run here; nil if they can.
 func missing() error {
-	switch {
-	case testing.Short():
+	if testing.Short() {
 		return errors.New("-short is given")
-	case os.Geteuid() != 0:
-		return errors.New("they need root")
 	}
-	if _, err := cluster.FindBinary(""); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+cluster.Registry("")+"/v2/", nil)
-	if err != nil {
-		return err
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return fmt.Errorf("no image registry answers (`make images` starts one): %w", err)
-	}
-	return res.Body.Close()
+	return cluster.Usable()
 }
