@@ -98,7 +98,7 @@ func (e *Engine) viewAgent(a *agent, work bool) *apiv1.Agent {
 		Schedule: "schedulable", Drain: viewDrain(a.rec.GetDrain()), JoinedMs: a.rec.GetJoinedMs(), DiskFree: a.diskFree, Problems: a.problems}
 	switch {
 	case a.session != nil:
-		v.State = "online"
+		v.State, v.SessionSinceMs = "online", a.since.UnixMilli()
 	case len(a.held) > 0 && e.c.Clock.Now().Sub(a.awaySince) < e.c.Grace:
 		v.State = "absent"
 	}

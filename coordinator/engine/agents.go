@@ -22,8 +22,9 @@ type agent struct {
 	rev         int64
 	// changes of the record that wait for a write in flight.
 	changes []agentChange
-	// session is nil while the agent is away; ready once Connect was answered.
+	// session is nil while the agent is away, and began at since; ready once Connect was answered.
 	session  *Session
+	since    time.Time
 	out      Outbox
 	ready    bool
 	lastSeen time.Time
@@ -77,7 +78,8 @@ func (e *Engine) Connect(ctx context.Context, s Session, out Outbox) ([]string, 
 		if a.session != nil {
 			e.disconnect(a, "the agent began another session")
 		}
-		a.session, a.out, a.ready, a.lastSeen, a.capacity = &s, out, false, e.c.Clock.Now(), s.Capacity
+		now := e.c.Clock.Now()
+		a.session, a.since, a.out, a.ready, a.lastSeen, a.capacity = &s, now, out, false, now, s.Capacity
 		a.abilities = abilitiesOf(&s)
 		e.sessions[s.ID] = a
 		e.countAgents()

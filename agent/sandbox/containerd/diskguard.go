@@ -3,7 +3,9 @@ package containerd
 import (
 	"context"
 	"io/fs"
+	"maps"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -87,19 +89,7 @@ func (g *diskGuard) scarcest() (left, keep int64) {
 
 // end stops the steps of the pod that has written the most; false if it has none.
 func (g *diskGuard) end(ctx context.Context, left int64) bool {
-	g.sb.mu.Lock()
-	pods := make([]*Pod, 0, len(g.sb.pods))
-	for _, p := range g.sb.pods {
-		pods = append(pods, p)
-	}
-	g.sb.mu.Unlock()
-	var most *Pod
-	var written int64
-	for _, p := range pods {
-		if n := p.usage(ctx); n > written {
-			most, written = p, n
-		}
-	}
+	most, written := g.greediest(ctx)
 	if most == nil {
 		return false
 	}
@@ -115,6 +105,32 @@ func (g *diskGuard) end(ctx context.Context, left int64) bool {
 		g.sb.cfg.Log.Error("the step of the job that wrote the most does not end", "pod", most.id, "err", err)
 	}
 	return true
+}
+
+// greediest is the pod that has written the most; nil if none has written anything.
+func (g *diskGuard) greediest(ctx context.Context) (most *Pod, written int64) {
+	g.sb.mu.Lock()
+	pods := slices.Collect(maps.Values(g.sb.pods))
+	g.sb.mu.Unlock()
+	for _, p := range pods {
+		if n := p.usage(ctx); n > written {
+			most, written = p, n
+		}
+	}
+	return most, written
+}
+
+// filledBy returns what the pod had written, if it was that which filled the disk before the guard looked: it has written the
+// most, and without it there would be as much left as there should be. Else 0.
+func (g *diskGuard) filledBy(ctx context.Context, p *Pod) int64 {
+	left, keep := g.scarcest()
+	if left >= keep {
+		return 0
+	}
+	if most, written := g.greediest(ctx); most == p && left+written >= keep {
+		return written
+	}
+	return 0
 }
 
 // usage counts the bytes on disk of what the pod has written: what is mounted into it, and over its images.

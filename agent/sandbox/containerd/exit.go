@@ -77,6 +77,9 @@ func (p *Pod) around(ctx context.Context, id string) (surroundings, error) {
 		return *req.Seen, nil
 	}
 	seen := surroundings{Disks: p.disks(p.state, req.Output), Services: p.deadServices(ctx), Written: p.written.Swap(0)}
+	if seen.Written == 0 && len(seen.Disks) > 0 {
+		seen.Written = p.sb.guard.filledBy(ctx, p)
+	}
 	req.Seen = &seen
 	if err := writeJSON(p.dir.request(id), req); err != nil {
 		// On a full disk, which it tells of, it is looked at again next time.

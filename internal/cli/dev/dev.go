@@ -18,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -75,6 +76,8 @@ type Dev struct {
 	// socket is containerd's; private says whose.
 	socket  string
 	private bool
+	// agentSince is when the agent's process was started, in Unix milliseconds; 0 if it was found running.
+	agentSince atomic.Int64
 }
 
 // New looks at the machine; it changes nothing.
@@ -144,7 +147,7 @@ func (d *Dev) processes() error {
 			Name: "coordinator", Log: d.logFile("coordinator"), Fingerprint: fingerprint(append(conf, d.telemetry()...)), Grace: 20 * time.Second,
 			Argv: []string{d.cfg.Exe, "coordinator", "--config", d.coordinatorConfig(), "--data", d.coordinatorData(), "--listen", d.cfg.Listen, "--metrics", d.cfg.Metrics},
 			Ready: func(ctx context.Context) error {
-				_, err := d.agents(ctx)
+				_, err := d.agents(ctx, 0)
 				return err
 			},
 		},
@@ -221,8 +224,8 @@ func (d *Dev) client() (*client.Client, error) {
 		FirstPatience: time.Millisecond, Patience: time.Millisecond})
 }
 
-// agents asks the coordinator; an error says that it is not ready.
-func (d *Dev) agents(ctx context.Context) (online []string, err error) {
+// agents asks the coordinator which are online in a session that began then or later; an error says that it is not ready.
+func (d *Dev) agents(ctx context.Context, sinceMS int64) (online []string, err error) {
 	c, err := d.client()
 	if err != nil {
 		return nil, err
@@ -232,7 +235,7 @@ func (d *Dev) agents(ctx context.Context) (online []string, err error) {
 	defer cancel()
 	all, err := c.Agents(ctx)
 	for _, a := range all {
-		if a.GetState() == "online" {
+		if a.GetState() == "online" && a.GetSessionSinceMs() >= sinceMS {
 			online = append(online, a.GetId())
 		}
 	}
@@ -240,7 +243,7 @@ func (d *Dev) agents(ctx context.Context) (online []string, err error) {
 }
 
 func (d *Dev) agentReady(ctx context.Context) error {
-	online, err := d.agents(ctx)
+	online, err := d.agents(ctx, d.agentSince.Load())
 	if err == nil && len(online) == 0 {
 		err = errors.New("no agent is online yet")
 	}

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -92,6 +93,7 @@ func (d *Dev) writeFiles() error {
 // prepareAgent makes a join token, which the agent uses if it has no valid certificate. An identity that another CA
 // signed (the coordinator's data were deleted) is put away: it can never work again.
 func (d *Dev) prepareAgent(ctx context.Context) error {
+	d.agentSince.Store(time.Now().UnixMilli())
 	ca, err := os.ReadFile(d.caFile())
 	if err != nil {
 		return fmt.Errorf("reading the coordinator's CA: %w", err)

@@ -1628,9 +1628,11 @@ type Agent struct {
 	// What is wrong with it, in its own words.
 	Problems []string `protobuf:"bytes,19,rep,name=problems,proto3" json:"problems,omitempty"`
 	// What it has, oldest first; not in listings.
-	Work          []*AgentWork `protobuf:"bytes,20,rep,name=work,proto3" json:"work,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Work []*AgentWork `protobuf:"bytes,20,rep,name=work,proto3" json:"work,omitempty"`
+	// When its present session began, Unix milliseconds by the leader's clock; 0 while it is not online.
+	SessionSinceMs int64 `protobuf:"varint,21,opt,name=session_since_ms,json=sessionSinceMs,proto3" json:"session_since_ms,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Agent) Reset() {
@@ -1801,6 +1803,13 @@ func (x *Agent) GetWork() []*AgentWork {
 		return x.Work
 	}
 	return nil
+}
+
+func (x *Agent) GetSessionSinceMs() int64 {
+	if x != nil {
+		return x.SessionSinceMs
+	}
+	return 0
 }
 
 // AgentDrain keeps an agent from being given work. Times are Unix milliseconds by the leader's clock.
@@ -3531,7 +3540,7 @@ const file_slipway_api_v1_api_proto_rawDesc = "" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\".\n" +
 	"\x18DownloadArtifactResponse\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data\"\xc7\x04\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"\xf1\x04\n" +
 	"\x05Agent\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
 	"\bhostname\x18\x02 \x01(\tR\bhostname\x12\x12\n" +
@@ -3556,7 +3565,8 @@ const file_slipway_api_v1_api_proto_rawDesc = "" +
 	"\vmemory_used\x18\x12 \x01(\x03R\n" +
 	"memoryUsed\x12\x1a\n" +
 	"\bproblems\x18\x13 \x03(\tR\bproblems\x12-\n" +
-	"\x04work\x18\x14 \x03(\v2\x19.slipway.api.v1.AgentWorkR\x04work\"\xa1\x01\n" +
+	"\x04work\x18\x14 \x03(\v2\x19.slipway.api.v1.AgentWorkR\x04work\x12(\n" +
+	"\x10session_since_ms\x18\x15 \x01(\x03R\x0esessionSinceMs\"\xa1\x01\n" +
 	"\n" +
 	"AgentDrain\x12\x19\n" +
 	"\bsince_ms\x18\x01 \x01(\x03R\asinceMs\x12\x1f\n" +
