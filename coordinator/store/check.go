@@ -18,6 +18,7 @@ func (t Txn) Check() error {
 		return err
 	}
 	written := map[string]bool{}
+	var spans []Op
 	size := 0
 	for _, b := range t.Branches {
 		if err := checkCompares(b.Compares); err != nil {
@@ -31,7 +32,20 @@ func (t Txn) Check() error {
 				return fmt.Errorf("%w: key %q is written twice", ErrInvalid, op.Key)
 			}
 			written[op.Key] = true
+			if op.To != "" {
+				if !op.Delete || op.To <= op.Key {
+					return fmt.Errorf("%w: the operation on %q to %q is not a deletion of a range", ErrInvalid, op.Key, op.To)
+				}
+				spans = append(spans, op)
+			}
 			size += len(op.Key) + len(op.Value)
+		}
+	}
+	for _, span := range spans {
+		for key := range written {
+			if key > span.Key && key < span.To {
+				return fmt.Errorf("%w: key %q is in a deleted range too", ErrInvalid, key)
+			}
 		}
 	}
 	if size > MaxTxnBytes {

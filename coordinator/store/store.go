@@ -34,6 +34,8 @@ type Op struct {
 	Key    string
 	Value  []byte
 	Delete bool
+	// To, of a Delete, deletes every key in [Key, To) instead of one. No other Op of the transaction names a key in it.
+	To string
 }
 
 // Branch is a nested transaction: its Ops are done if all its Compares hold; otherwise only it fails.

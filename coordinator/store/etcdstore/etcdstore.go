@@ -149,9 +149,12 @@ func compares(cs []store.Compare) []clientv3.Cmp {
 func writes(ops []store.Op) []clientv3.Op {
 	out := make([]clientv3.Op, len(ops))
 	for i, op := range ops {
-		if op.Delete {
+		switch {
+		case op.To != "":
+			out[i] = clientv3.OpDelete(op.Key, clientv3.WithRange(op.To))
+		case op.Delete:
 			out[i] = clientv3.OpDelete(op.Key)
-		} else {
+		default:
 			out[i] = clientv3.OpPut(op.Key, string(op.Value))
 		}
 	}

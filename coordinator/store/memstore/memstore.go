@@ -115,8 +115,23 @@ func (s *Store) holds(cs []store.Compare) bool {
 	return true
 }
 
-func (s *Store) apply(ops []store.Op, res *store.TxnResult) {
+// spread makes the deletion of a range one of each of its keys.
+func (s *Store) spread(ops []store.Op) []store.Op {
+	var out []store.Op
 	for _, op := range ops {
+		if op.To == "" {
+			out = append(out, op)
+			continue
+		}
+		for i := sort.SearchStrings(s.keys, op.Key); i < len(s.keys) && s.keys[i] < op.To; i++ {
+			out = append(out, store.Op{Key: s.keys[i], Delete: true})
+		}
+	}
+	return out
+}
+
+func (s *Store) apply(ops []store.Op, res *store.TxnResult) {
+	for _, op := range s.spread(ops) {
 		old, had := s.values[op.Key]
 		if op.Delete && !had {
 			continue

@@ -27,6 +27,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"compares see the state before", before},
 		{"create revision survives writes, not deletion", createRevision},
 		{"a key twice is refused", twice},
+		{"a range is deleted whole", deleteRange},
 		{"big batches", bigBatch},
 		{"the largest transaction, and a larger one", largest},
 		{"concurrent increments lose nothing", concurrent},
@@ -208,6 +209,23 @@ func createRevision(t *testing.T, s store.Store) {
 	again := write(t, s, put("/t/a", "3"))
 	if kv, _ := get(t, s, "/t/a"); kv.CreateRevision != again {
 		t.Fatalf("%+v, created again at %d", kv, again)
+	}
+}
+
+func deleteRange(t *testing.T, s store.Store) {
+	t.Helper()
+	write(t, s, put("/t/a", "1"), put("/t/b/1", "1"), put("/t/b/2", "1"), put("/t/b/3", "1"), put("/t/c", "1"))
+	span := store.Op{Key: "/t/b/", To: store.PrefixEnd("/t/b/"), Delete: true}
+	commit(t, s, store.Txn{Branches: []store.Branch{{Ops: []store.Op{span, put("/t/a", "2")}}}})
+	kvs, _, err := s.Range(t.Context(), "/t/", store.PrefixEnd("/t/"), 0)
+	if err != nil || len(kvs) != 2 || kvs[0].Key != "/t/a" || string(kvs[0].Value) != "2" || kvs[1].Key != "/t/c" {
+		t.Fatalf("after the deletion: %v, %v", kvs, err)
+	}
+	commit(t, s, store.Txn{Branches: []store.Branch{{Ops: []store.Op{span}}}}) // nothing is there any more
+	for _, bad := range [][]store.Op{{span, put("/t/b/2", "x")}, {{Key: "/t/b/", To: "/t/b0", Value: []byte("x")}}, {{Key: "/t/b", To: "/t/a", Delete: true}}} {
+		if _, err := s.Commit(t.Context(), store.Txn{Branches: []store.Branch{{Ops: bad}}}); !errors.Is(err, store.ErrInvalid) {
+			t.Errorf("%v: %v, want ErrInvalid", bad, err)
+		}
 	}
 }
 
