@@ -40,7 +40,9 @@ type SubmitRunRequest struct {
 	// The event's payload, JSON; "" is {}.
 	EventPayload string `protobuf:"bytes,7,opt,name=event_payload,json=eventPayload,proto3" json:"event_payload,omitempty"`
 	// Ids of the jobs to run, with all that they need; empty is all of the workflow's.
-	Jobs          []string `protobuf:"bytes,8,rep,name=jobs,proto3" json:"jobs,omitempty"`
+	Jobs []string `protobuf:"bytes,8,rep,name=jobs,proto3" json:"jobs,omitempty"`
+	// How long the pod of a job that fails is kept for debugging; 0 is not at all. More than the coordinator allows is an error.
+	HoldMs        int64 `protobuf:"varint,9,opt,name=hold_ms,json=holdMs,proto3" json:"hold_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -129,6 +131,13 @@ func (x *SubmitRunRequest) GetJobs() []string {
 		return x.Jobs
 	}
 	return nil
+}
+
+func (x *SubmitRunRequest) GetHoldMs() int64 {
+	if x != nil {
+		return x.HoldMs
+	}
+	return 0
 }
 
 type SubmitRunResponse struct {
@@ -664,8 +673,11 @@ type Job struct {
 	Failure   *v1.Failure       `protobuf:"bytes,13,opt,name=failure,proto3" json:"failure,omitempty"`
 	Outputs   map[string]string `protobuf:"bytes,14,rep,name=outputs,proto3" json:"outputs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Why it waits, or why it was skipped.
-	Reason        string           `protobuf:"bytes,15,opt,name=reason,proto3" json:"reason,omitempty"`
-	Annotations   []*v1.Annotation `protobuf:"bytes,16,rep,name=annotations,proto3" json:"annotations,omitempty"`
+	Reason      string           `protobuf:"bytes,15,opt,name=reason,proto3" json:"reason,omitempty"`
+	Annotations []*v1.Annotation `protobuf:"bytes,16,rep,name=annotations,proto3" json:"annotations,omitempty"`
+	// Its pod was kept for debugging; absent if it never was.
+	Held          *v1.Held           `protobuf:"bytes,17,opt,name=held,proto3" json:"held,omitempty"`
+	DebugSessions []*v1.DebugSession `protobuf:"bytes,18,rep,name=debug_sessions,json=debugSessions,proto3" json:"debug_sessions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -808,6 +820,20 @@ func (x *Job) GetReason() string {
 func (x *Job) GetAnnotations() []*v1.Annotation {
 	if x != nil {
 		return x.Annotations
+	}
+	return nil
+}
+
+func (x *Job) GetHeld() *v1.Held {
+	if x != nil {
+		return x.Held
+	}
+	return nil
+}
+
+func (x *Job) GetDebugSessions() []*v1.DebugSession {
+	if x != nil {
+		return x.DebugSessions
 	}
 	return nil
 }
@@ -1902,15 +1928,17 @@ func (x *AgentDrain) GetDrainedMs() int64 {
 
 // AgentWork is one attempt that an agent has.
 type AgentWork struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	RunNumber     uint64                 `protobuf:"varint,2,opt,name=run_number,json=runNumber,proto3" json:"run_number,omitempty"`
-	JobId         string                 `protobuf:"bytes,3,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
-	JobName       string                 `protobuf:"bytes,4,opt,name=job_name,json=jobName,proto3" json:"job_name,omitempty"`
-	AttemptId     string                 `protobuf:"bytes,5,opt,name=attempt_id,json=attemptId,proto3" json:"attempt_id,omitempty"`
-	Attempt       uint32                 `protobuf:"varint,6,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	State         v1.AttemptState        `protobuf:"varint,7,opt,name=state,proto3,enum=slipway.core.v1.AttemptState" json:"state,omitempty"`
-	OfferedMs     int64                  `protobuf:"varint,8,opt,name=offered_ms,json=offeredMs,proto3" json:"offered_ms,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	RunId     string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	RunNumber uint64                 `protobuf:"varint,2,opt,name=run_number,json=runNumber,proto3" json:"run_number,omitempty"`
+	JobId     string                 `protobuf:"bytes,3,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	JobName   string                 `protobuf:"bytes,4,opt,name=job_name,json=jobName,proto3" json:"job_name,omitempty"`
+	AttemptId string                 `protobuf:"bytes,5,opt,name=attempt_id,json=attemptId,proto3" json:"attempt_id,omitempty"`
+	Attempt   uint32                 `protobuf:"varint,6,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	State     v1.AttemptState        `protobuf:"varint,7,opt,name=state,proto3,enum=slipway.core.v1.AttemptState" json:"state,omitempty"`
+	OfferedMs int64                  `protobuf:"varint,8,opt,name=offered_ms,json=offeredMs,proto3" json:"offered_ms,omitempty"`
+	// It failed, and its pod is held until then, Unix milliseconds by the leader's clock; 0 if it is not.
+	HeldUntilMs   int64 `protobuf:"varint,9,opt,name=held_until_ms,json=heldUntilMs,proto3" json:"held_until_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1997,6 +2025,13 @@ func (x *AgentWork) GetState() v1.AttemptState {
 func (x *AgentWork) GetOfferedMs() int64 {
 	if x != nil {
 		return x.OfferedMs
+	}
+	return 0
+}
+
+func (x *AgentWork) GetHeldUntilMs() int64 {
+	if x != nil {
+		return x.HeldUntilMs
 	}
 	return 0
 }
@@ -3223,6 +3258,501 @@ func (x *NeedWhy) GetReason() string {
 	return ""
 }
 
+type DebugRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Message:
+	//
+	//	*DebugRequest_Open
+	//	*DebugRequest_Input
+	//	*DebugRequest_Keepalive
+	Message       isDebugRequest_Message `protobuf_oneof:"message"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DebugRequest) Reset() {
+	*x = DebugRequest{}
+	mi := &file_slipway_api_v1_api_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DebugRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DebugRequest) ProtoMessage() {}
+
+func (x *DebugRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_api_v1_api_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DebugRequest.ProtoReflect.Descriptor instead.
+func (*DebugRequest) Descriptor() ([]byte, []int) {
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *DebugRequest) GetMessage() isDebugRequest_Message {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+func (x *DebugRequest) GetOpen() *DebugOpen {
+	if x != nil {
+		if x, ok := x.Message.(*DebugRequest_Open); ok {
+			return x.Open
+		}
+	}
+	return nil
+}
+
+func (x *DebugRequest) GetInput() *v1.TerminalInput {
+	if x != nil {
+		if x, ok := x.Message.(*DebugRequest_Input); ok {
+			return x.Input
+		}
+	}
+	return nil
+}
+
+func (x *DebugRequest) GetKeepalive() *Keepalive {
+	if x != nil {
+		if x, ok := x.Message.(*DebugRequest_Keepalive); ok {
+			return x.Keepalive
+		}
+	}
+	return nil
+}
+
+type isDebugRequest_Message interface {
+	isDebugRequest_Message()
+}
+
+type DebugRequest_Open struct {
+	Open *DebugOpen `protobuf:"bytes,1,opt,name=open,proto3,oneof"`
+}
+
+type DebugRequest_Input struct {
+	Input *v1.TerminalInput `protobuf:"bytes,2,opt,name=input,proto3,oneof"`
+}
+
+type DebugRequest_Keepalive struct {
+	// To be sent every 15 s: a client that says nothing for a minute is taken for gone.
+	Keepalive *Keepalive `protobuf:"bytes,3,opt,name=keepalive,proto3,oneof"`
+}
+
+func (*DebugRequest_Open) isDebugRequest_Message() {}
+
+func (*DebugRequest_Input) isDebugRequest_Message() {}
+
+func (*DebugRequest_Keepalive) isDebugRequest_Message() {}
+
+type Keepalive struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Keepalive) Reset() {
+	*x = Keepalive{}
+	mi := &file_slipway_api_v1_api_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Keepalive) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Keepalive) ProtoMessage() {}
+
+func (x *Keepalive) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_api_v1_api_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Keepalive.ProtoReflect.Descriptor instead.
+func (*Keepalive) Descriptor() ([]byte, []int) {
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{48}
+}
+
+type DebugOpen struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in GetRunRequest.
+	RunId string `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// Instance id, key or name of a job; "" if only one job of the run is held.
+	JobId string `protobuf:"bytes,2,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	// Empty is a shell.
+	Command []string `protobuf:"bytes,3,rep,name=command,proto3" json:"command,omitempty"`
+	// The command gets a terminal.
+	Tty bool `protobuf:"varint,4,opt,name=tty,proto3" json:"tty,omitempty"`
+	// TERM of the user's terminal, and its size.
+	Term          string           `protobuf:"bytes,5,opt,name=term,proto3" json:"term,omitempty"`
+	Size          *v1.TerminalSize `protobuf:"bytes,6,opt,name=size,proto3" json:"size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DebugOpen) Reset() {
+	*x = DebugOpen{}
+	mi := &file_slipway_api_v1_api_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DebugOpen) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DebugOpen) ProtoMessage() {}
+
+func (x *DebugOpen) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_api_v1_api_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DebugOpen.ProtoReflect.Descriptor instead.
+func (*DebugOpen) Descriptor() ([]byte, []int) {
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *DebugOpen) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *DebugOpen) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+func (x *DebugOpen) GetCommand() []string {
+	if x != nil {
+		return x.Command
+	}
+	return nil
+}
+
+func (x *DebugOpen) GetTty() bool {
+	if x != nil {
+		return x.Tty
+	}
+	return false
+}
+
+func (x *DebugOpen) GetTerm() string {
+	if x != nil {
+		return x.Term
+	}
+	return ""
+}
+
+func (x *DebugOpen) GetSize() *v1.TerminalSize {
+	if x != nil {
+		return x.Size
+	}
+	return nil
+}
+
+type DebugResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Message:
+	//
+	//	*DebugResponse_Opened
+	//	*DebugResponse_Output
+	Message       isDebugResponse_Message `protobuf_oneof:"message"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DebugResponse) Reset() {
+	*x = DebugResponse{}
+	mi := &file_slipway_api_v1_api_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DebugResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DebugResponse) ProtoMessage() {}
+
+func (x *DebugResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_api_v1_api_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DebugResponse.ProtoReflect.Descriptor instead.
+func (*DebugResponse) Descriptor() ([]byte, []int) {
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *DebugResponse) GetMessage() isDebugResponse_Message {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+func (x *DebugResponse) GetOpened() *DebugOpened {
+	if x != nil {
+		if x, ok := x.Message.(*DebugResponse_Opened); ok {
+			return x.Opened
+		}
+	}
+	return nil
+}
+
+func (x *DebugResponse) GetOutput() *v1.TerminalOutput {
+	if x != nil {
+		if x, ok := x.Message.(*DebugResponse_Output); ok {
+			return x.Output
+		}
+	}
+	return nil
+}
+
+type isDebugResponse_Message interface {
+	isDebugResponse_Message()
+}
+
+type DebugResponse_Opened struct {
+	Opened *DebugOpened `protobuf:"bytes,1,opt,name=opened,proto3,oneof"`
+}
+
+type DebugResponse_Output struct {
+	Output *v1.TerminalOutput `protobuf:"bytes,2,opt,name=output,proto3,oneof"`
+}
+
+func (*DebugResponse_Opened) isDebugResponse_Message() {}
+
+func (*DebugResponse_Output) isDebugResponse_Message() {}
+
+type DebugOpened struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	SessionId     string                 `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	RunId         string                 `protobuf:"bytes,2,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	JobId         string                 `protobuf:"bytes,3,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	Held          *v1.Held               `protobuf:"bytes,4,opt,name=held,proto3" json:"held,omitempty"`
+	Agent         string                 `protobuf:"bytes,5,opt,name=agent,proto3" json:"agent,omitempty"`
+	Hostname      string                 `protobuf:"bytes,6,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DebugOpened) Reset() {
+	*x = DebugOpened{}
+	mi := &file_slipway_api_v1_api_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DebugOpened) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DebugOpened) ProtoMessage() {}
+
+func (x *DebugOpened) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_api_v1_api_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DebugOpened.ProtoReflect.Descriptor instead.
+func (*DebugOpened) Descriptor() ([]byte, []int) {
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *DebugOpened) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+func (x *DebugOpened) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *DebugOpened) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+func (x *DebugOpened) GetHeld() *v1.Held {
+	if x != nil {
+		return x.Held
+	}
+	return nil
+}
+
+func (x *DebugOpened) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *DebugOpened) GetHostname() string {
+	if x != nil {
+		return x.Hostname
+	}
+	return ""
+}
+
+type ReleaseJobRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	RequestId string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	RunId     string                 `protobuf:"bytes,2,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// As in DebugOpen.
+	JobId         string `protobuf:"bytes,3,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseJobRequest) Reset() {
+	*x = ReleaseJobRequest{}
+	mi := &file_slipway_api_v1_api_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseJobRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseJobRequest) ProtoMessage() {}
+
+func (x *ReleaseJobRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_api_v1_api_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseJobRequest.ProtoReflect.Descriptor instead.
+func (*ReleaseJobRequest) Descriptor() ([]byte, []int) {
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *ReleaseJobRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *ReleaseJobRequest) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *ReleaseJobRequest) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+type ReleaseJobResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	JobId         string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseJobResponse) Reset() {
+	*x = ReleaseJobResponse{}
+	mi := &file_slipway_api_v1_api_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseJobResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseJobResponse) ProtoMessage() {}
+
+func (x *ReleaseJobResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_api_v1_api_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseJobResponse.ProtoReflect.Descriptor instead.
+func (*ReleaseJobResponse) Descriptor() ([]byte, []int) {
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *ReleaseJobResponse) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
 type GetDemandRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -3231,7 +3761,7 @@ type GetDemandRequest struct {
 
 func (x *GetDemandRequest) Reset() {
 	*x = GetDemandRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[47]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3243,7 +3773,7 @@ func (x *GetDemandRequest) String() string {
 func (*GetDemandRequest) ProtoMessage() {}
 
 func (x *GetDemandRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[47]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3256,7 +3786,7 @@ func (x *GetDemandRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDemandRequest.ProtoReflect.Descriptor instead.
 func (*GetDemandRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{47}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{54}
 }
 
 type GetDemandResponse struct {
@@ -3268,7 +3798,7 @@ type GetDemandResponse struct {
 
 func (x *GetDemandResponse) Reset() {
 	*x = GetDemandResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[48]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3280,7 +3810,7 @@ func (x *GetDemandResponse) String() string {
 func (*GetDemandResponse) ProtoMessage() {}
 
 func (x *GetDemandResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[48]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3293,7 +3823,7 @@ func (x *GetDemandResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDemandResponse.ProtoReflect.Descriptor instead.
 func (*GetDemandResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{48}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *GetDemandResponse) GetDemand() []*Demand {
@@ -3324,7 +3854,7 @@ type Demand struct {
 
 func (x *Demand) Reset() {
 	*x = Demand{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[49]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3336,7 +3866,7 @@ func (x *Demand) String() string {
 func (*Demand) ProtoMessage() {}
 
 func (x *Demand) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[49]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3349,7 +3879,7 @@ func (x *Demand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Demand.ProtoReflect.Descriptor instead.
 func (*Demand) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{49}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Demand) GetPools() []string {
@@ -3412,7 +3942,7 @@ var File_slipway_api_v1_api_proto protoreflect.FileDescriptor
 
 const file_slipway_api_v1_api_proto_rawDesc = "" +
 	"\n" +
-	"\x18slipway/api/v1/api.proto\x12\x0eslipway.api.v1\x1a\x1aslipway/core/v1/core.proto\x1a\x1aslipway/plan/v1/plan.proto\"\xfb\x01\n" +
+	"\x18slipway/api/v1/api.proto\x12\x0eslipway.api.v1\x1a\x1aslipway/core/v1/core.proto\x1a\x1aslipway/plan/v1/plan.proto\"\x94\x02\n" +
 	"\x10SubmitRunRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x18\n" +
@@ -3422,7 +3952,8 @@ const file_slipway_api_v1_api_proto_rawDesc = "" +
 	"\x06source\x18\x05 \x01(\v2\x17.slipway.core.v1.SourceR\x06source\x12\x14\n" +
 	"\x05event\x18\x06 \x01(\tR\x05event\x12#\n" +
 	"\revent_payload\x18\a \x01(\tR\feventPayload\x12\x12\n" +
-	"\x04jobs\x18\b \x03(\tR\x04jobs\"\x87\x01\n" +
+	"\x04jobs\x18\b \x03(\tR\x04jobs\x12\x17\n" +
+	"\ahold_ms\x18\t \x01(\x03R\x06holdMs\"\x87\x01\n" +
 	"\x11SubmitRunResponse\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1d\n" +
 	"\n" +
@@ -3473,7 +4004,7 @@ const file_slipway_api_v1_api_proto_rawDesc = "" +
 	"\x05actor\x18\r \x01(\tR\x05actor\x122\n" +
 	"\afailure\x18\x0e \x01(\v2\x18.slipway.core.v1.FailureR\afailure\x127\n" +
 	"\tartifacts\x18\x0f \x03(\v2\x19.slipway.core.v1.ArtifactR\tartifacts\x12\x16\n" +
-	"\x06reason\x18\x10 \x01(\tR\x06reason\"\xde\x04\n" +
+	"\x06reason\x18\x10 \x01(\tR\x06reason\"\xcf\x05\n" +
 	"\x03Job\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x12\n" +
@@ -3493,7 +4024,9 @@ const file_slipway_api_v1_api_proto_rawDesc = "" +
 	"\afailure\x18\r \x01(\v2\x18.slipway.core.v1.FailureR\afailure\x12:\n" +
 	"\aoutputs\x18\x0e \x03(\v2 .slipway.api.v1.Job.OutputsEntryR\aoutputs\x12\x16\n" +
 	"\x06reason\x18\x0f \x01(\tR\x06reason\x12=\n" +
-	"\vannotations\x18\x10 \x03(\v2\x1b.slipway.core.v1.AnnotationR\vannotations\x1a:\n" +
+	"\vannotations\x18\x10 \x03(\v2\x1b.slipway.core.v1.AnnotationR\vannotations\x12)\n" +
+	"\x04held\x18\x11 \x01(\v2\x15.slipway.core.v1.HeldR\x04held\x12D\n" +
+	"\x0edebug_sessions\x18\x12 \x03(\v2\x1d.slipway.core.v1.DebugSessionR\rdebugSessions\x1a:\n" +
 	"\fOutputsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"&\n" +
@@ -3576,7 +4109,7 @@ const file_slipway_api_v1_api_proto_rawDesc = "" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x10\n" +
 	"\x03own\x18\x05 \x01(\bR\x03own\x12\x1d\n" +
 	"\n" +
-	"drained_ms\x18\x06 \x01(\x03R\tdrainedMs\"\x80\x02\n" +
+	"drained_ms\x18\x06 \x01(\x03R\tdrainedMs\"\xa4\x02\n" +
 	"\tAgentWork\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1d\n" +
 	"\n" +
@@ -3588,7 +4121,8 @@ const file_slipway_api_v1_api_proto_rawDesc = "" +
 	"\aattempt\x18\x06 \x01(\rR\aattempt\x123\n" +
 	"\x05state\x18\a \x01(\x0e2\x1d.slipway.core.v1.AttemptStateR\x05state\x12\x1d\n" +
 	"\n" +
-	"offered_ms\x18\b \x01(\x03R\tofferedMs\"'\n" +
+	"offered_ms\x18\b \x01(\x03R\tofferedMs\x12\"\n" +
+	"\rheld_until_ms\x18\t \x01(\x03R\vheldUntilMs\"'\n" +
 	"\x0fGetAgentRequest\x12\x14\n" +
 	"\x05agent\x18\x01 \x01(\tR\x05agent\"?\n" +
 	"\x10GetAgentResponse\x12+\n" +
@@ -3680,7 +4214,39 @@ const file_slipway_api_v1_api_proto_rawDesc = "" +
 	"\aNeedWhy\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12/\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x19.slipway.core.v1.JobStateR\x05state\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x12\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xbd\x01\n" +
+	"\fDebugRequest\x12/\n" +
+	"\x04open\x18\x01 \x01(\v2\x19.slipway.api.v1.DebugOpenH\x00R\x04open\x126\n" +
+	"\x05input\x18\x02 \x01(\v2\x1e.slipway.core.v1.TerminalInputH\x00R\x05input\x129\n" +
+	"\tkeepalive\x18\x03 \x01(\v2\x19.slipway.api.v1.KeepaliveH\x00R\tkeepaliveB\t\n" +
+	"\amessage\"\v\n" +
+	"\tKeepalive\"\xac\x01\n" +
+	"\tDebugOpen\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x15\n" +
+	"\x06job_id\x18\x02 \x01(\tR\x05jobId\x12\x18\n" +
+	"\acommand\x18\x03 \x03(\tR\acommand\x12\x10\n" +
+	"\x03tty\x18\x04 \x01(\bR\x03tty\x12\x12\n" +
+	"\x04term\x18\x05 \x01(\tR\x04term\x121\n" +
+	"\x04size\x18\x06 \x01(\v2\x1d.slipway.core.v1.TerminalSizeR\x04size\"\x8c\x01\n" +
+	"\rDebugResponse\x125\n" +
+	"\x06opened\x18\x01 \x01(\v2\x1b.slipway.api.v1.DebugOpenedH\x00R\x06opened\x129\n" +
+	"\x06output\x18\x02 \x01(\v2\x1f.slipway.core.v1.TerminalOutputH\x00R\x06outputB\t\n" +
+	"\amessage\"\xb7\x01\n" +
+	"\vDebugOpened\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x15\n" +
+	"\x06run_id\x18\x02 \x01(\tR\x05runId\x12\x15\n" +
+	"\x06job_id\x18\x03 \x01(\tR\x05jobId\x12)\n" +
+	"\x04held\x18\x04 \x01(\v2\x15.slipway.core.v1.HeldR\x04held\x12\x14\n" +
+	"\x05agent\x18\x05 \x01(\tR\x05agent\x12\x1a\n" +
+	"\bhostname\x18\x06 \x01(\tR\bhostname\"`\n" +
+	"\x11ReleaseJobRequest\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12\x15\n" +
+	"\x06run_id\x18\x02 \x01(\tR\x05runId\x12\x15\n" +
+	"\x06job_id\x18\x03 \x01(\tR\x05jobId\"+\n" +
+	"\x12ReleaseJobResponse\x12\x15\n" +
+	"\x06job_id\x18\x01 \x01(\tR\x05jobId\"\x12\n" +
 	"\x10GetDemandRequest\"C\n" +
 	"\x11GetDemandResponse\x12.\n" +
 	"\x06demand\x18\x01 \x03(\v2\x16.slipway.api.v1.DemandR\x06demand\"\xe8\x01\n" +
@@ -3722,7 +4288,11 @@ const file_slipway_api_v1_api_proto_rawDesc = "" +
 	"\vResumeAgent\x12\".slipway.api.v1.ResumeAgentRequest\x1a#.slipway.api.v1.ResumeAgentResponse\x12V\n" +
 	"\vRemoveAgent\x12\".slipway.api.v1.RemoveAgentRequest\x1a#.slipway.api.v1.RemoveAgentResponse\x12b\n" +
 	"\x0fCreateJoinToken\x12&.slipway.api.v1.CreateJoinTokenRequest\x1a'.slipway.api.v1.CreateJoinTokenResponse\x12P\n" +
-	"\tGetDemand\x12 .slipway.api.v1.GetDemandRequest\x1a!.slipway.api.v1.GetDemandResponse2f\n" +
+	"\tGetDemand\x12 .slipway.api.v1.GetDemandRequest\x1a!.slipway.api.v1.GetDemandResponse2\xad\x01\n" +
+	"\fDebugService\x12H\n" +
+	"\x05Debug\x12\x1c.slipway.api.v1.DebugRequest\x1a\x1d.slipway.api.v1.DebugResponse(\x010\x01\x12S\n" +
+	"\n" +
+	"ReleaseJob\x12!.slipway.api.v1.ReleaseJobRequest\x1a\".slipway.api.v1.ReleaseJobResponse2f\n" +
 	"\fTokenService\x12V\n" +
 	"\vCreateToken\x12\".slipway.api.v1.CreateTokenRequest\x1a#.slipway.api.v1.CreateTokenResponseB\xb6\x01\n" +
 	"\x12com.slipway.api.v1B\bApiProtoP\x01Z<github.com/slipway-ci/slipway/proto/gen/slipway/api/v1;apiv1\xa2\x02\x03SAX\xaa\x02\x0eSlipway.Api.V1\xca\x02\x0eSlipway\\Api\\V1\xe2\x02\x1aSlipway\\Api\\V1\\GPBMetadata\xea\x02\x10Slipway::Api::V1b\x06proto3"
@@ -3739,7 +4309,7 @@ func file_slipway_api_v1_api_proto_rawDescGZIP() []byte {
 	return file_slipway_api_v1_api_proto_rawDescData
 }
 
-var file_slipway_api_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
+var file_slipway_api_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
 var file_slipway_api_v1_api_proto_goTypes = []any{
 	(*SubmitRunRequest)(nil),         // 0: slipway.api.v1.SubmitRunRequest
 	(*SubmitRunResponse)(nil),        // 1: slipway.api.v1.SubmitRunResponse
@@ -3788,103 +4358,128 @@ var file_slipway_api_v1_api_proto_goTypes = []any{
 	(*AgentRefusal)(nil),             // 44: slipway.api.v1.AgentRefusal
 	(*QueueAhead)(nil),               // 45: slipway.api.v1.QueueAhead
 	(*NeedWhy)(nil),                  // 46: slipway.api.v1.NeedWhy
-	(*GetDemandRequest)(nil),         // 47: slipway.api.v1.GetDemandRequest
-	(*GetDemandResponse)(nil),        // 48: slipway.api.v1.GetDemandResponse
-	(*Demand)(nil),                   // 49: slipway.api.v1.Demand
-	nil,                              // 50: slipway.api.v1.PlanRunResponse.PoolsEntry
-	nil,                              // 51: slipway.api.v1.Job.OutputsEntry
-	(*v1.Source)(nil),                // 52: slipway.core.v1.Source
-	(*v11.Position)(nil),             // 53: slipway.plan.v1.Position
-	(*v11.Plan)(nil),                 // 54: slipway.plan.v1.Plan
-	(v1.RunState)(0),                 // 55: slipway.core.v1.RunState
-	(*v1.Failure)(nil),               // 56: slipway.core.v1.Failure
-	(*v1.Artifact)(nil),              // 57: slipway.core.v1.Artifact
-	(v1.JobState)(0),                 // 58: slipway.core.v1.JobState
-	(*v1.StepStatus)(nil),            // 59: slipway.core.v1.StepStatus
-	(*v1.Annotation)(nil),            // 60: slipway.core.v1.Annotation
-	(v1.AttemptState)(0),             // 61: slipway.core.v1.AttemptState
+	(*DebugRequest)(nil),             // 47: slipway.api.v1.DebugRequest
+	(*Keepalive)(nil),                // 48: slipway.api.v1.Keepalive
+	(*DebugOpen)(nil),                // 49: slipway.api.v1.DebugOpen
+	(*DebugResponse)(nil),            // 50: slipway.api.v1.DebugResponse
+	(*DebugOpened)(nil),              // 51: slipway.api.v1.DebugOpened
+	(*ReleaseJobRequest)(nil),        // 52: slipway.api.v1.ReleaseJobRequest
+	(*ReleaseJobResponse)(nil),       // 53: slipway.api.v1.ReleaseJobResponse
+	(*GetDemandRequest)(nil),         // 54: slipway.api.v1.GetDemandRequest
+	(*GetDemandResponse)(nil),        // 55: slipway.api.v1.GetDemandResponse
+	(*Demand)(nil),                   // 56: slipway.api.v1.Demand
+	nil,                              // 57: slipway.api.v1.PlanRunResponse.PoolsEntry
+	nil,                              // 58: slipway.api.v1.Job.OutputsEntry
+	(*v1.Source)(nil),                // 59: slipway.core.v1.Source
+	(*v11.Position)(nil),             // 60: slipway.plan.v1.Position
+	(*v11.Plan)(nil),                 // 61: slipway.plan.v1.Plan
+	(v1.RunState)(0),                 // 62: slipway.core.v1.RunState
+	(*v1.Failure)(nil),               // 63: slipway.core.v1.Failure
+	(*v1.Artifact)(nil),              // 64: slipway.core.v1.Artifact
+	(v1.JobState)(0),                 // 65: slipway.core.v1.JobState
+	(*v1.StepStatus)(nil),            // 66: slipway.core.v1.StepStatus
+	(*v1.Annotation)(nil),            // 67: slipway.core.v1.Annotation
+	(*v1.Held)(nil),                  // 68: slipway.core.v1.Held
+	(*v1.DebugSession)(nil),          // 69: slipway.core.v1.DebugSession
+	(v1.AttemptState)(0),             // 70: slipway.core.v1.AttemptState
+	(*v1.TerminalInput)(nil),         // 71: slipway.core.v1.TerminalInput
+	(*v1.TerminalSize)(nil),          // 72: slipway.core.v1.TerminalSize
+	(*v1.TerminalOutput)(nil),        // 73: slipway.core.v1.TerminalOutput
 }
 var file_slipway_api_v1_api_proto_depIdxs = []int32{
-	52, // 0: slipway.api.v1.SubmitRunRequest.source:type_name -> slipway.core.v1.Source
+	59, // 0: slipway.api.v1.SubmitRunRequest.source:type_name -> slipway.core.v1.Source
 	2,  // 1: slipway.api.v1.SubmitRunResponse.diagnostics:type_name -> slipway.api.v1.Diagnostic
-	53, // 2: slipway.api.v1.Diagnostic.position:type_name -> slipway.plan.v1.Position
+	60, // 2: slipway.api.v1.Diagnostic.position:type_name -> slipway.plan.v1.Position
 	2,  // 3: slipway.api.v1.Diagnostics.diagnostics:type_name -> slipway.api.v1.Diagnostic
-	52, // 4: slipway.api.v1.PlanRunRequest.source:type_name -> slipway.core.v1.Source
-	54, // 5: slipway.api.v1.PlanRunResponse.plan:type_name -> slipway.plan.v1.Plan
+	59, // 4: slipway.api.v1.PlanRunRequest.source:type_name -> slipway.core.v1.Source
+	61, // 5: slipway.api.v1.PlanRunResponse.plan:type_name -> slipway.plan.v1.Plan
 	2,  // 6: slipway.api.v1.PlanRunResponse.diagnostics:type_name -> slipway.api.v1.Diagnostic
-	50, // 7: slipway.api.v1.PlanRunResponse.pools:type_name -> slipway.api.v1.PlanRunResponse.PoolsEntry
-	52, // 8: slipway.api.v1.Run.source:type_name -> slipway.core.v1.Source
-	55, // 9: slipway.api.v1.Run.state:type_name -> slipway.core.v1.RunState
+	57, // 7: slipway.api.v1.PlanRunResponse.pools:type_name -> slipway.api.v1.PlanRunResponse.PoolsEntry
+	59, // 8: slipway.api.v1.Run.source:type_name -> slipway.core.v1.Source
+	62, // 9: slipway.api.v1.Run.state:type_name -> slipway.core.v1.RunState
 	7,  // 10: slipway.api.v1.Run.jobs:type_name -> slipway.api.v1.Job
-	56, // 11: slipway.api.v1.Run.failure:type_name -> slipway.core.v1.Failure
-	57, // 12: slipway.api.v1.Run.artifacts:type_name -> slipway.core.v1.Artifact
-	58, // 13: slipway.api.v1.Job.state:type_name -> slipway.core.v1.JobState
-	59, // 14: slipway.api.v1.Job.steps:type_name -> slipway.core.v1.StepStatus
-	56, // 15: slipway.api.v1.Job.failure:type_name -> slipway.core.v1.Failure
-	51, // 16: slipway.api.v1.Job.outputs:type_name -> slipway.api.v1.Job.OutputsEntry
-	60, // 17: slipway.api.v1.Job.annotations:type_name -> slipway.core.v1.Annotation
-	6,  // 18: slipway.api.v1.GetRunResponse.run:type_name -> slipway.api.v1.Run
-	6,  // 19: slipway.api.v1.ListRunsResponse.runs:type_name -> slipway.api.v1.Run
-	6,  // 20: slipway.api.v1.WatchRunResponse.run:type_name -> slipway.api.v1.Run
-	57, // 21: slipway.api.v1.ListArtifactsResponse.artifacts:type_name -> slipway.core.v1.Artifact
-	25, // 22: slipway.api.v1.Agent.drain:type_name -> slipway.api.v1.AgentDrain
-	26, // 23: slipway.api.v1.Agent.work:type_name -> slipway.api.v1.AgentWork
-	61, // 24: slipway.api.v1.AgentWork.state:type_name -> slipway.core.v1.AttemptState
-	24, // 25: slipway.api.v1.GetAgentResponse.agent:type_name -> slipway.api.v1.Agent
-	24, // 26: slipway.api.v1.DrainAgentResponse.agent:type_name -> slipway.api.v1.Agent
-	24, // 27: slipway.api.v1.ResumeAgentResponse.agent:type_name -> slipway.api.v1.Agent
-	24, // 28: slipway.api.v1.ListAgentsResponse.agents:type_name -> slipway.api.v1.Agent
-	55, // 29: slipway.api.v1.WhyRunResponse.state:type_name -> slipway.core.v1.RunState
-	43, // 30: slipway.api.v1.WhyRunResponse.jobs:type_name -> slipway.api.v1.JobWhy
-	58, // 31: slipway.api.v1.JobWhy.state:type_name -> slipway.core.v1.JobState
-	44, // 32: slipway.api.v1.JobWhy.refusals:type_name -> slipway.api.v1.AgentRefusal
-	45, // 33: slipway.api.v1.JobWhy.ahead:type_name -> slipway.api.v1.QueueAhead
-	46, // 34: slipway.api.v1.JobWhy.needs:type_name -> slipway.api.v1.NeedWhy
-	58, // 35: slipway.api.v1.NeedWhy.state:type_name -> slipway.core.v1.JobState
-	49, // 36: slipway.api.v1.GetDemandResponse.demand:type_name -> slipway.api.v1.Demand
-	0,  // 37: slipway.api.v1.RunService.SubmitRun:input_type -> slipway.api.v1.SubmitRunRequest
-	4,  // 38: slipway.api.v1.RunService.PlanRun:input_type -> slipway.api.v1.PlanRunRequest
-	8,  // 39: slipway.api.v1.RunService.GetRun:input_type -> slipway.api.v1.GetRunRequest
-	10, // 40: slipway.api.v1.RunService.ListRuns:input_type -> slipway.api.v1.ListRunsRequest
-	12, // 41: slipway.api.v1.RunService.CancelRun:input_type -> slipway.api.v1.CancelRunRequest
-	14, // 42: slipway.api.v1.RunService.WatchRun:input_type -> slipway.api.v1.WatchRunRequest
-	41, // 43: slipway.api.v1.RunService.WhyRun:input_type -> slipway.api.v1.WhyRunRequest
-	16, // 44: slipway.api.v1.LogService.StreamLogs:input_type -> slipway.api.v1.StreamLogsRequest
-	18, // 45: slipway.api.v1.BlobService.UploadBlob:input_type -> slipway.api.v1.UploadBlobRequest
-	20, // 46: slipway.api.v1.ArtifactService.ListArtifacts:input_type -> slipway.api.v1.ListArtifactsRequest
-	22, // 47: slipway.api.v1.ArtifactService.DownloadArtifact:input_type -> slipway.api.v1.DownloadArtifactRequest
-	35, // 48: slipway.api.v1.AgentService.ListAgents:input_type -> slipway.api.v1.ListAgentsRequest
-	27, // 49: slipway.api.v1.AgentService.GetAgent:input_type -> slipway.api.v1.GetAgentRequest
-	29, // 50: slipway.api.v1.AgentService.DrainAgent:input_type -> slipway.api.v1.DrainAgentRequest
-	31, // 51: slipway.api.v1.AgentService.ResumeAgent:input_type -> slipway.api.v1.ResumeAgentRequest
-	33, // 52: slipway.api.v1.AgentService.RemoveAgent:input_type -> slipway.api.v1.RemoveAgentRequest
-	37, // 53: slipway.api.v1.AgentService.CreateJoinToken:input_type -> slipway.api.v1.CreateJoinTokenRequest
-	47, // 54: slipway.api.v1.AgentService.GetDemand:input_type -> slipway.api.v1.GetDemandRequest
-	39, // 55: slipway.api.v1.TokenService.CreateToken:input_type -> slipway.api.v1.CreateTokenRequest
-	1,  // 56: slipway.api.v1.RunService.SubmitRun:output_type -> slipway.api.v1.SubmitRunResponse
-	5,  // 57: slipway.api.v1.RunService.PlanRun:output_type -> slipway.api.v1.PlanRunResponse
-	9,  // 58: slipway.api.v1.RunService.GetRun:output_type -> slipway.api.v1.GetRunResponse
-	11, // 59: slipway.api.v1.RunService.ListRuns:output_type -> slipway.api.v1.ListRunsResponse
-	13, // 60: slipway.api.v1.RunService.CancelRun:output_type -> slipway.api.v1.CancelRunResponse
-	15, // 61: slipway.api.v1.RunService.WatchRun:output_type -> slipway.api.v1.WatchRunResponse
-	42, // 62: slipway.api.v1.RunService.WhyRun:output_type -> slipway.api.v1.WhyRunResponse
-	17, // 63: slipway.api.v1.LogService.StreamLogs:output_type -> slipway.api.v1.StreamLogsResponse
-	19, // 64: slipway.api.v1.BlobService.UploadBlob:output_type -> slipway.api.v1.UploadBlobResponse
-	21, // 65: slipway.api.v1.ArtifactService.ListArtifacts:output_type -> slipway.api.v1.ListArtifactsResponse
-	23, // 66: slipway.api.v1.ArtifactService.DownloadArtifact:output_type -> slipway.api.v1.DownloadArtifactResponse
-	36, // 67: slipway.api.v1.AgentService.ListAgents:output_type -> slipway.api.v1.ListAgentsResponse
-	28, // 68: slipway.api.v1.AgentService.GetAgent:output_type -> slipway.api.v1.GetAgentResponse
-	30, // 69: slipway.api.v1.AgentService.DrainAgent:output_type -> slipway.api.v1.DrainAgentResponse
-	32, // 70: slipway.api.v1.AgentService.ResumeAgent:output_type -> slipway.api.v1.ResumeAgentResponse
-	34, // 71: slipway.api.v1.AgentService.RemoveAgent:output_type -> slipway.api.v1.RemoveAgentResponse
-	38, // 72: slipway.api.v1.AgentService.CreateJoinToken:output_type -> slipway.api.v1.CreateJoinTokenResponse
-	48, // 73: slipway.api.v1.AgentService.GetDemand:output_type -> slipway.api.v1.GetDemandResponse
-	40, // 74: slipway.api.v1.TokenService.CreateToken:output_type -> slipway.api.v1.CreateTokenResponse
-	56, // [56:75] is the sub-list for method output_type
-	37, // [37:56] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	63, // 11: slipway.api.v1.Run.failure:type_name -> slipway.core.v1.Failure
+	64, // 12: slipway.api.v1.Run.artifacts:type_name -> slipway.core.v1.Artifact
+	65, // 13: slipway.api.v1.Job.state:type_name -> slipway.core.v1.JobState
+	66, // 14: slipway.api.v1.Job.steps:type_name -> slipway.core.v1.StepStatus
+	63, // 15: slipway.api.v1.Job.failure:type_name -> slipway.core.v1.Failure
+	58, // 16: slipway.api.v1.Job.outputs:type_name -> slipway.api.v1.Job.OutputsEntry
+	67, // 17: slipway.api.v1.Job.annotations:type_name -> slipway.core.v1.Annotation
+	68, // 18: slipway.api.v1.Job.held:type_name -> slipway.core.v1.Held
+	69, // 19: slipway.api.v1.Job.debug_sessions:type_name -> slipway.core.v1.DebugSession
+	6,  // 20: slipway.api.v1.GetRunResponse.run:type_name -> slipway.api.v1.Run
+	6,  // 21: slipway.api.v1.ListRunsResponse.runs:type_name -> slipway.api.v1.Run
+	6,  // 22: slipway.api.v1.WatchRunResponse.run:type_name -> slipway.api.v1.Run
+	64, // 23: slipway.api.v1.ListArtifactsResponse.artifacts:type_name -> slipway.core.v1.Artifact
+	25, // 24: slipway.api.v1.Agent.drain:type_name -> slipway.api.v1.AgentDrain
+	26, // 25: slipway.api.v1.Agent.work:type_name -> slipway.api.v1.AgentWork
+	70, // 26: slipway.api.v1.AgentWork.state:type_name -> slipway.core.v1.AttemptState
+	24, // 27: slipway.api.v1.GetAgentResponse.agent:type_name -> slipway.api.v1.Agent
+	24, // 28: slipway.api.v1.DrainAgentResponse.agent:type_name -> slipway.api.v1.Agent
+	24, // 29: slipway.api.v1.ResumeAgentResponse.agent:type_name -> slipway.api.v1.Agent
+	24, // 30: slipway.api.v1.ListAgentsResponse.agents:type_name -> slipway.api.v1.Agent
+	62, // 31: slipway.api.v1.WhyRunResponse.state:type_name -> slipway.core.v1.RunState
+	43, // 32: slipway.api.v1.WhyRunResponse.jobs:type_name -> slipway.api.v1.JobWhy
+	65, // 33: slipway.api.v1.JobWhy.state:type_name -> slipway.core.v1.JobState
+	44, // 34: slipway.api.v1.JobWhy.refusals:type_name -> slipway.api.v1.AgentRefusal
+	45, // 35: slipway.api.v1.JobWhy.ahead:type_name -> slipway.api.v1.QueueAhead
+	46, // 36: slipway.api.v1.JobWhy.needs:type_name -> slipway.api.v1.NeedWhy
+	65, // 37: slipway.api.v1.NeedWhy.state:type_name -> slipway.core.v1.JobState
+	49, // 38: slipway.api.v1.DebugRequest.open:type_name -> slipway.api.v1.DebugOpen
+	71, // 39: slipway.api.v1.DebugRequest.input:type_name -> slipway.core.v1.TerminalInput
+	48, // 40: slipway.api.v1.DebugRequest.keepalive:type_name -> slipway.api.v1.Keepalive
+	72, // 41: slipway.api.v1.DebugOpen.size:type_name -> slipway.core.v1.TerminalSize
+	51, // 42: slipway.api.v1.DebugResponse.opened:type_name -> slipway.api.v1.DebugOpened
+	73, // 43: slipway.api.v1.DebugResponse.output:type_name -> slipway.core.v1.TerminalOutput
+	68, // 44: slipway.api.v1.DebugOpened.held:type_name -> slipway.core.v1.Held
+	56, // 45: slipway.api.v1.GetDemandResponse.demand:type_name -> slipway.api.v1.Demand
+	0,  // 46: slipway.api.v1.RunService.SubmitRun:input_type -> slipway.api.v1.SubmitRunRequest
+	4,  // 47: slipway.api.v1.RunService.PlanRun:input_type -> slipway.api.v1.PlanRunRequest
+	8,  // 48: slipway.api.v1.RunService.GetRun:input_type -> slipway.api.v1.GetRunRequest
+	10, // 49: slipway.api.v1.RunService.ListRuns:input_type -> slipway.api.v1.ListRunsRequest
+	12, // 50: slipway.api.v1.RunService.CancelRun:input_type -> slipway.api.v1.CancelRunRequest
+	14, // 51: slipway.api.v1.RunService.WatchRun:input_type -> slipway.api.v1.WatchRunRequest
+	41, // 52: slipway.api.v1.RunService.WhyRun:input_type -> slipway.api.v1.WhyRunRequest
+	16, // 53: slipway.api.v1.LogService.StreamLogs:input_type -> slipway.api.v1.StreamLogsRequest
+	18, // 54: slipway.api.v1.BlobService.UploadBlob:input_type -> slipway.api.v1.UploadBlobRequest
+	20, // 55: slipway.api.v1.ArtifactService.ListArtifacts:input_type -> slipway.api.v1.ListArtifactsRequest
+	22, // 56: slipway.api.v1.ArtifactService.DownloadArtifact:input_type -> slipway.api.v1.DownloadArtifactRequest
+	35, // 57: slipway.api.v1.AgentService.ListAgents:input_type -> slipway.api.v1.ListAgentsRequest
+	27, // 58: slipway.api.v1.AgentService.GetAgent:input_type -> slipway.api.v1.GetAgentRequest
+	29, // 59: slipway.api.v1.AgentService.DrainAgent:input_type -> slipway.api.v1.DrainAgentRequest
+	31, // 60: slipway.api.v1.AgentService.ResumeAgent:input_type -> slipway.api.v1.ResumeAgentRequest
+	33, // 61: slipway.api.v1.AgentService.RemoveAgent:input_type -> slipway.api.v1.RemoveAgentRequest
+	37, // 62: slipway.api.v1.AgentService.CreateJoinToken:input_type -> slipway.api.v1.CreateJoinTokenRequest
+	54, // 63: slipway.api.v1.AgentService.GetDemand:input_type -> slipway.api.v1.GetDemandRequest
+	47, // 64: slipway.api.v1.DebugService.Debug:input_type -> slipway.api.v1.DebugRequest
+	52, // 65: slipway.api.v1.DebugService.ReleaseJob:input_type -> slipway.api.v1.ReleaseJobRequest
+	39, // 66: slipway.api.v1.TokenService.CreateToken:input_type -> slipway.api.v1.CreateTokenRequest
+	1,  // 67: slipway.api.v1.RunService.SubmitRun:output_type -> slipway.api.v1.SubmitRunResponse
+	5,  // 68: slipway.api.v1.RunService.PlanRun:output_type -> slipway.api.v1.PlanRunResponse
+	9,  // 69: slipway.api.v1.RunService.GetRun:output_type -> slipway.api.v1.GetRunResponse
+	11, // 70: slipway.api.v1.RunService.ListRuns:output_type -> slipway.api.v1.ListRunsResponse
+	13, // 71: slipway.api.v1.RunService.CancelRun:output_type -> slipway.api.v1.CancelRunResponse
+	15, // 72: slipway.api.v1.RunService.WatchRun:output_type -> slipway.api.v1.WatchRunResponse
+	42, // 73: slipway.api.v1.RunService.WhyRun:output_type -> slipway.api.v1.WhyRunResponse
+	17, // 74: slipway.api.v1.LogService.StreamLogs:output_type -> slipway.api.v1.StreamLogsResponse
+	19, // 75: slipway.api.v1.BlobService.UploadBlob:output_type -> slipway.api.v1.UploadBlobResponse
+	21, // 76: slipway.api.v1.ArtifactService.ListArtifacts:output_type -> slipway.api.v1.ListArtifactsResponse
+	23, // 77: slipway.api.v1.ArtifactService.DownloadArtifact:output_type -> slipway.api.v1.DownloadArtifactResponse
+	36, // 78: slipway.api.v1.AgentService.ListAgents:output_type -> slipway.api.v1.ListAgentsResponse
+	28, // 79: slipway.api.v1.AgentService.GetAgent:output_type -> slipway.api.v1.GetAgentResponse
+	30, // 80: slipway.api.v1.AgentService.DrainAgent:output_type -> slipway.api.v1.DrainAgentResponse
+	32, // 81: slipway.api.v1.AgentService.ResumeAgent:output_type -> slipway.api.v1.ResumeAgentResponse
+	34, // 82: slipway.api.v1.AgentService.RemoveAgent:output_type -> slipway.api.v1.RemoveAgentResponse
+	38, // 83: slipway.api.v1.AgentService.CreateJoinToken:output_type -> slipway.api.v1.CreateJoinTokenResponse
+	55, // 84: slipway.api.v1.AgentService.GetDemand:output_type -> slipway.api.v1.GetDemandResponse
+	50, // 85: slipway.api.v1.DebugService.Debug:output_type -> slipway.api.v1.DebugResponse
+	53, // 86: slipway.api.v1.DebugService.ReleaseJob:output_type -> slipway.api.v1.ReleaseJobResponse
+	40, // 87: slipway.api.v1.TokenService.CreateToken:output_type -> slipway.api.v1.CreateTokenResponse
+	67, // [67:88] is the sub-list for method output_type
+	46, // [46:67] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_slipway_api_v1_api_proto_init() }
@@ -3892,15 +4487,24 @@ func file_slipway_api_v1_api_proto_init() {
 	if File_slipway_api_v1_api_proto != nil {
 		return
 	}
+	file_slipway_api_v1_api_proto_msgTypes[47].OneofWrappers = []any{
+		(*DebugRequest_Open)(nil),
+		(*DebugRequest_Input)(nil),
+		(*DebugRequest_Keepalive)(nil),
+	}
+	file_slipway_api_v1_api_proto_msgTypes[50].OneofWrappers = []any{
+		(*DebugResponse_Opened)(nil),
+		(*DebugResponse_Output)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_api_v1_api_proto_rawDesc), len(file_slipway_api_v1_api_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   52,
+			NumMessages:   59,
 			NumExtensions: 0,
-			NumServices:   6,
+			NumServices:   7,
 		},
 		GoTypes:           file_slipway_api_v1_api_proto_goTypes,
 		DependencyIndexes: file_slipway_api_v1_api_proto_depIdxs,

@@ -1054,6 +1054,151 @@ var AgentService_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
+	DebugService_Debug_FullMethodName      = "/slipway.api.v1.DebugService/Debug"
+	DebugService_ReleaseJob_FullMethodName = "/slipway.api.v1.DebugService/ReleaseJob"
+)
+
+// DebugServiceClient is the client API for DebugService service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// DebugService is for jobs that failed in a run which holds their pods (SubmitRunRequest.hold_ms).
+type DebugServiceClient interface {
+	// Debug runs a command, or a shell, in a held pod. The first request is open, the first response opened. While it lasts, the lease does not
+	// run out before its limit. Errors are NOT_HELD, NOT_FAILED, HOLD_OVER, AGENT_AWAY, IN_USE (somebody else's session), POLICY_REFUSED.
+	Debug(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[DebugRequest, DebugResponse], error)
+	// ReleaseJob lets a held pod go; what runs in it ends. HOLD_OVER if it is gone already.
+	ReleaseJob(ctx context.Context, in *ReleaseJobRequest, opts ...grpc.CallOption) (*ReleaseJobResponse, error)
+}
+
+type debugServiceClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewDebugServiceClient(cc grpc.ClientConnInterface) DebugServiceClient {
+	return &debugServiceClient{cc}
+}
+
+func (c *debugServiceClient) Debug(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[DebugRequest, DebugResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &DebugService_ServiceDesc.Streams[0], DebugService_Debug_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[DebugRequest, DebugResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type DebugService_DebugClient = grpc.BidiStreamingClient[DebugRequest, DebugResponse]
+
+func (c *debugServiceClient) ReleaseJob(ctx context.Context, in *ReleaseJobRequest, opts ...grpc.CallOption) (*ReleaseJobResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReleaseJobResponse)
+	err := c.cc.Invoke(ctx, DebugService_ReleaseJob_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// DebugServiceServer is the server API for DebugService service.
+// All implementations must embed UnimplementedDebugServiceServer
+// for forward compatibility.
+//
+// DebugService is for jobs that failed in a run which holds their pods (SubmitRunRequest.hold_ms).
+type DebugServiceServer interface {
+	// Debug runs a command, or a shell, in a held pod. The first request is open, the first response opened. While it lasts, the lease does not
+	// run out before its limit. Errors are NOT_HELD, NOT_FAILED, HOLD_OVER, AGENT_AWAY, IN_USE (somebody else's session), POLICY_REFUSED.
+	Debug(grpc.BidiStreamingServer[DebugRequest, DebugResponse]) error
+	// ReleaseJob lets a held pod go; what runs in it ends. HOLD_OVER if it is gone already.
+	ReleaseJob(context.Context, *ReleaseJobRequest) (*ReleaseJobResponse, error)
+	mustEmbedUnimplementedDebugServiceServer()
+}
+
+// UnimplementedDebugServiceServer must be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedDebugServiceServer struct{}
+
+func (UnimplementedDebugServiceServer) Debug(grpc.BidiStreamingServer[DebugRequest, DebugResponse]) error {
+	return status.Error(codes.Unimplemented, "method Debug not implemented")
+}
+func (UnimplementedDebugServiceServer) ReleaseJob(context.Context, *ReleaseJobRequest) (*ReleaseJobResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReleaseJob not implemented")
+}
+func (UnimplementedDebugServiceServer) mustEmbedUnimplementedDebugServiceServer() {}
+func (UnimplementedDebugServiceServer) testEmbeddedByValue()                      {}
+
+// UnsafeDebugServiceServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to DebugServiceServer will
+// result in compilation errors.
+type UnsafeDebugServiceServer interface {
+	mustEmbedUnimplementedDebugServiceServer()
+}
+
+func RegisterDebugServiceServer(s grpc.ServiceRegistrar, srv DebugServiceServer) {
+	// If the following call panics, it indicates UnimplementedDebugServiceServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&DebugService_ServiceDesc, srv)
+}
+
+func _DebugService_Debug_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(DebugServiceServer).Debug(&grpc.GenericServerStream[DebugRequest, DebugResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type DebugService_DebugServer = grpc.BidiStreamingServer[DebugRequest, DebugResponse]
+
+func _DebugService_ReleaseJob_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReleaseJobRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DebugServiceServer).ReleaseJob(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DebugService_ReleaseJob_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DebugServiceServer).ReleaseJob(ctx, req.(*ReleaseJobRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+// DebugService_ServiceDesc is the grpc.ServiceDesc for DebugService service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var DebugService_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "slipway.api.v1.DebugService",
+	HandlerType: (*DebugServiceServer)(nil),
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "ReleaseJob",
+			Handler:    _DebugService_ReleaseJob_Handler,
+		},
+	},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Debug",
+			Handler:       _DebugService_Debug_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+	},
+	Metadata: "slipway/api/v1/api.proto",
+}
+
+const (
 	TokenService_CreateToken_FullMethodName = "/slipway.api.v1.TokenService/CreateToken"
 )
 

@@ -1138,8 +1138,12 @@ type Report struct {
 	Failure  *Failure  `protobuf:"bytes,7,opt,name=failure,proto3" json:"failure,omitempty"`
 	Outputs  []*Output `protobuf:"bytes,8,rep,name=outputs,proto3" json:"outputs,omitempty"`
 	// Length and digest of each step's log, in state DONE.
-	Logs          []*LogSum     `protobuf:"bytes,9,rep,name=logs,proto3" json:"logs,omitempty"`
-	Annotations   []*Annotation `protobuf:"bytes,10,rep,name=annotations,proto3" json:"annotations,omitempty"`
+	Logs        []*LogSum     `protobuf:"bytes,9,rep,name=logs,proto3" json:"logs,omitempty"`
+	Annotations []*Annotation `protobuf:"bytes,10,rep,name=annotations,proto3" json:"annotations,omitempty"`
+	// In state DONE: the agent keeps the job's pod for debugging, for so long from now; 0 if it does not, or not any more.
+	HeldMs int64 `protobuf:"varint,11,opt,name=held_ms,json=heldMs,proto3" json:"held_ms,omitempty"`
+	// Why the pod is not kept any more, if the agent itself let it go.
+	Released      string `protobuf:"bytes,12,opt,name=released,proto3" json:"released,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1244,6 +1248,465 @@ func (x *Report) GetAnnotations() []*Annotation {
 	return nil
 }
 
+func (x *Report) GetHeldMs() int64 {
+	if x != nil {
+		return x.HeldMs
+	}
+	return 0
+}
+
+func (x *Report) GetReleased() string {
+	if x != nil {
+		return x.Released
+	}
+	return ""
+}
+
+// Held says that the pod of a job that failed was kept, for people to look into. Times are Unix milliseconds by the leader's clock.
+type Held struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	SinceMs int64                  `protobuf:"varint,1,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	// When the lease runs out, and until when it may be extended.
+	UntilMs int64 `protobuf:"varint,2,opt,name=until_ms,json=untilMs,proto3" json:"until_ms,omitempty"`
+	LimitMs int64 `protobuf:"varint,3,opt,name=limit_ms,json=limitMs,proto3" json:"limit_ms,omitempty"`
+	// How long a lease is: one that somebody uses is extended to that from now, as far as the limit allows.
+	LeaseMs int64 `protobuf:"varint,4,opt,name=lease_ms,json=leaseMs,proto3" json:"lease_ms,omitempty"`
+	// 0 while it is held.
+	ReleasedMs int64 `protobuf:"varint,5,opt,name=released_ms,json=releasedMs,proto3" json:"released_ms,omitempty"`
+	// Why it is not held any more.
+	Released      string `protobuf:"bytes,6,opt,name=released,proto3" json:"released,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Held) Reset() {
+	*x = Held{}
+	mi := &file_slipway_core_v1_core_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Held) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Held) ProtoMessage() {}
+
+func (x *Held) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_core_v1_core_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Held.ProtoReflect.Descriptor instead.
+func (*Held) Descriptor() ([]byte, []int) {
+	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Held) GetSinceMs() int64 {
+	if x != nil {
+		return x.SinceMs
+	}
+	return 0
+}
+
+func (x *Held) GetUntilMs() int64 {
+	if x != nil {
+		return x.UntilMs
+	}
+	return 0
+}
+
+func (x *Held) GetLimitMs() int64 {
+	if x != nil {
+		return x.LimitMs
+	}
+	return 0
+}
+
+func (x *Held) GetLeaseMs() int64 {
+	if x != nil {
+		return x.LeaseMs
+	}
+	return 0
+}
+
+func (x *Held) GetReleasedMs() int64 {
+	if x != nil {
+		return x.ReleasedMs
+	}
+	return 0
+}
+
+func (x *Held) GetReleased() string {
+	if x != nil {
+		return x.Released
+	}
+	return ""
+}
+
+// DebugSession is the record of one command, or shell, that somebody ran in a held pod: never of what went through it.
+type DebugSession struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	User  string                 `protobuf:"bytes,2,opt,name=user,proto3" json:"user,omitempty"`
+	// Unix milliseconds by the leader's clock; ended_ms is 0 while it lasts.
+	StartedMs int64 `protobuf:"varint,3,opt,name=started_ms,json=startedMs,proto3" json:"started_ms,omitempty"`
+	EndedMs   int64 `protobuf:"varint,4,opt,name=ended_ms,json=endedMs,proto3" json:"ended_ms,omitempty"`
+	// Empty is a shell.
+	Command  []string `protobuf:"bytes,5,rep,name=command,proto3" json:"command,omitempty"`
+	Tty      bool     `protobuf:"varint,6,opt,name=tty,proto3" json:"tty,omitempty"`
+	ExitCode int32    `protobuf:"varint,7,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
+	// Why it ended other than with its command; "" if it did not.
+	Ended string `protobuf:"bytes,8,opt,name=ended,proto3" json:"ended,omitempty"`
+	// Bytes to the command, and from it.
+	BytesIn       int64 `protobuf:"varint,9,opt,name=bytes_in,json=bytesIn,proto3" json:"bytes_in,omitempty"`
+	BytesOut      int64 `protobuf:"varint,10,opt,name=bytes_out,json=bytesOut,proto3" json:"bytes_out,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DebugSession) Reset() {
+	*x = DebugSession{}
+	mi := &file_slipway_core_v1_core_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DebugSession) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DebugSession) ProtoMessage() {}
+
+func (x *DebugSession) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_core_v1_core_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DebugSession.ProtoReflect.Descriptor instead.
+func (*DebugSession) Descriptor() ([]byte, []int) {
+	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *DebugSession) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *DebugSession) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *DebugSession) GetStartedMs() int64 {
+	if x != nil {
+		return x.StartedMs
+	}
+	return 0
+}
+
+func (x *DebugSession) GetEndedMs() int64 {
+	if x != nil {
+		return x.EndedMs
+	}
+	return 0
+}
+
+func (x *DebugSession) GetCommand() []string {
+	if x != nil {
+		return x.Command
+	}
+	return nil
+}
+
+func (x *DebugSession) GetTty() bool {
+	if x != nil {
+		return x.Tty
+	}
+	return false
+}
+
+func (x *DebugSession) GetExitCode() int32 {
+	if x != nil {
+		return x.ExitCode
+	}
+	return 0
+}
+
+func (x *DebugSession) GetEnded() string {
+	if x != nil {
+		return x.Ended
+	}
+	return ""
+}
+
+func (x *DebugSession) GetBytesIn() int64 {
+	if x != nil {
+		return x.BytesIn
+	}
+	return 0
+}
+
+func (x *DebugSession) GetBytesOut() int64 {
+	if x != nil {
+		return x.BytesOut
+	}
+	return 0
+}
+
+// TerminalSize in character cells.
+type TerminalSize struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rows          uint32                 `protobuf:"varint,1,opt,name=rows,proto3" json:"rows,omitempty"`
+	Columns       uint32                 `protobuf:"varint,2,opt,name=columns,proto3" json:"columns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TerminalSize) Reset() {
+	*x = TerminalSize{}
+	mi := &file_slipway_core_v1_core_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TerminalSize) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TerminalSize) ProtoMessage() {}
+
+func (x *TerminalSize) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_core_v1_core_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TerminalSize.ProtoReflect.Descriptor instead.
+func (*TerminalSize) Descriptor() ([]byte, []int) {
+	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *TerminalSize) GetRows() uint32 {
+	if x != nil {
+		return x.Rows
+	}
+	return 0
+}
+
+func (x *TerminalSize) GetColumns() uint32 {
+	if x != nil {
+		return x.Columns
+	}
+	return 0
+}
+
+// TerminalInput is what goes to a command in a held pod.
+type TerminalInput struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most 32 KiB.
+	Data []byte `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	// No data follows. Meaningless with a terminal.
+	End bool `protobuf:"varint,2,opt,name=end,proto3" json:"end,omitempty"`
+	// The terminal's new size.
+	Size          *TerminalSize `protobuf:"bytes,3,opt,name=size,proto3" json:"size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TerminalInput) Reset() {
+	*x = TerminalInput{}
+	mi := &file_slipway_core_v1_core_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TerminalInput) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TerminalInput) ProtoMessage() {}
+
+func (x *TerminalInput) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_core_v1_core_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TerminalInput.ProtoReflect.Descriptor instead.
+func (*TerminalInput) Descriptor() ([]byte, []int) {
+	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *TerminalInput) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *TerminalInput) GetEnd() bool {
+	if x != nil {
+		return x.End
+	}
+	return false
+}
+
+func (x *TerminalInput) GetSize() *TerminalSize {
+	if x != nil {
+		return x.Size
+	}
+	return nil
+}
+
+// TerminalOutput is what comes from a command in a held pod. With a terminal all of it is stdout.
+type TerminalOutput struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most 32 KiB.
+	Stdout []byte `protobuf:"bytes,1,opt,name=stdout,proto3" json:"stdout,omitempty"`
+	Stderr []byte `protobuf:"bytes,2,opt,name=stderr,proto3" json:"stderr,omitempty"`
+	// The last message.
+	Exit          *TerminalExit `protobuf:"bytes,3,opt,name=exit,proto3" json:"exit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TerminalOutput) Reset() {
+	*x = TerminalOutput{}
+	mi := &file_slipway_core_v1_core_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TerminalOutput) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TerminalOutput) ProtoMessage() {}
+
+func (x *TerminalOutput) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_core_v1_core_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TerminalOutput.ProtoReflect.Descriptor instead.
+func (*TerminalOutput) Descriptor() ([]byte, []int) {
+	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *TerminalOutput) GetStdout() []byte {
+	if x != nil {
+		return x.Stdout
+	}
+	return nil
+}
+
+func (x *TerminalOutput) GetStderr() []byte {
+	if x != nil {
+		return x.Stderr
+	}
+	return nil
+}
+
+func (x *TerminalOutput) GetExit() *TerminalExit {
+	if x != nil {
+		return x.Exit
+	}
+	return nil
+}
+
+// TerminalExit says how a command in a held pod ended.
+type TerminalExit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As a shell has it; 128 and more is a signal.
+	Code int32 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`
+	// Why the command could not be run, or was ended; "" if it ended by itself.
+	Message       string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TerminalExit) Reset() {
+	*x = TerminalExit{}
+	mi := &file_slipway_core_v1_core_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TerminalExit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TerminalExit) ProtoMessage() {}
+
+func (x *TerminalExit) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_core_v1_core_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TerminalExit.ProtoReflect.Descriptor instead.
+func (*TerminalExit) Descriptor() ([]byte, []int) {
+	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *TerminalExit) GetCode() int32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *TerminalExit) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 var File_slipway_core_v1_core_proto protoreflect.FileDescriptor
 
 const file_slipway_core_v1_core_proto_rawDesc = "" +
@@ -1311,7 +1774,7 @@ const file_slipway_core_v1_core_proto_rawDesc = "" +
 	"\x06LogSum\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\rR\x04step\x12\x16\n" +
 	"\x06length\x18\x02 \x01(\x03R\x06length\x12\x16\n" +
-	"\x06sha256\x18\x03 \x01(\tR\x06sha256\"\xc2\x03\n" +
+	"\x06sha256\x18\x03 \x01(\tR\x06sha256\"\xf7\x03\n" +
 	"\x06Report\x12\x1d\n" +
 	"\n" +
 	"attempt_id\x18\x01 \x01(\tR\tattemptId\x12\x10\n" +
@@ -1324,7 +1787,44 @@ const file_slipway_core_v1_core_proto_rawDesc = "" +
 	"\aoutputs\x18\b \x03(\v2\x17.slipway.core.v1.OutputR\aoutputs\x12+\n" +
 	"\x04logs\x18\t \x03(\v2\x17.slipway.core.v1.LogSumR\x04logs\x12=\n" +
 	"\vannotations\x18\n" +
-	" \x03(\v2\x1b.slipway.core.v1.AnnotationR\vannotations*\x93\x02\n" +
+	" \x03(\v2\x1b.slipway.core.v1.AnnotationR\vannotations\x12\x17\n" +
+	"\aheld_ms\x18\v \x01(\x03R\x06heldMs\x12\x1a\n" +
+	"\breleased\x18\f \x01(\tR\breleased\"\xaf\x01\n" +
+	"\x04Held\x12\x19\n" +
+	"\bsince_ms\x18\x01 \x01(\x03R\asinceMs\x12\x19\n" +
+	"\buntil_ms\x18\x02 \x01(\x03R\auntilMs\x12\x19\n" +
+	"\blimit_ms\x18\x03 \x01(\x03R\alimitMs\x12\x19\n" +
+	"\blease_ms\x18\x04 \x01(\x03R\aleaseMs\x12\x1f\n" +
+	"\vreleased_ms\x18\x05 \x01(\x03R\n" +
+	"releasedMs\x12\x1a\n" +
+	"\breleased\x18\x06 \x01(\tR\breleased\"\x83\x02\n" +
+	"\fDebugSession\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04user\x18\x02 \x01(\tR\x04user\x12\x1d\n" +
+	"\n" +
+	"started_ms\x18\x03 \x01(\x03R\tstartedMs\x12\x19\n" +
+	"\bended_ms\x18\x04 \x01(\x03R\aendedMs\x12\x18\n" +
+	"\acommand\x18\x05 \x03(\tR\acommand\x12\x10\n" +
+	"\x03tty\x18\x06 \x01(\bR\x03tty\x12\x1b\n" +
+	"\texit_code\x18\a \x01(\x05R\bexitCode\x12\x14\n" +
+	"\x05ended\x18\b \x01(\tR\x05ended\x12\x19\n" +
+	"\bbytes_in\x18\t \x01(\x03R\abytesIn\x12\x1b\n" +
+	"\tbytes_out\x18\n" +
+	" \x01(\x03R\bbytesOut\"<\n" +
+	"\fTerminalSize\x12\x12\n" +
+	"\x04rows\x18\x01 \x01(\rR\x04rows\x12\x18\n" +
+	"\acolumns\x18\x02 \x01(\rR\acolumns\"h\n" +
+	"\rTerminalInput\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\x12\x10\n" +
+	"\x03end\x18\x02 \x01(\bR\x03end\x121\n" +
+	"\x04size\x18\x03 \x01(\v2\x1d.slipway.core.v1.TerminalSizeR\x04size\"s\n" +
+	"\x0eTerminalOutput\x12\x16\n" +
+	"\x06stdout\x18\x01 \x01(\fR\x06stdout\x12\x16\n" +
+	"\x06stderr\x18\x02 \x01(\fR\x06stderr\x121\n" +
+	"\x04exit\x18\x03 \x01(\v2\x1d.slipway.core.v1.TerminalExitR\x04exit\"<\n" +
+	"\fTerminalExit\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage*\x93\x02\n" +
 	"\bRunState\x12\x19\n" +
 	"\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12RUN_STATE_CREATING\x10\n" +
@@ -1401,24 +1901,30 @@ func file_slipway_core_v1_core_proto_rawDescGZIP() []byte {
 }
 
 var file_slipway_core_v1_core_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_slipway_core_v1_core_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_slipway_core_v1_core_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_slipway_core_v1_core_proto_goTypes = []any{
-	(RunState)(0),       // 0: slipway.core.v1.RunState
-	(JobState)(0),       // 1: slipway.core.v1.JobState
-	(AttemptState)(0),   // 2: slipway.core.v1.AttemptState
-	(StepState)(0),      // 3: slipway.core.v1.StepState
-	(Result)(0),         // 4: slipway.core.v1.Result
-	(Fault)(0),          // 5: slipway.core.v1.Fault
-	(*Failure)(nil),     // 6: slipway.core.v1.Failure
-	(*StepStatus)(nil),  // 7: slipway.core.v1.StepStatus
-	(*Annotation)(nil),  // 8: slipway.core.v1.Annotation
-	(*TestSummary)(nil), // 9: slipway.core.v1.TestSummary
-	(*TestCase)(nil),    // 10: slipway.core.v1.TestCase
-	(*Artifact)(nil),    // 11: slipway.core.v1.Artifact
-	(*Source)(nil),      // 12: slipway.core.v1.Source
-	(*Output)(nil),      // 13: slipway.core.v1.Output
-	(*LogSum)(nil),      // 14: slipway.core.v1.LogSum
-	(*Report)(nil),      // 15: slipway.core.v1.Report
+	(RunState)(0),          // 0: slipway.core.v1.RunState
+	(JobState)(0),          // 1: slipway.core.v1.JobState
+	(AttemptState)(0),      // 2: slipway.core.v1.AttemptState
+	(StepState)(0),         // 3: slipway.core.v1.StepState
+	(Result)(0),            // 4: slipway.core.v1.Result
+	(Fault)(0),             // 5: slipway.core.v1.Fault
+	(*Failure)(nil),        // 6: slipway.core.v1.Failure
+	(*StepStatus)(nil),     // 7: slipway.core.v1.StepStatus
+	(*Annotation)(nil),     // 8: slipway.core.v1.Annotation
+	(*TestSummary)(nil),    // 9: slipway.core.v1.TestSummary
+	(*TestCase)(nil),       // 10: slipway.core.v1.TestCase
+	(*Artifact)(nil),       // 11: slipway.core.v1.Artifact
+	(*Source)(nil),         // 12: slipway.core.v1.Source
+	(*Output)(nil),         // 13: slipway.core.v1.Output
+	(*LogSum)(nil),         // 14: slipway.core.v1.LogSum
+	(*Report)(nil),         // 15: slipway.core.v1.Report
+	(*Held)(nil),           // 16: slipway.core.v1.Held
+	(*DebugSession)(nil),   // 17: slipway.core.v1.DebugSession
+	(*TerminalSize)(nil),   // 18: slipway.core.v1.TerminalSize
+	(*TerminalInput)(nil),  // 19: slipway.core.v1.TerminalInput
+	(*TerminalOutput)(nil), // 20: slipway.core.v1.TerminalOutput
+	(*TerminalExit)(nil),   // 21: slipway.core.v1.TerminalExit
 }
 var file_slipway_core_v1_core_proto_depIdxs = []int32{
 	5,  // 0: slipway.core.v1.Failure.fault:type_name -> slipway.core.v1.Fault
@@ -1435,11 +1941,13 @@ var file_slipway_core_v1_core_proto_depIdxs = []int32{
 	13, // 11: slipway.core.v1.Report.outputs:type_name -> slipway.core.v1.Output
 	14, // 12: slipway.core.v1.Report.logs:type_name -> slipway.core.v1.LogSum
 	8,  // 13: slipway.core.v1.Report.annotations:type_name -> slipway.core.v1.Annotation
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	18, // 14: slipway.core.v1.TerminalInput.size:type_name -> slipway.core.v1.TerminalSize
+	21, // 15: slipway.core.v1.TerminalOutput.exit:type_name -> slipway.core.v1.TerminalExit
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_slipway_core_v1_core_proto_init() }
@@ -1453,7 +1961,7 @@ func file_slipway_core_v1_core_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_core_v1_core_proto_rawDesc), len(file_slipway_core_v1_core_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   10,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -376,6 +376,8 @@ type SessionResponse struct {
 	//	*SessionResponse_Cancel
 	//	*SessionResponse_Kill
 	//	*SessionResponse_ReportAck
+	//	*SessionResponse_Hold
+	//	*SessionResponse_Attach
 	Message       isSessionResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -463,6 +465,24 @@ func (x *SessionResponse) GetReportAck() *ReportAck {
 	return nil
 }
 
+func (x *SessionResponse) GetHold() *Hold {
+	if x != nil {
+		if x, ok := x.Message.(*SessionResponse_Hold); ok {
+			return x.Hold
+		}
+	}
+	return nil
+}
+
+func (x *SessionResponse) GetAttach() *Attach {
+	if x != nil {
+		if x, ok := x.Message.(*SessionResponse_Attach); ok {
+			return x.Attach
+		}
+	}
+	return nil
+}
+
 type isSessionResponse_Message interface {
 	isSessionResponse_Message()
 }
@@ -487,6 +507,14 @@ type SessionResponse_ReportAck struct {
 	ReportAck *ReportAck `protobuf:"bytes,5,opt,name=report_ack,json=reportAck,proto3,oneof"`
 }
 
+type SessionResponse_Hold struct {
+	Hold *Hold `protobuf:"bytes,6,opt,name=hold,proto3,oneof"`
+}
+
+type SessionResponse_Attach struct {
+	Attach *Attach `protobuf:"bytes,7,opt,name=attach,proto3,oneof"`
+}
+
 func (*SessionResponse_Welcome) isSessionResponse_Message() {}
 
 func (*SessionResponse_Offer) isSessionResponse_Message() {}
@@ -496,6 +524,257 @@ func (*SessionResponse_Cancel) isSessionResponse_Message() {}
 func (*SessionResponse_Kill) isSessionResponse_Message() {}
 
 func (*SessionResponse_ReportAck) isSessionResponse_Message() {}
+
+func (*SessionResponse_Hold) isSessionResponse_Message() {}
+
+func (*SessionResponse_Attach) isSessionResponse_Message() {}
+
+// Hold sets how much longer the pod of an attempt that is done may be kept; an agent that does not keep it has nothing to do.
+type Hold struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	AttemptId string                 `protobuf:"bytes,1,opt,name=attempt_id,json=attemptId,proto3" json:"attempt_id,omitempty"`
+	// From now; 0 ends it.
+	LeftMs int64 `protobuf:"varint,2,opt,name=left_ms,json=leftMs,proto3" json:"left_ms,omitempty"`
+	// Why it ends.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Hold) Reset() {
+	*x = Hold{}
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Hold) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Hold) ProtoMessage() {}
+
+func (x *Hold) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Hold.ProtoReflect.Descriptor instead.
+func (*Hold) Descriptor() ([]byte, []int) {
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Hold) GetAttemptId() string {
+	if x != nil {
+		return x.AttemptId
+	}
+	return ""
+}
+
+func (x *Hold) GetLeftMs() int64 {
+	if x != nil {
+		return x.LeftMs
+	}
+	return 0
+}
+
+func (x *Hold) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Attach asks the agent to run a command in a held pod, and to open a stream for it.
+type Attach struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	SessionId string                 `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	AttemptId string                 `protobuf:"bytes,2,opt,name=attempt_id,json=attemptId,proto3" json:"attempt_id,omitempty"`
+	// Empty is a shell.
+	Command []string `protobuf:"bytes,3,rep,name=command,proto3" json:"command,omitempty"`
+	Tty     bool     `protobuf:"varint,4,opt,name=tty,proto3" json:"tty,omitempty"`
+	// TERM of the user's terminal, and its size.
+	Term          string           `protobuf:"bytes,5,opt,name=term,proto3" json:"term,omitempty"`
+	Size          *v1.TerminalSize `protobuf:"bytes,6,opt,name=size,proto3" json:"size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Attach) Reset() {
+	*x = Attach{}
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Attach) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Attach) ProtoMessage() {}
+
+func (x *Attach) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Attach.ProtoReflect.Descriptor instead.
+func (*Attach) Descriptor() ([]byte, []int) {
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Attach) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+func (x *Attach) GetAttemptId() string {
+	if x != nil {
+		return x.AttemptId
+	}
+	return ""
+}
+
+func (x *Attach) GetCommand() []string {
+	if x != nil {
+		return x.Command
+	}
+	return nil
+}
+
+func (x *Attach) GetTty() bool {
+	if x != nil {
+		return x.Tty
+	}
+	return false
+}
+
+func (x *Attach) GetTerm() string {
+	if x != nil {
+		return x.Term
+	}
+	return ""
+}
+
+func (x *Attach) GetSize() *v1.TerminalSize {
+	if x != nil {
+		return x.Size
+	}
+	return nil
+}
+
+// AttachRequest: session_id in the first message, and only there.
+type AttachRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	SessionId     string                 `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	Output        *v1.TerminalOutput     `protobuf:"bytes,2,opt,name=output,proto3" json:"output,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AttachRequest) Reset() {
+	*x = AttachRequest{}
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AttachRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AttachRequest) ProtoMessage() {}
+
+func (x *AttachRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AttachRequest.ProtoReflect.Descriptor instead.
+func (*AttachRequest) Descriptor() ([]byte, []int) {
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *AttachRequest) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+func (x *AttachRequest) GetOutput() *v1.TerminalOutput {
+	if x != nil {
+		return x.Output
+	}
+	return nil
+}
+
+type AttachResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Input         *v1.TerminalInput      `protobuf:"bytes,1,opt,name=input,proto3" json:"input,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AttachResponse) Reset() {
+	*x = AttachResponse{}
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AttachResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AttachResponse) ProtoMessage() {}
+
+func (x *AttachResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AttachResponse.ProtoReflect.Descriptor instead.
+func (*AttachResponse) Descriptor() ([]byte, []int) {
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *AttachResponse) GetInput() *v1.TerminalInput {
+	if x != nil {
+		return x.Input
+	}
+	return nil
+}
 
 // Hello begins a session. Identity, pool and labels come from the certificate, never from here.
 type Hello struct {
@@ -517,7 +796,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[6]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -529,7 +808,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[6]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -542,7 +821,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{6}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Hello) GetHostname() string {
@@ -606,7 +885,7 @@ type Abilities struct {
 
 func (x *Abilities) Reset() {
 	*x = Abilities{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[7]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -618,7 +897,7 @@ func (x *Abilities) String() string {
 func (*Abilities) ProtoMessage() {}
 
 func (x *Abilities) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[7]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -631,7 +910,7 @@ func (x *Abilities) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Abilities.ProtoReflect.Descriptor instead.
 func (*Abilities) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{7}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Abilities) GetIsolation() map[string]string {
@@ -660,7 +939,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[8]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -672,7 +951,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[8]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -685,7 +964,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{8}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Drain) GetDeadlineMs() int64 {
@@ -714,7 +993,7 @@ type Capacity struct {
 
 func (x *Capacity) Reset() {
 	*x = Capacity{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[9]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -726,7 +1005,7 @@ func (x *Capacity) String() string {
 func (*Capacity) ProtoMessage() {}
 
 func (x *Capacity) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[9]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -739,7 +1018,7 @@ func (x *Capacity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capacity.ProtoReflect.Descriptor instead.
 func (*Capacity) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{9}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Capacity) GetCpuMilli() int64 {
@@ -778,7 +1057,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[10]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -790,7 +1069,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[10]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -803,7 +1082,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{10}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Welcome) GetSessionId() string {
@@ -848,7 +1127,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[11]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -860,7 +1139,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[11]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -873,7 +1152,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{11}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Heartbeat) GetDiskFree() int64 {
@@ -907,7 +1186,7 @@ type Offer struct {
 
 func (x *Offer) Reset() {
 	*x = Offer{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[12]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -919,7 +1198,7 @@ func (x *Offer) String() string {
 func (*Offer) ProtoMessage() {}
 
 func (x *Offer) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[12]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -932,7 +1211,7 @@ func (x *Offer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Offer.ProtoReflect.Descriptor instead.
 func (*Offer) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{12}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Offer) GetAssignment() *Assignment {
@@ -970,14 +1249,16 @@ type Assignment struct {
 	// How long the job had waited for an agent when it was offered, by the leader's clock.
 	QueuedForMs int64 `protobuf:"varint,15,opt,name=queued_for_ms,json=queuedForMs,proto3" json:"queued_for_ms,omitempty"`
 	// What the coordinator decided for the pool; absent is the zero value.
-	Policy        *PoolPolicy `protobuf:"bytes,16,opt,name=policy,proto3" json:"policy,omitempty"`
+	Policy *PoolPolicy `protobuf:"bytes,16,opt,name=policy,proto3" json:"policy,omitempty"`
+	// How long the pod is to be kept for debugging if the job fails; 0 is not at all.
+	HoldMs        int64 `protobuf:"varint,17,opt,name=hold_ms,json=holdMs,proto3" json:"hold_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[13]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -989,7 +1270,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[13]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1002,7 +1283,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{13}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Assignment) GetRunId() string {
@@ -1117,6 +1398,13 @@ func (x *Assignment) GetPolicy() *PoolPolicy {
 	return nil
 }
 
+func (x *Assignment) GetHoldMs() int64 {
+	if x != nil {
+		return x.HoldMs
+	}
+	return 0
+}
+
 // PoolPolicy comes from the coordinator's configuration, never from a workflow.
 type PoolPolicy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1134,7 +1422,7 @@ type PoolPolicy struct {
 
 func (x *PoolPolicy) Reset() {
 	*x = PoolPolicy{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[14]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1146,7 +1434,7 @@ func (x *PoolPolicy) String() string {
 func (*PoolPolicy) ProtoMessage() {}
 
 func (x *PoolPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[14]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1159,7 +1447,7 @@ func (x *PoolPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PoolPolicy.ProtoReflect.Descriptor instead.
 func (*PoolPolicy) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{14}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PoolPolicy) GetIsolation() string {
@@ -1202,7 +1490,7 @@ type OfferReply struct {
 
 func (x *OfferReply) Reset() {
 	*x = OfferReply{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[15]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1214,7 +1502,7 @@ func (x *OfferReply) String() string {
 func (*OfferReply) ProtoMessage() {}
 
 func (x *OfferReply) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[15]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1227,7 +1515,7 @@ func (x *OfferReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OfferReply.ProtoReflect.Descriptor instead.
 func (*OfferReply) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{15}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *OfferReply) GetAttemptId() string {
@@ -1261,7 +1549,7 @@ type ReportAck struct {
 
 func (x *ReportAck) Reset() {
 	*x = ReportAck{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[16]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1273,7 +1561,7 @@ func (x *ReportAck) String() string {
 func (*ReportAck) ProtoMessage() {}
 
 func (x *ReportAck) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[16]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1286,7 +1574,7 @@ func (x *ReportAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportAck.ProtoReflect.Descriptor instead.
 func (*ReportAck) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{16}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ReportAck) GetAttemptId() string {
@@ -1314,7 +1602,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[17]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1326,7 +1614,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[17]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1339,7 +1627,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{17}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Cancel) GetAttemptId() string {
@@ -1367,7 +1655,7 @@ type Kill struct {
 
 func (x *Kill) Reset() {
 	*x = Kill{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[18]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1379,7 +1667,7 @@ func (x *Kill) String() string {
 func (*Kill) ProtoMessage() {}
 
 func (x *Kill) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[18]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1392,7 +1680,7 @@ func (x *Kill) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kill.ProtoReflect.Descriptor instead.
 func (*Kill) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{18}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Kill) GetAttemptId() string {
@@ -1425,7 +1713,7 @@ type PushLogsRequest struct {
 
 func (x *PushLogsRequest) Reset() {
 	*x = PushLogsRequest{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[19]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1437,7 +1725,7 @@ func (x *PushLogsRequest) String() string {
 func (*PushLogsRequest) ProtoMessage() {}
 
 func (x *PushLogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[19]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1450,7 +1738,7 @@ func (x *PushLogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushLogsRequest.ProtoReflect.Descriptor instead.
 func (*PushLogsRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{19}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PushLogsRequest) GetAttemptId() string {
@@ -1507,7 +1795,7 @@ type PushLogsResponse struct {
 
 func (x *PushLogsResponse) Reset() {
 	*x = PushLogsResponse{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[20]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1519,7 +1807,7 @@ func (x *PushLogsResponse) String() string {
 func (*PushLogsResponse) ProtoMessage() {}
 
 func (x *PushLogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[20]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1532,7 +1820,7 @@ func (x *PushLogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushLogsResponse.ProtoReflect.Descriptor instead.
 func (*PushLogsResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{20}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PushLogsResponse) GetAttemptId() string {
@@ -1567,7 +1855,7 @@ type GetBlobRequest struct {
 
 func (x *GetBlobRequest) Reset() {
 	*x = GetBlobRequest{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[21]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1579,7 +1867,7 @@ func (x *GetBlobRequest) String() string {
 func (*GetBlobRequest) ProtoMessage() {}
 
 func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[21]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1592,7 +1880,7 @@ func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobRequest.ProtoReflect.Descriptor instead.
 func (*GetBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{21}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetBlobRequest) GetAttemptId() string {
@@ -1625,7 +1913,7 @@ type GetBlobResponse struct {
 
 func (x *GetBlobResponse) Reset() {
 	*x = GetBlobResponse{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[22]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1637,7 +1925,7 @@ func (x *GetBlobResponse) String() string {
 func (*GetBlobResponse) ProtoMessage() {}
 
 func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[22]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1650,7 +1938,7 @@ func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobResponse.ProtoReflect.Descriptor instead.
 func (*GetBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{22}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetBlobResponse) GetData() []byte {
@@ -1672,7 +1960,7 @@ type PutBlobRequest struct {
 
 func (x *PutBlobRequest) Reset() {
 	*x = PutBlobRequest{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[23]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1684,7 +1972,7 @@ func (x *PutBlobRequest) String() string {
 func (*PutBlobRequest) ProtoMessage() {}
 
 func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[23]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1697,7 +1985,7 @@ func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobRequest.ProtoReflect.Descriptor instead.
 func (*PutBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{23}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *PutBlobRequest) GetAttemptId() string {
@@ -1731,7 +2019,7 @@ type PutBlobResponse struct {
 
 func (x *PutBlobResponse) Reset() {
 	*x = PutBlobResponse{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[24]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1743,7 +2031,7 @@ func (x *PutBlobResponse) String() string {
 func (*PutBlobResponse) ProtoMessage() {}
 
 func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[24]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1756,7 +2044,7 @@ func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobResponse.ProtoReflect.Descriptor instead.
 func (*PutBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{24}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PutBlobResponse) GetDigest() string {
@@ -1785,7 +2073,7 @@ type CreateArtifactRequest struct {
 
 func (x *CreateArtifactRequest) Reset() {
 	*x = CreateArtifactRequest{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[25]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1797,7 +2085,7 @@ func (x *CreateArtifactRequest) String() string {
 func (*CreateArtifactRequest) ProtoMessage() {}
 
 func (x *CreateArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[25]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1810,7 +2098,7 @@ func (x *CreateArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateArtifactRequest.ProtoReflect.Descriptor instead.
 func (*CreateArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{25}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CreateArtifactRequest) GetAttemptId() string {
@@ -1849,7 +2137,7 @@ type CreateArtifactResponse struct {
 
 func (x *CreateArtifactResponse) Reset() {
 	*x = CreateArtifactResponse{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[26]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1861,7 +2149,7 @@ func (x *CreateArtifactResponse) String() string {
 func (*CreateArtifactResponse) ProtoMessage() {}
 
 func (x *CreateArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[26]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1874,7 +2162,7 @@ func (x *CreateArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateArtifactResponse.ProtoReflect.Descriptor instead.
 func (*CreateArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{26}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{30}
 }
 
 type ListArtifactsRequest struct {
@@ -1887,7 +2175,7 @@ type ListArtifactsRequest struct {
 
 func (x *ListArtifactsRequest) Reset() {
 	*x = ListArtifactsRequest{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[27]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1899,7 +2187,7 @@ func (x *ListArtifactsRequest) String() string {
 func (*ListArtifactsRequest) ProtoMessage() {}
 
 func (x *ListArtifactsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[27]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1912,7 +2200,7 @@ func (x *ListArtifactsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListArtifactsRequest.ProtoReflect.Descriptor instead.
 func (*ListArtifactsRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{27}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListArtifactsRequest) GetAttemptId() string {
@@ -1938,7 +2226,7 @@ type ListArtifactsResponse struct {
 
 func (x *ListArtifactsResponse) Reset() {
 	*x = ListArtifactsResponse{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[28]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1950,7 +2238,7 @@ func (x *ListArtifactsResponse) String() string {
 func (*ListArtifactsResponse) ProtoMessage() {}
 
 func (x *ListArtifactsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[28]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1963,7 +2251,7 @@ func (x *ListArtifactsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListArtifactsResponse.ProtoReflect.Descriptor instead.
 func (*ListArtifactsResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{28}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListArtifactsResponse) GetArtifacts() []*v1.Artifact {
@@ -1997,15 +2285,37 @@ const file_slipway_fleet_v1_fleet_proto_rawDesc = "" +
 	"offerReply\x121\n" +
 	"\x06report\x18\x04 \x01(\v2\x17.slipway.core.v1.ReportH\x00R\x06report\x12/\n" +
 	"\x05drain\x18\x05 \x01(\v2\x17.slipway.fleet.v1.DrainH\x00R\x05drainB\t\n" +
-	"\amessage\"\xa4\x02\n" +
+	"\amessage\"\x86\x03\n" +
 	"\x0fSessionResponse\x125\n" +
 	"\awelcome\x18\x01 \x01(\v2\x19.slipway.fleet.v1.WelcomeH\x00R\awelcome\x12/\n" +
 	"\x05offer\x18\x02 \x01(\v2\x17.slipway.fleet.v1.OfferH\x00R\x05offer\x122\n" +
 	"\x06cancel\x18\x03 \x01(\v2\x18.slipway.fleet.v1.CancelH\x00R\x06cancel\x12,\n" +
 	"\x04kill\x18\x04 \x01(\v2\x16.slipway.fleet.v1.KillH\x00R\x04kill\x12<\n" +
 	"\n" +
-	"report_ack\x18\x05 \x01(\v2\x1b.slipway.fleet.v1.ReportAckH\x00R\treportAckB\t\n" +
-	"\amessage\"\x97\x02\n" +
+	"report_ack\x18\x05 \x01(\v2\x1b.slipway.fleet.v1.ReportAckH\x00R\treportAck\x12,\n" +
+	"\x04hold\x18\x06 \x01(\v2\x16.slipway.fleet.v1.HoldH\x00R\x04hold\x122\n" +
+	"\x06attach\x18\a \x01(\v2\x18.slipway.fleet.v1.AttachH\x00R\x06attachB\t\n" +
+	"\amessage\"V\n" +
+	"\x04Hold\x12\x1d\n" +
+	"\n" +
+	"attempt_id\x18\x01 \x01(\tR\tattemptId\x12\x17\n" +
+	"\aleft_ms\x18\x02 \x01(\x03R\x06leftMs\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xb9\x01\n" +
+	"\x06Attach\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x1d\n" +
+	"\n" +
+	"attempt_id\x18\x02 \x01(\tR\tattemptId\x12\x18\n" +
+	"\acommand\x18\x03 \x03(\tR\acommand\x12\x10\n" +
+	"\x03tty\x18\x04 \x01(\bR\x03tty\x12\x12\n" +
+	"\x04term\x18\x05 \x01(\tR\x04term\x121\n" +
+	"\x04size\x18\x06 \x01(\v2\x1d.slipway.core.v1.TerminalSizeR\x04size\"g\n" +
+	"\rAttachRequest\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x01 \x01(\tR\tsessionId\x127\n" +
+	"\x06output\x18\x02 \x01(\v2\x1f.slipway.core.v1.TerminalOutputR\x06output\"F\n" +
+	"\x0eAttachResponse\x124\n" +
+	"\x05input\x18\x01 \x01(\v2\x1e.slipway.core.v1.TerminalInputR\x05input\"\x97\x02\n" +
 	"\x05Hello\x12\x1a\n" +
 	"\bhostname\x18\x01 \x01(\tR\bhostname\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x126\n" +
@@ -2044,7 +2354,7 @@ const file_slipway_fleet_v1_fleet_proto_rawDesc = "" +
 	"\x05Offer\x12<\n" +
 	"\n" +
 	"assignment\x18\x01 \x01(\v2\x1c.slipway.fleet.v1.AssignmentR\n" +
-	"assignment\"\x92\x05\n" +
+	"assignment\"\xab\x05\n" +
 	"\n" +
 	"Assignment\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x15\n" +
@@ -2064,7 +2374,8 @@ const file_slipway_fleet_v1_fleet_proto_rawDesc = "" +
 	"\x06source\x18\r \x01(\tR\x06source\x12 \n" +
 	"\vtraceparent\x18\x0e \x01(\tR\vtraceparent\x12\"\n" +
 	"\rqueued_for_ms\x18\x0f \x01(\x03R\vqueuedForMs\x124\n" +
-	"\x06policy\x18\x10 \x01(\v2\x1c.slipway.fleet.v1.PoolPolicyR\x06policy\x1a9\n" +
+	"\x06policy\x18\x10 \x01(\v2\x1c.slipway.fleet.v1.PoolPolicyR\x06policy\x12\x17\n" +
+	"\ahold_ms\x18\x11 \x01(\x03R\x06holdMs\x1a9\n" +
 	"\vImagesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x84\x01\n" +
@@ -2136,7 +2447,7 @@ const file_slipway_fleet_v1_fleet_proto_rawDesc = "" +
 	"\x15ListArtifactsResponse\x127\n" +
 	"\tartifacts\x18\x01 \x03(\v2\x19.slipway.core.v1.ArtifactR\tartifacts2T\n" +
 	"\vJoinService\x12E\n" +
-	"\x04Join\x12\x1d.slipway.fleet.v1.JoinRequest\x1a\x1e.slipway.fleet.v1.JoinResponse2\xee\x04\n" +
+	"\x04Join\x12\x1d.slipway.fleet.v1.JoinRequest\x1a\x1e.slipway.fleet.v1.JoinResponse2\xbf\x05\n" +
 	"\fFleetService\x12H\n" +
 	"\x05Renew\x12\x1e.slipway.fleet.v1.RenewRequest\x1a\x1f.slipway.fleet.v1.RenewResponse\x12R\n" +
 	"\aSession\x12 .slipway.fleet.v1.SessionRequest\x1a!.slipway.fleet.v1.SessionResponse(\x010\x01\x12U\n" +
@@ -2144,7 +2455,8 @@ const file_slipway_fleet_v1_fleet_proto_rawDesc = "" +
 	"\aGetBlob\x12 .slipway.fleet.v1.GetBlobRequest\x1a!.slipway.fleet.v1.GetBlobResponse0\x01\x12P\n" +
 	"\aPutBlob\x12 .slipway.fleet.v1.PutBlobRequest\x1a!.slipway.fleet.v1.PutBlobResponse(\x01\x12c\n" +
 	"\x0eCreateArtifact\x12'.slipway.fleet.v1.CreateArtifactRequest\x1a(.slipway.fleet.v1.CreateArtifactResponse\x12`\n" +
-	"\rListArtifacts\x12&.slipway.fleet.v1.ListArtifactsRequest\x1a'.slipway.fleet.v1.ListArtifactsResponseB\xc6\x01\n" +
+	"\rListArtifacts\x12&.slipway.fleet.v1.ListArtifactsRequest\x1a'.slipway.fleet.v1.ListArtifactsResponse\x12O\n" +
+	"\x06Attach\x12\x1f.slipway.fleet.v1.AttachRequest\x1a .slipway.fleet.v1.AttachResponse(\x010\x01B\xc6\x01\n" +
 	"\x14com.slipway.fleet.v1B\n" +
 	"FleetProtoP\x01Z@github.com/slipway-ci/slipway/proto/gen/slipway/fleet/v1;fleetv1\xa2\x02\x03SFX\xaa\x02\x10Slipway.Fleet.V1\xca\x02\x10Slipway\\Fleet\\V1\xe2\x02\x1cSlipway\\Fleet\\V1\\GPBMetadata\xea\x02\x12Slipway::Fleet::V1b\x06proto3"
 
@@ -2160,7 +2472,7 @@ func file_slipway_fleet_v1_fleet_proto_rawDescGZIP() []byte {
 	return file_slipway_fleet_v1_fleet_proto_rawDescData
 }
 
-var file_slipway_fleet_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_slipway_fleet_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_slipway_fleet_v1_fleet_proto_goTypes = []any{
 	(*JoinRequest)(nil),            // 0: slipway.fleet.v1.JoinRequest
 	(*JoinResponse)(nil),           // 1: slipway.fleet.v1.JoinResponse
@@ -2168,83 +2480,97 @@ var file_slipway_fleet_v1_fleet_proto_goTypes = []any{
 	(*RenewResponse)(nil),          // 3: slipway.fleet.v1.RenewResponse
 	(*SessionRequest)(nil),         // 4: slipway.fleet.v1.SessionRequest
 	(*SessionResponse)(nil),        // 5: slipway.fleet.v1.SessionResponse
-	(*Hello)(nil),                  // 6: slipway.fleet.v1.Hello
-	(*Abilities)(nil),              // 7: slipway.fleet.v1.Abilities
-	(*Drain)(nil),                  // 8: slipway.fleet.v1.Drain
-	(*Capacity)(nil),               // 9: slipway.fleet.v1.Capacity
-	(*Welcome)(nil),                // 10: slipway.fleet.v1.Welcome
-	(*Heartbeat)(nil),              // 11: slipway.fleet.v1.Heartbeat
-	(*Offer)(nil),                  // 12: slipway.fleet.v1.Offer
-	(*Assignment)(nil),             // 13: slipway.fleet.v1.Assignment
-	(*PoolPolicy)(nil),             // 14: slipway.fleet.v1.PoolPolicy
-	(*OfferReply)(nil),             // 15: slipway.fleet.v1.OfferReply
-	(*ReportAck)(nil),              // 16: slipway.fleet.v1.ReportAck
-	(*Cancel)(nil),                 // 17: slipway.fleet.v1.Cancel
-	(*Kill)(nil),                   // 18: slipway.fleet.v1.Kill
-	(*PushLogsRequest)(nil),        // 19: slipway.fleet.v1.PushLogsRequest
-	(*PushLogsResponse)(nil),       // 20: slipway.fleet.v1.PushLogsResponse
-	(*GetBlobRequest)(nil),         // 21: slipway.fleet.v1.GetBlobRequest
-	(*GetBlobResponse)(nil),        // 22: slipway.fleet.v1.GetBlobResponse
-	(*PutBlobRequest)(nil),         // 23: slipway.fleet.v1.PutBlobRequest
-	(*PutBlobResponse)(nil),        // 24: slipway.fleet.v1.PutBlobResponse
-	(*CreateArtifactRequest)(nil),  // 25: slipway.fleet.v1.CreateArtifactRequest
-	(*CreateArtifactResponse)(nil), // 26: slipway.fleet.v1.CreateArtifactResponse
-	(*ListArtifactsRequest)(nil),   // 27: slipway.fleet.v1.ListArtifactsRequest
-	(*ListArtifactsResponse)(nil),  // 28: slipway.fleet.v1.ListArtifactsResponse
-	nil,                            // 29: slipway.fleet.v1.Abilities.IsolationEntry
-	nil,                            // 30: slipway.fleet.v1.Abilities.RuntimesEntry
-	nil,                            // 31: slipway.fleet.v1.Assignment.ImagesEntry
-	(*v1.Report)(nil),              // 32: slipway.core.v1.Report
-	(*v11.Job)(nil),                // 33: slipway.plan.v1.Job
-	(*v11.Entry)(nil),              // 34: slipway.plan.v1.Entry
-	(*v11.Defaults)(nil),           // 35: slipway.plan.v1.Defaults
-	(*v1.Artifact)(nil),            // 36: slipway.core.v1.Artifact
+	(*Hold)(nil),                   // 6: slipway.fleet.v1.Hold
+	(*Attach)(nil),                 // 7: slipway.fleet.v1.Attach
+	(*AttachRequest)(nil),          // 8: slipway.fleet.v1.AttachRequest
+	(*AttachResponse)(nil),         // 9: slipway.fleet.v1.AttachResponse
+	(*Hello)(nil),                  // 10: slipway.fleet.v1.Hello
+	(*Abilities)(nil),              // 11: slipway.fleet.v1.Abilities
+	(*Drain)(nil),                  // 12: slipway.fleet.v1.Drain
+	(*Capacity)(nil),               // 13: slipway.fleet.v1.Capacity
+	(*Welcome)(nil),                // 14: slipway.fleet.v1.Welcome
+	(*Heartbeat)(nil),              // 15: slipway.fleet.v1.Heartbeat
+	(*Offer)(nil),                  // 16: slipway.fleet.v1.Offer
+	(*Assignment)(nil),             // 17: slipway.fleet.v1.Assignment
+	(*PoolPolicy)(nil),             // 18: slipway.fleet.v1.PoolPolicy
+	(*OfferReply)(nil),             // 19: slipway.fleet.v1.OfferReply
+	(*ReportAck)(nil),              // 20: slipway.fleet.v1.ReportAck
+	(*Cancel)(nil),                 // 21: slipway.fleet.v1.Cancel
+	(*Kill)(nil),                   // 22: slipway.fleet.v1.Kill
+	(*PushLogsRequest)(nil),        // 23: slipway.fleet.v1.PushLogsRequest
+	(*PushLogsResponse)(nil),       // 24: slipway.fleet.v1.PushLogsResponse
+	(*GetBlobRequest)(nil),         // 25: slipway.fleet.v1.GetBlobRequest
+	(*GetBlobResponse)(nil),        // 26: slipway.fleet.v1.GetBlobResponse
+	(*PutBlobRequest)(nil),         // 27: slipway.fleet.v1.PutBlobRequest
+	(*PutBlobResponse)(nil),        // 28: slipway.fleet.v1.PutBlobResponse
+	(*CreateArtifactRequest)(nil),  // 29: slipway.fleet.v1.CreateArtifactRequest
+	(*CreateArtifactResponse)(nil), // 30: slipway.fleet.v1.CreateArtifactResponse
+	(*ListArtifactsRequest)(nil),   // 31: slipway.fleet.v1.ListArtifactsRequest
+	(*ListArtifactsResponse)(nil),  // 32: slipway.fleet.v1.ListArtifactsResponse
+	nil,                            // 33: slipway.fleet.v1.Abilities.IsolationEntry
+	nil,                            // 34: slipway.fleet.v1.Abilities.RuntimesEntry
+	nil,                            // 35: slipway.fleet.v1.Assignment.ImagesEntry
+	(*v1.Report)(nil),              // 36: slipway.core.v1.Report
+	(*v1.TerminalSize)(nil),        // 37: slipway.core.v1.TerminalSize
+	(*v1.TerminalOutput)(nil),      // 38: slipway.core.v1.TerminalOutput
+	(*v1.TerminalInput)(nil),       // 39: slipway.core.v1.TerminalInput
+	(*v11.Job)(nil),                // 40: slipway.plan.v1.Job
+	(*v11.Entry)(nil),              // 41: slipway.plan.v1.Entry
+	(*v11.Defaults)(nil),           // 42: slipway.plan.v1.Defaults
+	(*v1.Artifact)(nil),            // 43: slipway.core.v1.Artifact
 }
 var file_slipway_fleet_v1_fleet_proto_depIdxs = []int32{
-	6,  // 0: slipway.fleet.v1.SessionRequest.hello:type_name -> slipway.fleet.v1.Hello
-	11, // 1: slipway.fleet.v1.SessionRequest.heartbeat:type_name -> slipway.fleet.v1.Heartbeat
-	15, // 2: slipway.fleet.v1.SessionRequest.offer_reply:type_name -> slipway.fleet.v1.OfferReply
-	32, // 3: slipway.fleet.v1.SessionRequest.report:type_name -> slipway.core.v1.Report
-	8,  // 4: slipway.fleet.v1.SessionRequest.drain:type_name -> slipway.fleet.v1.Drain
-	10, // 5: slipway.fleet.v1.SessionResponse.welcome:type_name -> slipway.fleet.v1.Welcome
-	12, // 6: slipway.fleet.v1.SessionResponse.offer:type_name -> slipway.fleet.v1.Offer
-	17, // 7: slipway.fleet.v1.SessionResponse.cancel:type_name -> slipway.fleet.v1.Cancel
-	18, // 8: slipway.fleet.v1.SessionResponse.kill:type_name -> slipway.fleet.v1.Kill
-	16, // 9: slipway.fleet.v1.SessionResponse.report_ack:type_name -> slipway.fleet.v1.ReportAck
-	9,  // 10: slipway.fleet.v1.Hello.capacity:type_name -> slipway.fleet.v1.Capacity
-	8,  // 11: slipway.fleet.v1.Hello.drain:type_name -> slipway.fleet.v1.Drain
-	7,  // 12: slipway.fleet.v1.Hello.abilities:type_name -> slipway.fleet.v1.Abilities
-	29, // 13: slipway.fleet.v1.Abilities.isolation:type_name -> slipway.fleet.v1.Abilities.IsolationEntry
-	30, // 14: slipway.fleet.v1.Abilities.runtimes:type_name -> slipway.fleet.v1.Abilities.RuntimesEntry
-	13, // 15: slipway.fleet.v1.Offer.assignment:type_name -> slipway.fleet.v1.Assignment
-	33, // 16: slipway.fleet.v1.Assignment.job:type_name -> slipway.plan.v1.Job
-	34, // 17: slipway.fleet.v1.Assignment.workflow_env:type_name -> slipway.plan.v1.Entry
-	35, // 18: slipway.fleet.v1.Assignment.workflow_defaults:type_name -> slipway.plan.v1.Defaults
-	31, // 19: slipway.fleet.v1.Assignment.images:type_name -> slipway.fleet.v1.Assignment.ImagesEntry
-	14, // 20: slipway.fleet.v1.Assignment.policy:type_name -> slipway.fleet.v1.PoolPolicy
-	36, // 21: slipway.fleet.v1.CreateArtifactRequest.artifact:type_name -> slipway.core.v1.Artifact
-	36, // 22: slipway.fleet.v1.ListArtifactsResponse.artifacts:type_name -> slipway.core.v1.Artifact
-	0,  // 23: slipway.fleet.v1.JoinService.Join:input_type -> slipway.fleet.v1.JoinRequest
-	2,  // 24: slipway.fleet.v1.FleetService.Renew:input_type -> slipway.fleet.v1.RenewRequest
-	4,  // 25: slipway.fleet.v1.FleetService.Session:input_type -> slipway.fleet.v1.SessionRequest
-	19, // 26: slipway.fleet.v1.FleetService.PushLogs:input_type -> slipway.fleet.v1.PushLogsRequest
-	21, // 27: slipway.fleet.v1.FleetService.GetBlob:input_type -> slipway.fleet.v1.GetBlobRequest
-	23, // 28: slipway.fleet.v1.FleetService.PutBlob:input_type -> slipway.fleet.v1.PutBlobRequest
-	25, // 29: slipway.fleet.v1.FleetService.CreateArtifact:input_type -> slipway.fleet.v1.CreateArtifactRequest
-	27, // 30: slipway.fleet.v1.FleetService.ListArtifacts:input_type -> slipway.fleet.v1.ListArtifactsRequest
-	1,  // 31: slipway.fleet.v1.JoinService.Join:output_type -> slipway.fleet.v1.JoinResponse
-	3,  // 32: slipway.fleet.v1.FleetService.Renew:output_type -> slipway.fleet.v1.RenewResponse
-	5,  // 33: slipway.fleet.v1.FleetService.Session:output_type -> slipway.fleet.v1.SessionResponse
-	20, // 34: slipway.fleet.v1.FleetService.PushLogs:output_type -> slipway.fleet.v1.PushLogsResponse
-	22, // 35: slipway.fleet.v1.FleetService.GetBlob:output_type -> slipway.fleet.v1.GetBlobResponse
-	24, // 36: slipway.fleet.v1.FleetService.PutBlob:output_type -> slipway.fleet.v1.PutBlobResponse
-	26, // 37: slipway.fleet.v1.FleetService.CreateArtifact:output_type -> slipway.fleet.v1.CreateArtifactResponse
-	28, // 38: slipway.fleet.v1.FleetService.ListArtifacts:output_type -> slipway.fleet.v1.ListArtifactsResponse
-	31, // [31:39] is the sub-list for method output_type
-	23, // [23:31] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	10, // 0: slipway.fleet.v1.SessionRequest.hello:type_name -> slipway.fleet.v1.Hello
+	15, // 1: slipway.fleet.v1.SessionRequest.heartbeat:type_name -> slipway.fleet.v1.Heartbeat
+	19, // 2: slipway.fleet.v1.SessionRequest.offer_reply:type_name -> slipway.fleet.v1.OfferReply
+	36, // 3: slipway.fleet.v1.SessionRequest.report:type_name -> slipway.core.v1.Report
+	12, // 4: slipway.fleet.v1.SessionRequest.drain:type_name -> slipway.fleet.v1.Drain
+	14, // 5: slipway.fleet.v1.SessionResponse.welcome:type_name -> slipway.fleet.v1.Welcome
+	16, // 6: slipway.fleet.v1.SessionResponse.offer:type_name -> slipway.fleet.v1.Offer
+	21, // 7: slipway.fleet.v1.SessionResponse.cancel:type_name -> slipway.fleet.v1.Cancel
+	22, // 8: slipway.fleet.v1.SessionResponse.kill:type_name -> slipway.fleet.v1.Kill
+	20, // 9: slipway.fleet.v1.SessionResponse.report_ack:type_name -> slipway.fleet.v1.ReportAck
+	6,  // 10: slipway.fleet.v1.SessionResponse.hold:type_name -> slipway.fleet.v1.Hold
+	7,  // 11: slipway.fleet.v1.SessionResponse.attach:type_name -> slipway.fleet.v1.Attach
+	37, // 12: slipway.fleet.v1.Attach.size:type_name -> slipway.core.v1.TerminalSize
+	38, // 13: slipway.fleet.v1.AttachRequest.output:type_name -> slipway.core.v1.TerminalOutput
+	39, // 14: slipway.fleet.v1.AttachResponse.input:type_name -> slipway.core.v1.TerminalInput
+	13, // 15: slipway.fleet.v1.Hello.capacity:type_name -> slipway.fleet.v1.Capacity
+	12, // 16: slipway.fleet.v1.Hello.drain:type_name -> slipway.fleet.v1.Drain
+	11, // 17: slipway.fleet.v1.Hello.abilities:type_name -> slipway.fleet.v1.Abilities
+	33, // 18: slipway.fleet.v1.Abilities.isolation:type_name -> slipway.fleet.v1.Abilities.IsolationEntry
+	34, // 19: slipway.fleet.v1.Abilities.runtimes:type_name -> slipway.fleet.v1.Abilities.RuntimesEntry
+	17, // 20: slipway.fleet.v1.Offer.assignment:type_name -> slipway.fleet.v1.Assignment
+	40, // 21: slipway.fleet.v1.Assignment.job:type_name -> slipway.plan.v1.Job
+	41, // 22: slipway.fleet.v1.Assignment.workflow_env:type_name -> slipway.plan.v1.Entry
+	42, // 23: slipway.fleet.v1.Assignment.workflow_defaults:type_name -> slipway.plan.v1.Defaults
+	35, // 24: slipway.fleet.v1.Assignment.images:type_name -> slipway.fleet.v1.Assignment.ImagesEntry
+	18, // 25: slipway.fleet.v1.Assignment.policy:type_name -> slipway.fleet.v1.PoolPolicy
+	43, // 26: slipway.fleet.v1.CreateArtifactRequest.artifact:type_name -> slipway.core.v1.Artifact
+	43, // 27: slipway.fleet.v1.ListArtifactsResponse.artifacts:type_name -> slipway.core.v1.Artifact
+	0,  // 28: slipway.fleet.v1.JoinService.Join:input_type -> slipway.fleet.v1.JoinRequest
+	2,  // 29: slipway.fleet.v1.FleetService.Renew:input_type -> slipway.fleet.v1.RenewRequest
+	4,  // 30: slipway.fleet.v1.FleetService.Session:input_type -> slipway.fleet.v1.SessionRequest
+	23, // 31: slipway.fleet.v1.FleetService.PushLogs:input_type -> slipway.fleet.v1.PushLogsRequest
+	25, // 32: slipway.fleet.v1.FleetService.GetBlob:input_type -> slipway.fleet.v1.GetBlobRequest
+	27, // 33: slipway.fleet.v1.FleetService.PutBlob:input_type -> slipway.fleet.v1.PutBlobRequest
+	29, // 34: slipway.fleet.v1.FleetService.CreateArtifact:input_type -> slipway.fleet.v1.CreateArtifactRequest
+	31, // 35: slipway.fleet.v1.FleetService.ListArtifacts:input_type -> slipway.fleet.v1.ListArtifactsRequest
+	8,  // 36: slipway.fleet.v1.FleetService.Attach:input_type -> slipway.fleet.v1.AttachRequest
+	1,  // 37: slipway.fleet.v1.JoinService.Join:output_type -> slipway.fleet.v1.JoinResponse
+	3,  // 38: slipway.fleet.v1.FleetService.Renew:output_type -> slipway.fleet.v1.RenewResponse
+	5,  // 39: slipway.fleet.v1.FleetService.Session:output_type -> slipway.fleet.v1.SessionResponse
+	24, // 40: slipway.fleet.v1.FleetService.PushLogs:output_type -> slipway.fleet.v1.PushLogsResponse
+	26, // 41: slipway.fleet.v1.FleetService.GetBlob:output_type -> slipway.fleet.v1.GetBlobResponse
+	28, // 42: slipway.fleet.v1.FleetService.PutBlob:output_type -> slipway.fleet.v1.PutBlobResponse
+	30, // 43: slipway.fleet.v1.FleetService.CreateArtifact:output_type -> slipway.fleet.v1.CreateArtifactResponse
+	32, // 44: slipway.fleet.v1.FleetService.ListArtifacts:output_type -> slipway.fleet.v1.ListArtifactsResponse
+	9,  // 45: slipway.fleet.v1.FleetService.Attach:output_type -> slipway.fleet.v1.AttachResponse
+	37, // [37:46] is the sub-list for method output_type
+	28, // [28:37] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_slipway_fleet_v1_fleet_proto_init() }
@@ -2265,6 +2591,8 @@ func file_slipway_fleet_v1_fleet_proto_init() {
 		(*SessionResponse_Cancel)(nil),
 		(*SessionResponse_Kill)(nil),
 		(*SessionResponse_ReportAck)(nil),
+		(*SessionResponse_Hold)(nil),
+		(*SessionResponse_Attach)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2272,7 +2600,7 @@ func file_slipway_fleet_v1_fleet_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_fleet_v1_fleet_proto_rawDesc), len(file_slipway_fleet_v1_fleet_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   32,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -136,6 +136,7 @@ const (
 	FleetService_PutBlob_FullMethodName        = "/slipway.fleet.v1.FleetService/PutBlob"
 	FleetService_CreateArtifact_FullMethodName = "/slipway.fleet.v1.FleetService/CreateArtifact"
 	FleetService_ListArtifacts_FullMethodName  = "/slipway.fleet.v1.FleetService/ListArtifacts"
+	FleetService_Attach_FullMethodName         = "/slipway.fleet.v1.FleetService/Attach"
 )
 
 // FleetServiceClient is the client API for FleetService service.
@@ -158,6 +159,8 @@ type FleetServiceClient interface {
 	CreateArtifact(ctx context.Context, in *CreateArtifactRequest, opts ...grpc.CallOption) (*CreateArtifactResponse, error)
 	// ListArtifacts lists the artifacts of the attempt's run.
 	ListArtifacts(ctx context.Context, in *ListArtifactsRequest, opts ...grpc.CallOption) (*ListArtifactsResponse, error)
+	// Attach answers an Attach of the session: the agent is the end of it that runs a command in a held pod.
+	Attach(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[AttachRequest, AttachResponse], error)
 }
 
 type fleetServiceClient struct {
@@ -256,6 +259,19 @@ func (c *fleetServiceClient) ListArtifacts(ctx context.Context, in *ListArtifact
 	return out, nil
 }
 
+func (c *fleetServiceClient) Attach(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[AttachRequest, AttachResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &FleetService_ServiceDesc.Streams[4], FleetService_Attach_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[AttachRequest, AttachResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type FleetService_AttachClient = grpc.BidiStreamingClient[AttachRequest, AttachResponse]
+
 // FleetServiceServer is the server API for FleetService service.
 // All implementations must embed UnimplementedFleetServiceServer
 // for forward compatibility.
@@ -276,6 +292,8 @@ type FleetServiceServer interface {
 	CreateArtifact(context.Context, *CreateArtifactRequest) (*CreateArtifactResponse, error)
 	// ListArtifacts lists the artifacts of the attempt's run.
 	ListArtifacts(context.Context, *ListArtifactsRequest) (*ListArtifactsResponse, error)
+	// Attach answers an Attach of the session: the agent is the end of it that runs a command in a held pod.
+	Attach(grpc.BidiStreamingServer[AttachRequest, AttachResponse]) error
 	mustEmbedUnimplementedFleetServiceServer()
 }
 
@@ -306,6 +324,9 @@ func (UnimplementedFleetServiceServer) CreateArtifact(context.Context, *CreateAr
 }
 func (UnimplementedFleetServiceServer) ListArtifacts(context.Context, *ListArtifactsRequest) (*ListArtifactsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListArtifacts not implemented")
+}
+func (UnimplementedFleetServiceServer) Attach(grpc.BidiStreamingServer[AttachRequest, AttachResponse]) error {
+	return status.Error(codes.Unimplemented, "method Attach not implemented")
 }
 func (UnimplementedFleetServiceServer) mustEmbedUnimplementedFleetServiceServer() {}
 func (UnimplementedFleetServiceServer) testEmbeddedByValue()                      {}
@@ -414,6 +435,13 @@ func _FleetService_ListArtifacts_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _FleetService_Attach_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(FleetServiceServer).Attach(&grpc.GenericServerStream[AttachRequest, AttachResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type FleetService_AttachServer = grpc.BidiStreamingServer[AttachRequest, AttachResponse]
+
 // FleetService_ServiceDesc is the grpc.ServiceDesc for FleetService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -455,6 +483,12 @@ var FleetService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "PutBlob",
 			Handler:       _FleetService_PutBlob_Handler,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "Attach",
+			Handler:       _FleetService_Attach_Handler,
+			ServerStreams: true,
 			ClientStreams: true,
 		},
 	},

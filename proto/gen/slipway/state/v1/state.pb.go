@@ -188,6 +188,8 @@ type RunDefinition struct {
 	Traceparent string `protobuf:"bytes,11,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	// Span id, 16 hex digits, of the submitter's traceparent, whose child the run's span is; "" if the run's span begins its trace.
 	SubmitterSpan string `protobuf:"bytes,12,opt,name=submitter_span,json=submitterSpan,proto3" json:"submitter_span,omitempty"`
+	// How long the pods of jobs that fail are kept for debugging; 0 is not at all.
+	HoldMs        int64 `protobuf:"varint,13,opt,name=hold_ms,json=holdMs,proto3" json:"hold_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -306,6 +308,13 @@ func (x *RunDefinition) GetSubmitterSpan() string {
 	return ""
 }
 
+func (x *RunDefinition) GetHoldMs() int64 {
+	if x != nil {
+		return x.HoldMs
+	}
+	return 0
+}
+
 // JobRecord is one job instance: /slipway/v1/job/RUN/JOB.
 type JobRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -331,7 +340,11 @@ type JobRecord struct {
 	// The job's concurrency group, once it asked for it; absent without one.
 	Hold *Hold `protobuf:"bytes,19,opt,name=hold,proto3" json:"hold,omitempty"`
 	// Instance id of the call whose workflow the job belongs to; "" in the run's own workflow.
-	Scope         string `protobuf:"bytes,20,opt,name=scope,proto3" json:"scope,omitempty"`
+	Scope string `protobuf:"bytes,20,opt,name=scope,proto3" json:"scope,omitempty"`
+	// The pod of the last attempt, kept for debugging since the job failed; absent if it never was.
+	Held *v1.Held `protobuf:"bytes,21,opt,name=held,proto3" json:"held,omitempty"`
+	// Who was in it.
+	DebugSessions []*v1.DebugSession `protobuf:"bytes,22,rep,name=debug_sessions,json=debugSessions,proto3" json:"debug_sessions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -504,6 +517,20 @@ func (x *JobRecord) GetScope() string {
 		return x.Scope
 	}
 	return ""
+}
+
+func (x *JobRecord) GetHeld() *v1.Held {
+	if x != nil {
+		return x.Held
+	}
+	return nil
+}
+
+func (x *JobRecord) GetDebugSessions() []*v1.DebugSession {
+	if x != nil {
+		return x.DebugSessions
+	}
+	return nil
 }
 
 // Hold is a claim on a concurrency group. A job or run in state WAITING waits for it; in a later one, until its end, it holds it.
@@ -1247,7 +1274,7 @@ const file_slipway_state_v1_state_proto_rawDesc = "" +
 	" \x03(\v2\x19.slipway.core.v1.ArtifactR\tartifacts\x12#\n" +
 	"\rtransition_id\x18\v \x01(\tR\ftransitionId\x12*\n" +
 	"\x04hold\x18\f \x01(\v2\x16.slipway.state.v1.HoldR\x04hold\x12\x16\n" +
-	"\x06reason\x18\r \x01(\tR\x06reason\"\xec\x02\n" +
+	"\x06reason\x18\r \x01(\tR\x06reason\"\x85\x03\n" +
 	"\rRunDefinition\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
@@ -1263,7 +1290,8 @@ const file_slipway_state_v1_state_proto_rawDesc = "" +
 	"\x05actor\x18\n" +
 	" \x01(\tR\x05actor\x12 \n" +
 	"\vtraceparent\x18\v \x01(\tR\vtraceparent\x12%\n" +
-	"\x0esubmitter_span\x18\f \x01(\tR\rsubmitterSpan\"\xa4\x05\n" +
+	"\x0esubmitter_span\x18\f \x01(\tR\rsubmitterSpan\x12\x17\n" +
+	"\ahold_ms\x18\r \x01(\x03R\x06holdMs\"\x95\x06\n" +
 	"\tJobRecord\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x10\n" +
@@ -1286,7 +1314,9 @@ const file_slipway_state_v1_state_proto_rawDesc = "" +
 	"\x11continue_on_error\x18\x11 \x01(\bR\x0fcontinueOnError\x12=\n" +
 	"\vannotations\x18\x12 \x03(\v2\x1b.slipway.core.v1.AnnotationR\vannotations\x12*\n" +
 	"\x04hold\x18\x13 \x01(\v2\x16.slipway.state.v1.HoldR\x04hold\x12\x14\n" +
-	"\x05scope\x18\x14 \x01(\tR\x05scope\"\x82\x01\n" +
+	"\x05scope\x18\x14 \x01(\tR\x05scope\x12)\n" +
+	"\x04held\x18\x15 \x01(\v2\x15.slipway.core.v1.HeldR\x04held\x12D\n" +
+	"\x0edebug_sessions\x18\x16 \x03(\v2\x1d.slipway.core.v1.DebugSessionR\rdebugSessions\"\x82\x01\n" +
 	"\x04Hold\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x1b\n" +
 	"\tqueue_all\x18\x02 \x01(\bR\bqueueAll\x12,\n" +
@@ -1375,27 +1405,29 @@ func file_slipway_state_v1_state_proto_rawDescGZIP() []byte {
 
 var file_slipway_state_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_slipway_state_v1_state_proto_goTypes = []any{
-	(*RunHeader)(nil),     // 0: slipway.state.v1.RunHeader
-	(*RunDefinition)(nil), // 1: slipway.state.v1.RunDefinition
-	(*JobRecord)(nil),     // 2: slipway.state.v1.JobRecord
-	(*Hold)(nil),          // 3: slipway.state.v1.Hold
-	(*GroupRecord)(nil),   // 4: slipway.state.v1.GroupRecord
-	(*Attempt)(nil),       // 5: slipway.state.v1.Attempt
-	(*AgentRecord)(nil),   // 6: slipway.state.v1.AgentRecord
-	(*Drain)(nil),         // 7: slipway.state.v1.Drain
-	(*RemovedAgent)(nil),  // 8: slipway.state.v1.RemovedAgent
-	(*TokenRecord)(nil),   // 9: slipway.state.v1.TokenRecord
-	(*RequestRecord)(nil), // 10: slipway.state.v1.RequestRecord
-	(v1.RunState)(0),      // 11: slipway.core.v1.RunState
-	(*v1.Failure)(nil),    // 12: slipway.core.v1.Failure
-	(*v1.Artifact)(nil),   // 13: slipway.core.v1.Artifact
-	(*v1.Source)(nil),     // 14: slipway.core.v1.Source
-	(v1.JobState)(0),      // 15: slipway.core.v1.JobState
-	(*v1.Output)(nil),     // 16: slipway.core.v1.Output
-	(*v1.Annotation)(nil), // 17: slipway.core.v1.Annotation
-	(v1.AttemptState)(0),  // 18: slipway.core.v1.AttemptState
-	(*v1.StepStatus)(nil), // 19: slipway.core.v1.StepStatus
-	(*v1.LogSum)(nil),     // 20: slipway.core.v1.LogSum
+	(*RunHeader)(nil),       // 0: slipway.state.v1.RunHeader
+	(*RunDefinition)(nil),   // 1: slipway.state.v1.RunDefinition
+	(*JobRecord)(nil),       // 2: slipway.state.v1.JobRecord
+	(*Hold)(nil),            // 3: slipway.state.v1.Hold
+	(*GroupRecord)(nil),     // 4: slipway.state.v1.GroupRecord
+	(*Attempt)(nil),         // 5: slipway.state.v1.Attempt
+	(*AgentRecord)(nil),     // 6: slipway.state.v1.AgentRecord
+	(*Drain)(nil),           // 7: slipway.state.v1.Drain
+	(*RemovedAgent)(nil),    // 8: slipway.state.v1.RemovedAgent
+	(*TokenRecord)(nil),     // 9: slipway.state.v1.TokenRecord
+	(*RequestRecord)(nil),   // 10: slipway.state.v1.RequestRecord
+	(v1.RunState)(0),        // 11: slipway.core.v1.RunState
+	(*v1.Failure)(nil),      // 12: slipway.core.v1.Failure
+	(*v1.Artifact)(nil),     // 13: slipway.core.v1.Artifact
+	(*v1.Source)(nil),       // 14: slipway.core.v1.Source
+	(v1.JobState)(0),        // 15: slipway.core.v1.JobState
+	(*v1.Output)(nil),       // 16: slipway.core.v1.Output
+	(*v1.Annotation)(nil),   // 17: slipway.core.v1.Annotation
+	(*v1.Held)(nil),         // 18: slipway.core.v1.Held
+	(*v1.DebugSession)(nil), // 19: slipway.core.v1.DebugSession
+	(v1.AttemptState)(0),    // 20: slipway.core.v1.AttemptState
+	(*v1.StepStatus)(nil),   // 21: slipway.core.v1.StepStatus
+	(*v1.LogSum)(nil),       // 22: slipway.core.v1.LogSum
 }
 var file_slipway_state_v1_state_proto_depIdxs = []int32{
 	11, // 0: slipway.state.v1.RunHeader.state:type_name -> slipway.core.v1.RunState
@@ -1409,15 +1441,17 @@ var file_slipway_state_v1_state_proto_depIdxs = []int32{
 	5,  // 8: slipway.state.v1.JobRecord.attempt:type_name -> slipway.state.v1.Attempt
 	17, // 9: slipway.state.v1.JobRecord.annotations:type_name -> slipway.core.v1.Annotation
 	3,  // 10: slipway.state.v1.JobRecord.hold:type_name -> slipway.state.v1.Hold
-	18, // 11: slipway.state.v1.Attempt.state:type_name -> slipway.core.v1.AttemptState
-	19, // 12: slipway.state.v1.Attempt.steps:type_name -> slipway.core.v1.StepStatus
-	20, // 13: slipway.state.v1.Attempt.logs:type_name -> slipway.core.v1.LogSum
-	7,  // 14: slipway.state.v1.AgentRecord.drain:type_name -> slipway.state.v1.Drain
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	18, // 11: slipway.state.v1.JobRecord.held:type_name -> slipway.core.v1.Held
+	19, // 12: slipway.state.v1.JobRecord.debug_sessions:type_name -> slipway.core.v1.DebugSession
+	20, // 13: slipway.state.v1.Attempt.state:type_name -> slipway.core.v1.AttemptState
+	21, // 14: slipway.state.v1.Attempt.steps:type_name -> slipway.core.v1.StepStatus
+	22, // 15: slipway.state.v1.Attempt.logs:type_name -> slipway.core.v1.LogSum
+	7,  // 16: slipway.state.v1.AgentRecord.drain:type_name -> slipway.state.v1.Drain
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_slipway_state_v1_state_proto_init() }
