@@ -123,6 +123,8 @@ type LostError struct {
 	Reason LostReason
 	// OOMKills counts the processes of the pod that the kernel killed for want of memory.
 	OOMKills int64
+	// Image is that of the container, if it is not the job's.
+	Image string
 }
 
 func (e *LostError) Error() string {
@@ -134,7 +136,11 @@ func (e *LostError) Error() string {
 		text = "ended because its containerd shim was killed or crashed"
 	case LostKilled:
 	}
-	return fmt.Sprintf("pod %s: the job's container %s", e.Pod, text)
+	which := "the job's container"
+	if e.Image != "" {
+		which = "the container of the step's image " + e.Image
+	}
+	return fmt.Sprintf("pod %s: %s %s", e.Pod, which, text)
 }
 
 // Unwrap makes it an ErrPodLost.

@@ -75,9 +75,13 @@ type PodSpec struct {
 	User   string
 	Mounts []Mount
 	// Labels for people: run, job. No secrets.
-	Labels    map[string]string
-	Services  []Service
-	Resources Resources
+	Labels   map[string]string
+	Services []Service
+	// StepImages are references by digest of images that single steps run in (StepSpec.Image), each once. A container for each shares
+	// the pod's network, mounts, limits and isolation, and has its own root file system; Env and User are not for it. Create pulls
+	// them; the containers may be made later, at the latest by the first Start that wants one. ErrUnsupported if the sandbox can't.
+	StepImages []string
+	Resources  Resources
 	// Egress false leaves only loopback and the pod's services.
 	Egress bool
 	// Hosts are extra names for /etc/hosts (name → address).
@@ -88,10 +92,13 @@ type PodSpec struct {
 	Runtime   string
 }
 
-// Mount binds a host path into the job container.
+// Mount binds a host path, or a volume, into a container.
 type Mount struct {
 	Source, Target string
 	ReadOnly       bool
+	// Volume, in place of Source, names a directory that the pod has as long as it lives: all mounts of that name in the pod share
+	// it. A new one has what the image of the first container that mounts it has at Target, owners included.
+	Volume string `json:",omitempty"`
 }
 
 // Resources limit the whole pod. Zero is no limit of the job's; a sandbox may have one to protect its host.
@@ -114,7 +121,8 @@ type Service struct {
 	Ports   []Port
 	Health  *Health
 	// User as in `--user`.
-	User string
+	User   string
+	Mounts []Mount
 }
 
 // Port publishes a service's port at localhost:Host; Host 0 means the same number.
@@ -141,6 +149,8 @@ type StepSpec struct {
 	Dir string
 	// User as in PodSpec; "" is the pod's.
 	User string
+	// Image is one of the pod's StepImages: the step runs in that one's container, in its image's environment, user and directory. "" is the job's.
+	Image string `json:",omitempty"`
 	// Output is a path on the host; stdout and stderr are both appended to it in order. Created with mode 0600.
 	Output string
 	// Timeout after which the supervisor stops the step by itself, also while no agent runs; 0 is none. Grace is the time from TERM to KILL then.

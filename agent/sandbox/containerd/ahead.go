@@ -186,13 +186,13 @@ func (s *Sandbox) claim(ctx context.Context, m *making, a *ahead) (*Pod, error) 
 	})
 	g.Go(func() error { return furnish(a.init, m.hostname(), m.spec.Mounts) })
 	g.Go(func() error { return s.relabel(gctx, m) })
-	g.Go(func() error { return s.serviceImages(gctx, m) })
+	g.Go(func() error { return s.otherImages(gctx, m) })
 	g.Go(func() error { return s.network.Publish(gctx, m.ns.Name, redirects(m.spec.Services)) })
 	g.Go(func() error {
 		if err := s.writeEtc(m); err != nil {
 			return err
 		}
-		if err := s.cgroups.Create(s.group(m.name), podLimits(m.spec.Resources)); err != nil {
+		if err := s.cgroups.Create(s.group(m.name), podLimits(m.spec)); err != nil {
 			return err
 		}
 		return s.cgroups.LimitSteps(p.jobGroup(), cgroup.Limits{PIDs: m.spec.Resources.PIDs})

@@ -91,6 +91,7 @@ func (s *Sandbox) Create(ctx context.Context, spec sandbox.PodSpec, progress fun
 		return nil, errors.Join(fmt.Errorf("creating pod %s: %w", spec.ID, err), s.remove(clean, spec.ID))
 	}
 	s.keep(p)
+	p.annexes.begin()
 	return p, nil
 }
 
@@ -184,7 +185,7 @@ func (s *Sandbox) gather(ctx context.Context, m *making) error {
 		m.job, err = s.images.get(gctx, m.spec.Image, m.progress)
 		return err
 	})
-	g.Go(func() error { return s.serviceImages(gctx, m) })
+	g.Go(func() error { return s.otherImages(gctx, m) })
 	g.Go(func() error {
 		ns, err := s.getNetwork(gctx, m)
 		if err != nil {
@@ -200,15 +201,21 @@ func (s *Sandbox) gather(ctx context.Context, m *making) error {
 		if err := s.writeEtc(m); err != nil {
 			return err
 		}
-		return s.cgroups.Create(s.group(m.name), podLimits(m.spec.Resources))
+		return s.cgroups.Create(s.group(m.name), podLimits(m.spec))
 	})
 	return g.Wait()
 }
 
-// serviceImages gets the services' images.
-func (s *Sandbox) serviceImages(ctx context.Context, m *making) error {
+// otherImages gets those of the services and of single steps.
+func (s *Sandbox) otherImages(ctx context.Context, m *making) error {
 	m.services = make([]*image, len(m.spec.Services))
 	g, gctx := errgroup.WithContext(ctx)
+	for _, ref := range m.spec.StepImages {
+		g.Go(func() error {
+			_, err := s.images.get(gctx, ref, m.progress)
+			return err
+		})
+	}
 	for i, svc := range m.spec.Services {
 		g.Go(func() (err error) {
 			m.services[i], err = s.images.get(gctx, svc.Image, m.progress)
@@ -219,10 +226,11 @@ func (s *Sandbox) serviceImages(ctx context.Context, m *making) error {
 }
 
 // podLimits are those of the group above the pod's containers.
-func podLimits(r sandbox.Resources) cgroup.Limits {
+func podLimits(spec sandbox.PodSpec) cgroup.Limits {
+	r := spec.Resources
 	limits := cgroup.Limits{CPUMilli: r.CPUMilli, Memory: r.Memory}
 	if r.PIDs > 0 {
-		limits.PIDs = r.PIDs + ownProcesses
+		limits.PIDs = r.PIDs + ownProcesses*int64(1+len(spec.StepImages))
 	}
 	return limits
 }
@@ -270,6 +278,9 @@ func (s *Sandbox) complete(ctx context.Context, m *making, p *Pod, init procid.I
 		return fmt.Errorf("the job's container: %w", err)
 	}
 	p.state = st
+	if p.annexes, err = s.planAnnexes(m, p); err != nil {
+		return err
+	}
 	return m.dir.save(st)
 }
 
@@ -283,12 +294,12 @@ func writables(spec sandbox.PodSpec) []writable {
 	return out
 }
 
-// startJob starts the job's container first: it starts the shim that the others join.
+// startJob starts the job's container first: it starts the shim that the others join. An annex is started in the same way.
 func (s *Sandbox) startJob(ctx context.Context, m *making, p *Pod) (procid.ID, error) {
 	c := container{
-		name: jobName, img: m.job, args: []string{proto.Binary}, mounts: s.jobMounts(m),
+		name: p.box, img: m.job, args: []string{proto.Binary}, mounts: s.jobMounts(m, p.run()),
 	}
-	task, err := s.newTask(ctx, m, c, "supervisor")
+	task, err := s.newTask(ctx, m, c, p.log())
 	if err != nil {
 		return procid.ID{}, err
 	}

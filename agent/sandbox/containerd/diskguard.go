@@ -93,8 +93,14 @@ func (g *diskGuard) end(ctx context.Context, left int64) bool {
 	if most == nil {
 		return false
 	}
-	group := filepath.Dir(cgroup.StepGroup(most.jobGroup(), "x"))
-	if running, err := g.sb.cgroups.Processes(group); err != nil || len(running) == 0 {
+	var group string
+	for _, box := range most.boxes() {
+		steps := filepath.Dir(cgroup.StepGroup(box.jobGroup(), "x"))
+		if running, err := g.sb.cgroups.Processes(steps); err == nil && len(running) > 0 {
+			most, group = box, steps
+		}
+	}
+	if group == "" {
 		return false // its step has ended, and what it wrote goes with it: nobody else has to
 	}
 	most.written.Store(written)
@@ -127,7 +133,7 @@ func (g *diskGuard) filledBy(ctx context.Context, p *Pod) int64 {
 	if left >= keep {
 		return 0
 	}
-	if most, written := g.greediest(ctx); most == p && left+written >= keep {
+	if most, written := g.greediest(ctx); most != nil && most.id == p.id && left+written >= keep {
 		return written
 	}
 	return 0
@@ -140,7 +146,10 @@ func (p *Pod) usage(ctx context.Context) int64 {
 		dirs = append(dirs, w.Source)
 	}
 	service := p.sb.client.SnapshotService(p.sb.cfg.Snapshotter)
-	names := []string{jobName}
+	var names []string
+	for _, box := range p.boxes() {
+		names = append(names, box.box)
+	}
 	for _, svc := range p.state.Services {
 		names = append(names, svc.Container)
 	}

@@ -16,7 +16,8 @@ import (
 	"github.com/slipway-ci/slipway/agent/supervisor/proto"
 )
 
-func (p *Pod) jobGroup() string { return p.sb.group(p.name) + "/" + jobName }
+// jobGroup is the control group of the container in which the steps run.
+func (p *Pod) jobGroup() string { return p.sb.group(p.name) + "/" + p.box }
 
 // enter makes a step's control group. A pod that an older agent made has no room for one.
 func (p *Pod) enter(spec sandbox.StepSpec) (cgroup.Entry, error) {
@@ -166,7 +167,7 @@ func (p *Pod) outOfMemory(id string) (bool, error) {
 
 // lost explains the pod's death as far as can be known.
 func (p *Pod) lost() error {
-	e := &sandbox.LostError{Pod: p.id, Reason: sandbox.LostKilled}
+	e := &sandbox.LostError{Pod: p.id, Reason: sandbox.LostKilled, Image: p.image}
 	if kills, err := p.sb.cgroups.OOMKills(p.jobGroup()); err == nil {
 		e.OOMKills = kills
 	}

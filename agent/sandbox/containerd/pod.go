@@ -22,11 +22,16 @@ type Pod struct {
 	id   string
 	name string // of its containers and its control group
 	dir  podDir
-	sup  *remote.Supervisor
-	init *procid.Handle
-	dead <-chan struct{} // closed when the job's container has ended
+	box  string // the container in which its steps run: the job's, or an annex's
+	// image of an annex; "" for the job's own.
+	image string
+	sup   *remote.Supervisor
+	init  *procid.Handle
+	dead  <-chan struct{} // closed when the job's container has ended
 
 	state podState // as it was when the pod was complete
+
+	annexes *annexes // nil if there are none
 
 	// written is what the pod had written when the guard of the disk ended its step; 0 since that was told.
 	written atomic.Int64
@@ -39,11 +44,31 @@ var _ sandbox.Pod = (*Pod)(nil)
 
 // newPod listens for the pod's supervisor.
 func (s *Sandbox) newPod(id, name string) (*Pod, error) {
-	sup, err := remote.Listen(s.dir(id).run(), s.cfg.Log.With("pod", id))
-	if err != nil {
-		return nil, fmt.Errorf("pod %s: %w", id, err)
+	p := &Pod{sb: s, id: id, name: name, dir: s.dir(id), box: jobName}
+	return p, s.listen(p)
+}
+
+func (s *Sandbox) listen(p *Pod) (err error) {
+	if p.sup, err = remote.Listen(p.run(), s.cfg.Log.With("pod", p.id)); err != nil {
+		return fmt.Errorf("pod %s: %w", p.id, err)
 	}
-	return &Pod{sb: s, id: id, name: name, dir: s.dir(id), sup: sup}, nil
+	return nil
+}
+
+// run is the directory of the supervisor's socket.
+func (p *Pod) run() string {
+	if p.image == "" {
+		return p.dir.run()
+	}
+	return p.dir.run() + "-" + p.box
+}
+
+// log is the name of the supervisor's log.
+func (p *Pod) log() string {
+	if p.image == "" {
+		return "supervisor"
+	}
+	return "supervisor-" + p.box
 }
 
 // hold says which process is the pod's init. That it has ended already is no error: its steps' records are still there.
@@ -63,7 +88,11 @@ func (p *Pod) hold(init procid.ID) error {
 }
 
 func (p *Pod) close() error {
+	p.annexes.end()
 	err := p.sup.Close()
+	for _, annex := range p.boxes()[1:] {
+		err = errors.Join(err, annex.close())
+	}
 	if p.init != nil {
 		err = errors.Join(err, p.init.Close())
 	}
@@ -92,7 +121,7 @@ func (p *Pod) waitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, readyPatience, errors.New("the supervisor does not connect"))
 	defer cancel()
 	if err := p.sup.Ready(ctx); err != nil {
-		return fmt.Errorf("%w%s", err, quoteLog(p.dir.log("supervisor")))
+		return fmt.Errorf("%w%s", err, quoteLog(p.dir.log(p.log())))
 	}
 	return nil
 }
@@ -101,6 +130,9 @@ func (p *Pod) waitReady(ctx context.Context) error {
 func (p *Pod) Start(ctx context.Context, spec sandbox.StepSpec) error {
 	if err := checkID("step", spec.ID); err != nil {
 		return err
+	}
+	if spec.Image != "" {
+		return p.startAnnexed(ctx, spec)
 	}
 	p.starting.Lock()
 	defer p.starting.Unlock()
@@ -140,6 +172,19 @@ func (p *Pod) Start(ctx context.Context, spec sandbox.StepSpec) error {
 	return nil
 }
 
+// startAnnexed starts a step with an image of its own.
+func (p *Pod) startAnnexed(ctx context.Context, spec sandbox.StepSpec) error {
+	if _, err := p.dir.record(spec.ID); err == nil {
+		return nil
+	}
+	box, err := p.annexes.of(ctx, spec.Image)
+	if err != nil {
+		return fmt.Errorf("starting step %s: %w", spec.ID, err)
+	}
+	spec.Image = ""
+	return box.Start(ctx, spec)
+}
+
 // mark notes that a step was asked for, the first time.
 func (p *Pod) mark(spec sandbox.StepSpec, grouped bool) error {
 	if _, err := os.Stat(p.dir.request(spec.ID)); err == nil {
@@ -152,13 +197,20 @@ func (p *Pod) mark(spec sandbox.StepSpec, grouped bool) error {
 			return err
 		}
 	}
-	return writeJSON(p.dir.request(spec.ID), request{OOMKills: kills, Output: spec.Output})
+	req := request{OOMKills: kills, Output: spec.Output}
+	if p.image != "" {
+		req.Box = p.box
+	}
+	return writeJSON(p.dir.request(spec.ID), req)
 }
 
 // Wait implements sandbox.Pod.
 func (p *Pod) Wait(ctx context.Context, stepID string) (sandbox.Exit, error) {
 	if err := checkID("step", stepID); err != nil {
 		return sandbox.Exit{}, err
+	}
+	if box := p.boxOf(stepID); box != p {
+		return box.Wait(ctx, stepID)
 	}
 	for {
 		changed := p.sup.Changed()
@@ -222,6 +274,9 @@ func ignoreLost(err error) error {
 func (p *Pod) Stop(ctx context.Context, stepID string, grace time.Duration) error {
 	if err := checkID("step", stepID); err != nil {
 		return err
+	}
+	if box := p.boxOf(stepID); box != p {
+		return box.Stop(ctx, stepID, grace)
 	}
 	if _, err := p.dir.record(stepID); err == nil {
 		return nil

@@ -56,6 +56,11 @@ func (s *Sandbox) remove(ctx context.Context, id string) error {
 		s.cfg.Log.Warn("a pod's state file is unreadable; its network namespace is released at the next start", "pod", id, "err", err)
 	}
 	name := or(st.name(), id)
+	if p := s.attached(id); p != nil && p.annexes.end() {
+		s.mu.Lock()
+		s.again[id] = true
+		s.mu.Unlock()
+	}
 	if err := s.cgroups.Kill(ctx, s.group(name)); err != nil {
 		return fmt.Errorf("removing pod %s: %w", id, err)
 	}

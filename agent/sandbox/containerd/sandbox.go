@@ -283,6 +283,9 @@ func (s *Sandbox) Attach(_ context.Context, id string) (sandbox.Pod, error) {
 		return nil, errors.Join(err, p.close())
 	}
 	p.sup.Trust(st.Init, nil)
+	if err := s.attachAnnexes(p); err != nil {
+		return nil, errors.Join(err, p.close())
+	}
 	s.keep(p)
 	return p, nil
 }
@@ -318,6 +321,9 @@ func (s *Sandbox) letGo() error {
 	s.pods = map[string]*Pod{}
 	s.closed = true
 	s.mu.Unlock()
+	for _, p := range pods {
+		p.annexes.end()
+	}
 	s.background.Wait()
 	s.guard.close()
 	errs := []error{poolErr}

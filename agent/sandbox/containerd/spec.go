@@ -141,10 +141,10 @@ func (s *Sandbox) commonMounts(dir podDir) []specs.Mount {
 }
 
 // jobMounts are the supervisor, its socket's directory and what the job asked for.
-func (s *Sandbox) jobMounts(p *making) []specs.Mount {
+func (s *Sandbox) jobMounts(p *making, run string) []specs.Mount {
 	mounts := []specs.Mount{
 		bind(s.supervisor(), proto.Binary, true),
-		bind(p.dir.run(), proto.SocketDir, true),
+		bind(run, proto.SocketDir, true),
 	}
 	for _, m := range p.spec.Mounts {
 		mounts = append(mounts, bind(m.Source, m.Target, m.ReadOnly))

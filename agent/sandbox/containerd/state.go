@@ -58,6 +58,8 @@ type podDir string
 func (d podDir) state() string             { return filepath.Join(string(d), "pod.json") }
 func (d podDir) run() string               { return filepath.Join(string(d), "run") }
 func (d podDir) etc(name string) string    { return filepath.Join(string(d), "etc", name) }
+func (d podDir) annexes() string           { return filepath.Join(string(d), "annexes.json") }
+func (d podDir) annex(i int) string        { return filepath.Join(string(d), annexName(i)+".json") }
 func (d podDir) log(name string) string    { return filepath.Join(string(d), "log", name+".log") }
 func (d podDir) request(id string) string  { return filepath.Join(string(d), "steps", id+".json") }
 func (d podDir) exitFile(id string) string { return filepath.Join(string(d), "steps", id+".exit") }
@@ -122,6 +124,8 @@ type request struct {
 	OOMKills int64 `json:"oom_kills"`
 	// Output is the file on this host that the step writes to.
 	Output string `json:"output,omitempty"`
+	// Box is the container in which it runs; "" is the job's.
+	Box string `json:"box,omitempty"`
 	// OOM is whether more came while it ran; set when its end was first seen.
 	OOM *bool `json:"oom,omitempty"`
 	// Seen is what was found around the step when its failure was first seen.

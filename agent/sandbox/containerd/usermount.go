@@ -95,6 +95,41 @@ func (s *Sandbox) userMounts(m *making) error {
 	return nil
 }
 
+// userAnnex gives an annex what the containers of a pod with a user namespace share.
+func (s *Sandbox) userAnnex(m *making, box *Pod) error {
+	if !m.ids.enabled() {
+		return nil
+	}
+	user, err := os.Open(s.userNamespace(m.spec.ID))
+	if err != nil {
+		return fmt.Errorf("the pod's user namespace: %w", err)
+	}
+	m.held = &held{user: user}
+	dir := s.mountsOf(m.spec.ID)
+	m.mapped = map[string]string{m.dir.etc(""): filepath.Join(dir, "etc"), box.run(): filepath.Join(dir, "run-"+box.box)}
+	for i, mnt := range m.spec.Mounts {
+		m.mapped[filepath.Clean(mnt.Source)] = filepath.Join(dir, "mount"+strconv.Itoa(i))
+	}
+	return mapTree(box.run(), m.mapped[box.run()], user)
+}
+
+// unmountAnnex takes apart what is mounted for one annex.
+func (s *Sandbox) unmountAnnex(pod, name string) error {
+	dir := s.mountsOf(pod)
+	targets, err := mountedBelow(dir)
+	if err != nil {
+		return err
+	}
+	for _, target := range slices.Backward(targets) {
+		if target == filepath.Join(dir, "run-"+name) || strings.HasPrefix(target, filepath.Join(dir, name)+"/") {
+			if err := unix.Unmount(target, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) {
+				return fmt.Errorf("unmounting %s: %w", target, err)
+			}
+		}
+	}
+	return nil
+}
+
 // userNamespace is where a pod's user namespace is pinned, for its containers to share.
 func (s *Sandbox) userNamespace(pod string) string { return filepath.Join(s.mountsOf(pod), "user") }
 

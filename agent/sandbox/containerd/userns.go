@@ -117,6 +117,9 @@ func (h *held) close() error {
 	if h.user != nil {
 		_ = h.user.Close()
 	}
+	if h.process == nil {
+		return nil // of an annex: the namespace is pinned
+	}
 	_ = h.stdin.Close()
 	_, err := h.process.Wait()
 	return err

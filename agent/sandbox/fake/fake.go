@@ -115,7 +115,7 @@ func (p *podState) populate(ctx context.Context, progress func(string)) error {
 			return err
 		}
 	}
-	images := []string{p.spec.Image}
+	images := append([]string{p.spec.Image}, p.spec.StepImages...)
 	for _, svc := range p.spec.Services {
 		images = append(images, svc.Image)
 	}

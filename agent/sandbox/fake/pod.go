@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -89,6 +90,9 @@ func (p *Pod) Start(_ context.Context, spec sandbox.StepSpec) error {
 	case <-p.sb.closed:
 		return ErrClosed
 	default:
+	}
+	if spec.Image != "" && !slices.Contains(st.spec.StepImages, spec.Image) {
+		return fmt.Errorf("starting step %s: the pod has no image %s: %w", spec.ID, spec.Image, sandbox.ErrNotFound)
 	}
 	out, err := os.OpenFile(spec.Output, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {

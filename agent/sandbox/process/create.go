@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -34,6 +35,10 @@ func refuse(spec sandbox.PodSpec) error {
 		what = "`container:` needs one"
 	case len(names) > 0:
 		what = fmt.Sprintf("`services:` need them (%s)", strings.Join(names, ", "))
+	case len(spec.StepImages) > 0:
+		what = fmt.Sprintf("`image:` of a step needs one (%s)", strings.Join(spec.StepImages, ", "))
+	case slices.ContainsFunc(spec.Mounts, func(m sandbox.Mount) bool { return m.Volume != "" }):
+		what = "`volumes:` need them"
 	case !spec.Egress:
 		what = "`egress: none` can't be enforced without them"
 	case len(spec.Hosts) > 0:

@@ -141,16 +141,22 @@ func (s *suite) removeTwice(t *testing.T) {
 // refusals checks that what the backend declares to lack is refused before anything starts, and the rest is not.
 func (s *suite) refusals(t *testing.T) {
 	sb := s.open(t)
-	for c, ask := range map[Capability]func(*sandbox.PodSpec){
-		Services: func(p *sandbox.PodSpec) { p.Services = []sandbox.Service{s.backend.Service(Healthy)} },
-		Images:   func(p *sandbox.PodSpec) { p.Container = true },
-		NoEgress: func(p *sandbox.PodSpec) { p.Egress = false },
+	for _, r := range []struct {
+		c   Capability
+		ask func(*sandbox.PodSpec)
+	}{
+		{Services, func(p *sandbox.PodSpec) { p.Services = []sandbox.Service{s.backend.Service(Healthy)} }},
+		{Images, func(p *sandbox.PodSpec) { p.Container = true }},
+		{Images, func(p *sandbox.PodSpec) { p.StepImages = []string{s.backend.Image()} }},
+		{Images, func(p *sandbox.PodSpec) { p.Mounts = []sandbox.Mount{{Volume: "data", Target: "/data"}} }},
+		{NoEgress, func(p *sandbox.PodSpec) { p.Egress = false }},
 	} {
+		c := r.c
 		if !s.lacks(c) {
 			continue // other tests have it
 		}
 		spec := s.spec(t)
-		ask(&spec)
+		r.ask(&spec)
 		s.removeLater(t, spec.ID)
 		said := false
 		_, err := sb.Create(testContext(t), spec, func(string) { said = true })

@@ -47,7 +47,7 @@ type Capability string
 const (
 	// Services are side containers.
 	Services Capability = "services"
-	// Images are file systems for jobs: `container:`.
+	// Images are file systems for jobs, `container:`, and for single steps, `image:`.
 	Images Capability = "images"
 	// NoEgress is keeping a pod off the network.
 	NoEgress Capability = "no egress"
@@ -105,6 +105,9 @@ func Run(t *testing.T, b Backend) {
 		{"Services", s.services},
 		{"ServiceDies", s.serviceDies},
 		{"ServiceNeverHealthy", s.serviceSick},
+		{"StepWithAnImage", s.stepImage},
+		{"StepWithAnImageIsStopped", s.stepImageStopped},
+		{"AttachToStepWithAnImage", s.stepImageAttached},
 		{"RemoveIsIdempotent", s.removeTwice},
 		{"WhatItLacksIsRefused", s.refusals},
 	} {
