@@ -58,8 +58,10 @@ type Config struct {
 	DefaultCPUMilli, DefaultMemory int64
 	// External says that the store is an etcd of others, with its limit of 128 operations a transaction.
 	External bool
+	// History has the runs that were sealed; nil if none ever is.
+	History History
 	// Sealer, if set, is told of every run that ended, after its last commit, from the engine's goroutine; it must not block.
-	Sealer func(runID string)
+	Sealer func(runID string, endedMS int64)
 	// Mutants are bugs planted on purpose; see there.
 	Mutants Mutants
 }
@@ -73,6 +75,9 @@ func (c *Config) defaults() {
 	}
 	if c.Tick <= 0 {
 		c.Tick = 500 * time.Millisecond
+	}
+	if c.History == nil {
+		c.History = noHistory{}
 	}
 	if c.Metrics == nil {
 		c.Metrics = NewMetrics(nil)

@@ -17,6 +17,8 @@ const (
 	numPrefix   = root + "num/"
 	reqPrefix   = root + "req/"
 	agentPrefix = root + "agent/"
+	// chainPrefix is written by coordinator/archive.
+	chainPrefix = root + "chain/"
 	// removedPrefix is read by coordinator/identity, too.
 	removedPrefix = root + "removed/"
 )

@@ -141,7 +141,7 @@ func refOf(def *statev1.RunDefinition, rec *statev1.JobRecord) *attemptRef {
 	return ref
 }
 
-// loadTail remembers the attempts of runs that ended lately.
+// loadTail remembers the attempts of runs that ended lately. Those that were sealed since have all their logs.
 func (e *Engine) loadTail(ctx context.Context) error {
 	now := e.c.Clock.Now()
 	kvs, _, err := e.c.Store.Range(ctx, runKey(id.First(now.Add(-oldestTail))), store.PrefixEnd(runPrefix), 0)

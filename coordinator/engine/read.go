@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -84,7 +85,7 @@ func (e *Engine) stored(ctx context.Context, runID string, steps bool) (*apiv1.R
 		return nil, err
 	}
 	if rr == nil {
-		return nil, rpcerr.New(rpcerr.NotFound, "there is no run %s", runID)
+		return e.sealed(ctx, runID, steps)
 	}
 	return e.viewStored(ctx, rr, steps), nil
 }
@@ -124,7 +125,8 @@ type storedRun struct {
 	jobs      []storedRec
 }
 
-// readRun reads a run's records; nil if there is none.
+// readRun reads a run's records; nil if there is none. The definition is read last: a run is sealed and gone from one read to the next, and if
+// that one is there still, so was all that was read before.
 func readRun(ctx context.Context, s store.Store, runID string) (*storedRun, error) {
 	kv, found, err := s.Get(ctx, runKey(runID))
 	if err != nil || !found {
@@ -133,15 +135,6 @@ func readRun(ctx context.Context, s store.Store, runID string) (*storedRun, erro
 	out := &storedRun{header: &statev1.RunHeader{}, headerRev: kv.ModRevision, def: &statev1.RunDefinition{}}
 	if err := decode(kv, out.header); err != nil {
 		return nil, err
-	}
-	kv, found, err = s.Get(ctx, defKey(runID))
-	if err != nil {
-		return nil, storeError(err)
-	}
-	if found {
-		if err := decode(kv, out.def); err != nil {
-			return nil, err
-		}
 	}
 	kvs, _, err := s.Range(ctx, jobsPrefix(runID), store.PrefixEnd(jobsPrefix(runID)), 0)
 	if err != nil {
@@ -153,6 +146,13 @@ func readRun(ctx context.Context, s store.Store, runID string) (*storedRun, erro
 			return nil, err
 		}
 		out.jobs = append(out.jobs, storedRec{rec: rec, rev: kv.ModRevision})
+	}
+	kv, found, err = s.Get(ctx, defKey(runID))
+	if err != nil || !found {
+		return nil, storeError(err)
+	}
+	if err := decode(kv, out.def); err != nil {
+		return nil, err
 	}
 	return out, nil
 }
@@ -188,15 +188,25 @@ func (e *Engine) resolveID(ctx context.Context, name string) (string, error) {
 	}
 	prefix := runKey(strings.ToLower(name))
 	kvs, more, err := e.c.Store.Range(ctx, prefix, store.PrefixEnd(prefix), 2)
-	switch {
-	case err != nil:
+	if err != nil {
 		return "", storeError(err)
-	case len(kvs) == 0:
+	}
+	found, err := e.c.History.Named(ctx, strings.ToLower(name), 2)
+	if err != nil {
+		return "", err
+	}
+	for _, kv := range kvs {
+		if runID := strings.TrimPrefix(kv.Key, runPrefix); !slices.Contains(found, runID) {
+			found = append(found, runID)
+		}
+	}
+	switch {
+	case len(found) == 0:
 		return "", rpcerr.New(rpcerr.NotFound, "there is no run %s", name)
-	case len(kvs) > 1 || more:
+	case len(found) > 1 || more:
 		return "", rpcerr.New(rpcerr.InvalidRequest, "several runs begin with %s; give more of the id", name)
 	}
-	return strings.TrimPrefix(kvs[0].Key, runPrefix), nil
+	return found[0], nil
 }
 
 // byNumber finds the run of a number; numbers are unique within a project only.
@@ -205,27 +215,33 @@ func (e *Engine) byNumber(ctx context.Context, number uint64) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var found, projects []string
+	found := map[string]string{}
 	for project := range newest {
 		kv, ok, err := e.c.Store.Get(ctx, numKey(project, number))
 		if err != nil {
 			return "", storeError(err)
 		}
 		if ok {
-			found, projects = append(found, string(kv.Value)), append(projects, project)
+			found[project] = string(kv.Value)
 		}
 	}
+	old, err := e.c.History.Numbered(ctx, number)
+	if err != nil {
+		return "", err
+	}
+	maps.Copy(found, old)
+	projects := slices.Collect(maps.Keys(found))
 	switch len(found) {
 	case 0:
 		return "", rpcerr.New(rpcerr.NotFound, "there is no run #%d", number)
 	case 1:
-		return found[0], nil
+		return found[projects[0]], nil
 	}
 	slices.Sort(projects)
 	return "", rpcerr.New(rpcerr.InvalidRequest, "several projects have a run #%d (%s); give the run's id", number, strings.Join(projects, ", "))
 }
 
-// newestNumbers is the highest run number of every project. One short read a project.
+// newestNumbers is the highest run number of every project, of those in the store and those that were sealed. One short read a project.
 func newestNumbers(ctx context.Context, s store.Store) (map[string]uint64, error) {
 	out := map[string]uint64{}
 	for from := numPrefix; ; {
@@ -234,7 +250,7 @@ func newestNumbers(ctx context.Context, s store.Store) (map[string]uint64, error
 			return nil, storeError(err)
 		}
 		if len(kvs) == 0 {
-			return out, nil
+			return out, sealedNumbers(ctx, s, out)
 		}
 		project, number, ok := numOf(kvs[0].Key)
 		if !ok {
@@ -245,57 +261,26 @@ func newestNumbers(ctx context.Context, s store.Store) (map[string]uint64, error
 	}
 }
 
-// Runs implements Control.
-func (e *Engine) Runs(ctx context.Context, project string, limit int) ([]*apiv1.Run, error) {
-	if limit <= 0 {
-		limit = defaultRuns
-	}
-	ids, err := newestRuns(ctx, e.c.Store, project, min(limit, MaxRuns))
+// sealedNumbers adds those of projects whose last runs are sealed.
+func sealedNumbers(ctx context.Context, s store.Store, into map[string]uint64) error {
+	kvs, _, err := s.Range(ctx, chainPrefix, store.PrefixEnd(chainPrefix), 0)
 	if err != nil {
-		return nil, err
+		return storeError(err)
 	}
-	live, err := e.liveViews(ctx, ids, false)
-	if err != nil {
-		return nil, err
-	}
-	out := make([]*apiv1.Run, 0, len(ids))
-	for _, runID := range ids {
-		v := live[runID]
-		if v == nil {
-			if v, err = e.stored(ctx, runID, false); err != nil {
-				if rpcerr.ReasonOf(err) == rpcerr.NotFound {
-					continue
-				}
-				return nil, err
-			}
+	for _, kv := range kvs {
+		head := &statev1.ChainHead{}
+		if err := decode(kv, head); err != nil {
+			return err
 		}
-		out = append(out, v)
+		into[head.GetProject()] = max(into[head.GetProject()], head.GetLastNumber())
 	}
-	return out, nil
+	return nil
 }
 
-// newestRuns lists ids, newest first.
-func newestRuns(ctx context.Context, s store.Store, project string, limit int) ([]string, error) {
-	const page = 500
-	var out []string
-	for from := newPrefix; ; {
-		kvs, more, err := s.Range(ctx, from, store.PrefixEnd(newPrefix), page)
-		if err != nil {
-			return nil, storeError(err)
-		}
-		for _, kv := range kvs {
-			if project == "" || string(kv.Value) == project {
-				out = append(out, invert(strings.TrimPrefix(kv.Key, newPrefix)))
-			}
-			if len(out) == limit {
-				return out, nil
-			}
-		}
-		if !more {
-			return out, nil
-		}
-		from = kvs[len(kvs)-1].Key + "\x00"
-	}
+// Runs implements Control.
+func (e *Engine) Runs(ctx context.Context, project string, limit int) ([]*apiv1.Run, error) {
+	runs, _, err := e.List(ctx, RunQuery{Project: project, Limit: limit})
+	return runs, err
 }
 
 // cachedPlans remembers the plans of the last runs.

@@ -105,6 +105,6 @@ func (e *Engine) retire(r *run) {
 	e.publish(r)
 	delete(e.runs, r.id)
 	if e.c.Sealer != nil {
-		e.c.Sealer(r.id)
+		e.c.Sealer(r.id, r.header.GetEndedMs())
 	}
 }
