@@ -20,6 +20,8 @@ import (
 const (
 	electionPrefix = "/slipway/v1/leader/"
 	startPatience  = time.Minute
+	// exclusiveTTL of the lease of a leader that can have no rival.
+	exclusiveTTL = 20 * time.Second
 )
 
 // backend is the store and the election in it.
@@ -42,7 +44,8 @@ func openBackend(ctx context.Context, conf config.Config, c clock.Clock, name st
 	if err != nil {
 		return nil, fmt.Errorf("starting the store: %w", err)
 	}
-	elector := etcdleader.New(etcdleader.Config{Client: e.Client(), Prefix: electionPrefix, Name: name, Exclusive: true, Clock: c, Log: log})
+	// Nobody waits to lead in its place, and a starved host is not a dead one: the fence alone would do.
+	elector := etcdleader.New(etcdleader.Config{Client: e.Client(), Prefix: electionPrefix, Name: name, TTL: exclusiveTTL, Exclusive: true, Clock: c, Log: log})
 	return &backend{store: e.Store(), elector: elector, failed: e.Err(), close: e.Close}, nil
 }
 

@@ -158,6 +158,9 @@ func (s *Server) MetricsAddr() string {
 // Ready is closed once the coordinator leads and serves.
 func (s *Server) Ready() <-chan struct{} { return s.ready }
 
+// Control is the engine of the current term, for who has the coordinator in its own process; between terms its calls are NOT_LEADER.
+func (s *Server) Control() engine.Control { return s.control }
+
 // Run serves until ctx ends, then stops in order. The error is nil after an orderly stop.
 func (s *Server) Run(ctx context.Context) error {
 	defer s.images.Close()
