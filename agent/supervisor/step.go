@@ -37,6 +37,7 @@ type step struct {
 	// forksRefused is what was counted before.
 	forksRefused int64
 	timedOut     bool
+	lapsed       bool
 	record       *proto.Record // set once, when the step has ended
 }
 
@@ -45,6 +46,10 @@ type step struct {
 func (s *Supervisor) launch(spec *proto.Step, output, record *os.File, g *group) *step {
 	st := &step{id: spec.ID, began: time.Now(), file: record, grace: spec.Grace, group: g}
 	s.steps[spec.ID] = st
+	if s.lease.over {
+		s.refuse(st, &startError{proto.CauseLapsed, errors.New("the job's lease is over")})
+		return st
+	}
 	for _, other := range s.byPID {
 		s.refuse(st, &startError{proto.CauseBusy, fmt.Errorf("step %s is still running", other.id)})
 		return st
@@ -194,7 +199,7 @@ func (s *Supervisor) end(st *step, r *proto.Record) {
 		st.timeout.Stop()
 	}
 	r.ID, r.TimedOut, r.Duration = st.id, st.timedOut, time.Since(st.began)
-	r.Stopped, r.Killed = st.stopping, st.killed
+	r.Stopped, r.Killed, r.Lapsed = st.stopping, st.killed, st.lapsed
 	st.count(r)
 	st.group.close()
 	data, err := proto.EncodeRecord(*r)

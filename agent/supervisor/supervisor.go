@@ -44,6 +44,7 @@ type Supervisor struct {
 	steps map[string]*step
 	byPID map[int]*step
 	conn  *proto.Conn
+	lease lease
 }
 
 // Run supervises until ctx ends. It changes the calling process: no core dumps, no ptrace, adopts orphans.
@@ -179,6 +180,10 @@ func (s *Supervisor) handle(c *proto.Conn, m *proto.Message, files []*os.File) e
 	case m.Type == proto.TypeStop && m.Stop != nil:
 		closeFiles(files)
 		return s.stop(c, m.Stop)
+	case m.Type == proto.TypeLease && m.Lease != nil:
+		closeFiles(files)
+		s.renew(*m.Lease)
+		return nil
 	default:
 		closeFiles(files)
 		return fmt.Errorf("unexpected message %q with %d descriptors", m.Type, len(files))

@@ -8,6 +8,7 @@
 //	   │ ◄───────── start ─ │   a step, with descriptors: output, exit record, control group
 //	   │ ── started ──────► │   or ended at once, if the command can't be executed
 //	   │ ◄────────── stop ─ │
+//	   │ ◄───────── lease ─ │   how long the steps may go on without another one
 //	   │ ── ended ────────► │   whenever a step ends
 //
 // Start and Stop are idempotent by step id, so after a lost connection the agent simply asks again. The supervisor
@@ -17,12 +18,14 @@ package proto
 import "time"
 
 // Versions of the protocol that this build speaks. An agent meets supervisors that an older agent started.
-// Version 2 has a control group for each step.
+// Version 2 has a control group for each step, version 3 leases.
 const (
 	MinVersion = 1
-	MaxVersion = 2
+	MaxVersion = 3
 	// GroupVersion is the first in which a step may bring a control group.
 	GroupVersion = 2
+	// LeaseVersion is the first that knows leases.
+	LeaseVersion = 3
 )
 
 // Paths inside a job's container.
@@ -49,6 +52,7 @@ const (
 	TypeStarted Type = "started"
 	TypeStop    Type = "stop"
 	TypeEnded   Type = "ended"
+	TypeLease   Type = "lease"
 )
 
 // Message is one frame's content. Exactly the field that belongs to its Type is set.
@@ -60,6 +64,7 @@ type Message struct {
 	Started *Started `json:"started,omitempty"`
 	Stop    *Stop    `json:"stop,omitempty"`
 	Ended   *Record  `json:"ended,omitempty"`
+	Lease   *Lease   `json:"lease,omitempty"`
 }
 
 // Hello is the supervisor's first word on every connection.
@@ -114,5 +119,14 @@ type Started struct {
 // Stop asks to end a step: TERM now, KILL after the grace.
 type Stop struct {
 	ID    string        `json:"id"`
+	Grace time.Duration `json:"grace"`
+}
+
+// Lease bounds how long the pod's steps may go on; each one takes the place of the one before. The first that runs out is the
+// last: everything in the container gets TERM, after the grace KILL, and nothing starts any more. A supervisor that never got one
+// goes on for ever.
+type Lease struct {
+	// Left from now on.
+	Left  time.Duration `json:"left"`
 	Grace time.Duration `json:"grace"`
 }

@@ -22,6 +22,8 @@ type Record struct {
 	Cause Cause `json:"cause,omitempty"`
 	// Stopped: the agent asked to end the step, or its time was up.
 	Stopped bool `json:"stopped,omitempty"`
+	// Lapsed: it was stopped because the pod's lease ran out.
+	Lapsed bool `json:"lapsed,omitempty"`
 	// Killed: something of the step outlived TERM and its grace, and got KILL.
 	Killed bool `json:"killed,omitempty"`
 	// Grouped: the step had a control group of its own, and the counts below are of it.
@@ -48,6 +50,7 @@ const (
 	CauseMemory        Cause = "no-memory"
 	CauseBusy          Cause = "busy"
 	CauseInvalid       Cause = "invalid"
+	CauseLapsed        Cause = "lease-over"
 )
 
 // ErrNoRecord: the record is not there yet, or was not written to its end.

@@ -51,6 +51,7 @@ type Supervisor struct {
 	steps   map[string]*proto.Record
 	changed chan struct{} // closed and replaced whenever something below mu changes
 	refused int
+	lease   *lease
 }
 
 // Listen opens the socket in dir, in place of one that an earlier agent left.
@@ -244,6 +245,7 @@ func (s *Supervisor) adopt(conn *proto.Conn, h *proto.Hello, version int) bool {
 		_ = s.conn.Close()
 	}
 	s.conn, s.version, s.ready = conn, version, h.Configured || s.base != nil
+	s.sendLease()
 	if h.Running != "" {
 		if _, ok := s.steps[h.Running]; !ok {
 			s.steps[h.Running] = nil
