@@ -3,6 +3,7 @@ package podspec
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -55,7 +56,32 @@ func Build(a *fleetv1.Assignment, d workspace.Dirs, env *expr.Env) (sandbox.PodS
 			spec.Services = append(spec.Services, *service)
 		}
 	}
+	for i, step := range job.GetSteps() {
+		image, err := StepImage(a, step, env)
+		if err != nil {
+			return spec, fmt.Errorf("step %d: %w", i+1, err)
+		}
+		if image != "" && !slices.Contains(spec.StepImages, image) {
+			spec.StepImages = append(spec.StepImages, image)
+		}
+	}
 	return spec, nil
+}
+
+// StepImage returns the image that a step wants to run in, by digest; "" is the job's. env is as for Build.
+func StepImage(a *fleetv1.Assignment, step *planv1.Step, env *expr.Env) (string, error) {
+	name, err := resolve.String(step.GetImage(), env)
+	if err != nil {
+		return "", fmt.Errorf("image: %w", err)
+	}
+	if name == "" {
+		return "", nil
+	}
+	digest, ok := a.GetImages()[name]
+	if !ok {
+		return "", fmt.Errorf("image: %s was not resolved when the run was submitted", name)
+	}
+	return digest, nil
 }
 
 func jobContainer(spec *sandbox.PodSpec, c *planv1.Container, env *expr.Env) error {
@@ -212,6 +238,9 @@ func Describe(spec sandbox.PodSpec) []string {
 			line += ", port " + strings.Join(ports, ", ")
 		}
 		lines = append(lines, line)
+	}
+	for _, image := range spec.StepImages {
+		lines = append(lines, "Image of single steps: "+image)
 	}
 	if !spec.Egress {
 		lines = append(lines, "Egress: none")

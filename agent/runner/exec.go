@@ -15,6 +15,7 @@ import (
 
 	"github.com/slipway-ci/slipway/agent/commands"
 	"github.com/slipway-ci/slipway/agent/logs"
+	"github.com/slipway-ci/slipway/agent/podspec"
 	"github.com/slipway-ci/slipway/agent/sandbox"
 	"github.com/slipway-ci/slipway/agent/state"
 	"github.com/slipway-ci/slipway/agent/workspace"
@@ -78,11 +79,16 @@ func (t *Attempt) runSpec(ctx context.Context, e entry, env []commands.Pair) (sa
 	if err != nil {
 		return sandbox.StepSpec{}, err
 	}
-	argv, script, err := command(texts[1], job.GetContainer() != nil, t.commandsDir(e.number))
+	image, err := podspec.StepImage(t.a, e.step, t.scope.job())
 	if err != nil {
 		return sandbox.StepSpec{}, err
 	}
-	if env, err = t.withPath(ctx, env); err != nil {
+	inContainer := job.GetContainer() != nil || image != ""
+	argv, script, err := command(texts[1], inContainer, t.commandsDir(e.number))
+	if err != nil {
+		return sandbox.StepSpec{}, err
+	}
+	if env, err = t.withPath(ctx, image, env); err != nil {
 		return sandbox.StepSpec{}, err
 	}
 	action := idOf(e)
@@ -97,8 +103,8 @@ func (t *Attempt) runSpec(ctx context.Context, e entry, env []commands.Pair) (sa
 		return sandbox.StepSpec{}, err
 	}
 	return sandbox.StepSpec{
-		ID: stepDir(e.number), Argv: argv, Otherwise: otherwise(texts[1], job.GetContainer() != nil, script), Env: process, Dir: workingDir(t.paths.Workspace, texts[2]),
-		Output: t.dirs.LogPath(e.number), Timeout: t.stepTimeout(limit), Grace: Grace, Resources: stepResources(e.step),
+		ID: stepDir(e.number), Argv: argv, Otherwise: otherwise(texts[1], inContainer, script), Env: process, Dir: workingDir(t.paths.Workspace, texts[2]),
+		Output: t.dirs.LogPath(e.number), Timeout: t.stepTimeout(limit), Grace: Grace, Resources: stepResources(e.step), Image: image,
 	}, nil
 }
 
@@ -359,28 +365,41 @@ func (t *Attempt) readCommandFiles(n uint32, x *ending) {
 	})
 }
 
-// withPath puts what GITHUB_PATH gathered in front of PATH. The image's own PATH is asked for once.
-func (t *Attempt) withPath(ctx context.Context, env []commands.Pair) ([]commands.Pair, error) {
-	if len(t.values.paths) > 0 && t.values.podPath == "" {
-		out, code, err := t.probe(ctx, nil, "/bin/sh", "-c", `printf %s "$PATH"`)
+// withPath puts what GITHUB_PATH gathered in front of PATH. Each image's own PATH is asked for once; image is a step's, "" the job's.
+func (t *Attempt) withPath(ctx context.Context, image string, env []commands.Pair) ([]commands.Pair, error) {
+	if len(t.values.paths) == 0 {
+		return env, nil
+	}
+	own, asked := t.values.podPaths[image]
+	if !asked {
+		out, code, err := t.probeIn(ctx, image, nil, "/bin/sh", "-c", `printf %s "$PATH"`)
 		if err != nil {
 			return nil, fmt.Errorf("ask the image for its PATH: %w", err)
 		}
 		if code == 0 {
-			t.values.podPath = strings.TrimSpace(out)
+			own = strings.TrimSpace(out)
+			if t.values.podPaths == nil {
+				t.values.podPaths = map[string]string{}
+			}
+			t.values.podPaths[image] = own
 		}
 	}
-	return withPath(env, t.values.paths, t.values.podPath), nil
+	return withPath(env, t.values.paths, own), nil
 }
 
-// probe runs a small command of the agent's own in the pod, between steps.
+// probe runs a small command of the agent's own in the job's container, between steps.
 func (t *Attempt) probe(ctx context.Context, env []string, argv ...string) (output string, code int, err error) {
+	return t.probeIn(ctx, "", env, argv...)
+}
+
+// probeIn runs one in the container of a step's image.
+func (t *Attempt) probeIn(ctx context.Context, image string, env []string, argv ...string) (output string, code int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	id := "probe-" + strings.ToLower(rand.Text()[:12])
 	file := filepath.Join(t.dirs.Logs, id)
 	defer os.Remove(file)
-	spec := sandbox.StepSpec{ID: id, Argv: argv, Env: env, Dir: "/", Output: file, Timeout: probeTimeout, Grace: time.Second}
+	spec := sandbox.StepSpec{ID: id, Argv: argv, Env: env, Dir: "/", Output: file, Timeout: probeTimeout, Grace: time.Second, Image: image}
 	if err := t.pod.Start(ctx, spec); err != nil {
 		return "", 0, err
 	}

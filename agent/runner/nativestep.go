@@ -188,7 +188,7 @@ func (t *Attempt) nativeCall(e entry, env []commands.Pair, out *lines, noted *an
 			out.Printf("%s: %s", strings.ToUpper(level[:1])+level[1:], message)
 		},
 		Exec: func(ctx context.Context, argv ...string) (string, int, error) {
-			full, err := t.withPath(ctx, env)
+			full, err := t.withPath(ctx, "", env)
 			if err != nil {
 				return "", 0, err
 			}

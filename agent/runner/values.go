@@ -25,9 +25,9 @@ type values struct {
 	paths []string
 	// size in bytes of what the steps handed on.
 	size int
-	// podPath is the image's PATH, once it was asked for.
-	podPath string
-	outputs []commands.Pair
+	// podPaths are the PATHs of images, once they were asked for: the job's under "".
+	podPaths map[string]string
+	outputs  []commands.Pair
 }
 
 // base is known when the job begins.

@@ -214,6 +214,22 @@ func (w *wants) services(plan *planv1.Plan, job *planv1.Job, env *expr.Env) erro
 		}
 		w.images[image] = ref
 	}
+	return w.stepImages(plan, job, env)
+}
+
+func (w *wants) stepImages(plan *planv1.Plan, job *planv1.Job, env *expr.Env) error {
+	for i, s := range job.GetSteps() {
+		image, err := resolve.String(s.GetImage(), env)
+		if err != nil {
+			return fmt.Errorf("image of step %d: %w", i+1, err)
+		}
+		if image == "" {
+			continue
+		}
+		if w.images[image] = pinned(plan, image); w.images[image] == "" {
+			return fmt.Errorf("step %d: the image %s was not resolved when the run was submitted", i+1, image)
+		}
+	}
 	return nil
 }
 

@@ -76,7 +76,7 @@ func (c *checker) environment(e *syntax.Environment) {
 	c.text(e.Name, jobRules)
 	c.text(e.URL, environmentURLRules)
 	c.errorf(e.Pos, "not-supported", "leave the key out; `concurrency` keeps two deploys apart",
-		"`environment` is not supported yet: environments, with their rules, secrets and history, come with version 0.2")
+		"`environment` is not supported by this version: it knows no environments with rules, secrets and history")
 }
 
 var cacheScopes = []string{"branch", "project"}
@@ -91,7 +91,7 @@ func (c *checker) cache(k *syntax.Cache) {
 	if k.Scope != nil && !slices.Contains(cacheScopes, k.Scope.Text) {
 		c.errorf(k.Scope.Pos, "bad-value", diag.DidYouMean(k.Scope.Text, cacheScopes), "`scope` of a cache must be branch or project, not `%s`", k.Scope.Text)
 	}
-	c.errorf(k.Pos, "not-supported", "", "`cache` is not supported yet: cache volumes come with version 0.2")
+	c.errorf(k.Pos, "not-supported", "", "`cache` is not supported by this version")
 }
 
 var rolloutKeys = []string{"environment", "artifact", "strategy", "steps", "analysis", "rollback", "timeout"}
@@ -109,16 +109,12 @@ func (c *checker) rollout(j *syntax.Job) {
 			c.errorf(f.Key.Pos, "unknown-key", diag.DidYouMean(f.Key.Text, rolloutKeys), "unknown key `%s` in `rollout`", f.Key.Text)
 		}
 	}
-	c.errorf(j.Rollout.Pos, "not-supported", "", "`rollout` is reserved: progressive delivery comes with version 0.3")
+	c.errorf(j.Rollout.Pos, "not-supported", "", "`rollout` is reserved: progressive delivery is not supported by this version")
 }
 
 // stepOurs checks the keys of a step that only Slipway has.
 func (c *checker) stepOurs(s *syntax.Step) {
 	c.text(s.Image, stepImageRules)
-	if s.Image != nil {
-		c.errorf(s.Image.Pos, "not-supported", "give the job a `container`, or the tool's image a job of its own",
-			"`image` of a step is not supported yet: steps in containers of their own come with version 0.2")
-	}
 	c.resources(s.Resources)
 	c.retry(s.Retry, StepRetryCauses)
 	if r := s.Reports; r != nil {

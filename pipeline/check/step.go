@@ -75,7 +75,7 @@ func (c *checker) plugin(uses *syntax.Scalar) bool {
 	case image && !imagePlugin.MatchString(uses.Text):
 		c.errorf(uses.Pos, "bad-uses", "name one as plugin://REGISTRY/REPOSITORY:TAG@sha256:DIGEST", "`%s` is not a plugin's image with its digest", uses.Text)
 	default:
-		c.errorf(uses.Pos, "not-supported", "", "plugins (`%s`) are not supported yet: they come with version 0.2", uses.Text)
+		c.errorf(uses.Pos, "not-supported", "", "plugins (`%s`) are not supported by this version", uses.Text)
 	}
 	return true
 }
