@@ -5,6 +5,7 @@
 //	attempts/ATTEMPT/N.end       its final length, once its end was pushed
 //	attempts/ATTEMPT/sums.json   length and SHA-256 of every log, from the attempt's final report
 //	runs/RUN/ATTEMPT             says that the attempt is one of the run's
+//	registered.jsonl             the attempts that are registered and have no log yet, a line each
 //
 // Bytes come with offsets. What was written before is skipped, a gap is refused with the offset that is wanted; so whatever a
 // sender repeats after a lost acknowledgement or a restart, no byte is lost, doubled or reordered. An offset is acknowledged

@@ -16,3 +16,10 @@ func (s *Store) Followed() int {
 	defer s.mu.Unlock()
 	return len(s.topics)
 }
+
+// Lines returns how many lines the file of registrations has.
+func (s *Store) Lines() int {
+	s.journal.mu.Lock()
+	defer s.journal.mu.Unlock()
+	return s.journal.lines
+}

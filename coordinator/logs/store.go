@@ -19,9 +19,10 @@ const keepInMemory = 1024
 
 // Store keeps logs under a directory. Safe for concurrent use; one process at a time may have it open.
 type Store struct {
-	root string
-	log  *slog.Logger
-	keep int
+	root    string
+	log     *slog.Logger
+	keep    int
+	journal *journal
 
 	mu       sync.Mutex
 	attempts map[string]*attempt
@@ -36,8 +37,15 @@ func Open(root string, log *slog.Logger) (*Store, error) {
 			return nil, fmt.Errorf("making the log store: %w", err)
 		}
 	}
+	var err error
+	if s.journal, err = openJournal(root); err != nil {
+		return nil, fmt.Errorf("opening the log store: %w", err)
+	}
 	return s, nil
 }
+
+// Close ends the use of the store. Writers are to be closed before.
+func (s *Store) Close() error { return s.journal.close() }
 
 // attempt is what memory holds of one; everything in it can be read back from its directory.
 type attempt struct {
@@ -45,6 +53,9 @@ type attempt struct {
 	meta Meta
 	// pins counts who uses it now; guarded by the store's mutex. Only an unpinned one may leave memory.
 	pins int
+
+	housing sync.Mutex
+	housed  bool // it has its directory
 
 	settling sync.Mutex
 	settled  bool // its registration is durable
@@ -54,8 +65,8 @@ type attempt struct {
 	sums map[uint32]Sum // nil before the final report
 }
 
-// Register makes an attempt known. Idempotent. It becomes durable with the first Sync of any of its logs, so that nobody waits for
-// the disk before there is something to lose.
+// Register makes an attempt known, also to a process after this one. Idempotent. It is safe from a crash of the host with the first Sync of any
+// of its logs, so that nobody waits for the disk before there is something to lose.
 func (s *Store) Register(m Meta) error {
 	if err := checkName(m.Run, m.Attempt); err != nil {
 		return err
@@ -64,26 +75,19 @@ func (s *Store) Register(m Meta) error {
 		unpin()
 		return nil
 	}
-	dir := filepath.Join(s.root, "attempts", m.Attempt)
-	data, err := json.Marshal(m)
-	if err != nil {
-		return fmt.Errorf("registering attempt %s: %w", m.Attempt, err)
-	}
-	runDir := filepath.Join(s.root, "runs", m.Run)
-	err = errors.Join(os.MkdirAll(dir, 0o700), os.MkdirAll(runDir, 0o700))
-	if err == nil {
-		err = os.WriteFile(filepath.Join(runDir, m.Attempt), nil, 0o600)
-	}
-	if err == nil { // last: from here on the attempt is known
-		err = replaceFile(filepath.Join(dir, "meta.json"), data)
-	}
-	if err != nil {
+	if err := s.journal.add(m); err != nil {
 		return fmt.Errorf("registering attempt %s: %w", m.Attempt, err)
 	}
 	return nil
 }
 
-// settle makes durable what Register wrote, and the names of new logs.
+func (a *attempt) hasHouse() bool {
+	a.housing.Lock()
+	defer a.housing.Unlock()
+	return a.housed
+}
+
+// settle makes durable what house made, and the names of new logs.
 func (s *Store) settle(a *attempt) error {
 	a.settling.Lock()
 	defer a.settling.Unlock()
@@ -120,7 +124,10 @@ func (s *Store) pin(id string) (a *attempt, unpin func(), err error) {
 	defer s.mu.Unlock()
 	a = s.attempts[id]
 	if a == nil {
-		if a, err = loadAttempt(filepath.Join(s.root, "attempts", id)); err != nil {
+		dir := filepath.Join(s.root, "attempts", id)
+		if m, ok := s.journal.get(id); ok {
+			a = &attempt{dir: dir, meta: m, logs: map[uint32]*file{}}
+		} else if a, err = loadAttempt(dir); err != nil {
 			return nil, nil, fmt.Errorf("attempt %s: %w", id, err)
 		}
 		s.attempts[id] = a
@@ -154,7 +161,7 @@ func (a *attempt) broken() bool {
 }
 
 func loadAttempt(dir string) (*attempt, error) {
-	a := &attempt{dir: dir, logs: map[uint32]*file{}}
+	a := &attempt{dir: dir, logs: map[uint32]*file{}, housed: true}
 	data, err := os.ReadFile(filepath.Join(dir, "meta.json"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, ErrUnknownAttempt
@@ -242,7 +249,15 @@ func (s *Store) Finish(attemptID string, sums []Sum) error {
 		s.log.Warn("a final report has log sums that can't be", "run", a.meta.Run, "attempt", attemptID, "left_out", len(sums)-len(valid))
 		sums = valid
 	}
+	if len(sums) == 0 && !a.hasHouse() {
+		// It has no logs and will have none: there is nothing to remember.
+		s.journal.done(attemptID)
+		return nil
+	}
 	data, err := json.Marshal(sums)
+	if err == nil {
+		err = s.house(a)
+	}
 	if err == nil {
 		err = errors.Join(writeFile(filepath.Join(a.dir, "sums.json"), data), s.settle(a))
 	}

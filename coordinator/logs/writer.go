@@ -26,6 +26,10 @@ func (s *Store) Writer(attemptID string, step uint32) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.house(a); err != nil {
+		unpin()
+		return nil, err
+	}
 	f := a.file(step)
 	if err := f.acquire(); err != nil {
 		unpin()

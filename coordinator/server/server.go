@@ -169,7 +169,7 @@ func (s *Server) Run(ctx context.Context) error {
 		return errors.Join(err, s.closeListeners())
 	}
 	err = s.serve(ctx, be)
-	return errors.Join(err, s.closeListeners(), be.close())
+	return errors.Join(err, s.closeListeners(), be.close(), s.logs.Close())
 }
 
 func (s *Server) serve(ctx context.Context, be *backend) error {
