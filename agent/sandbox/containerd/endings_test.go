@@ -36,6 +36,8 @@ type ending struct {
 	script string
 	// before comes between Create and Start, during after the step has said "ready".
 	before, during func(*testing.T, *stage)
+	// annexed: the step has an image of its own.
+	annexed bool
 	// Either the step ends …
 	kind sandbox.Kind
 	code int
@@ -118,7 +120,7 @@ func TestEndings(t *testing.T) {
 	names := map[string]bool{}
 	for _, group := range [][]ending{
 		exitEndings, signalEndings, stopEndings, startEndings, limitEndings, diskEndings(), serviceEndings, imageEndings(t, h, proxy),
-		createEndings, lossEndings,
+		createEndings, lossEndings, annexed(exitEndings, signalEndings, stopEndings, limitEndings[:4], annexEndings),
 	} {
 		for _, e := range group {
 			if names[e.name] {
@@ -177,12 +179,18 @@ func (e ending) play(t *testing.T, s *stage) (sandbox.Exit, error) {
 		ctx, cancel = context.WithTimeout(ctx, 30*time.Second)
 		defer cancel()
 	}
+	if e.annexed {
+		spec.StepImages = []string{s.image}
+	}
 	var err error
 	s.pod, err = s.sb.Create(ctx, spec, func(line string) { s.said = append(s.said, line) })
 	if err != nil {
 		return sandbox.Exit{}, err
 	}
 	step := sandbox.StepSpec{ID: "step", Argv: []string{"sh", "-c", e.script}, Output: filepath.Join(t.TempDir(), "output"), Grace: 10 * time.Second}
+	if e.annexed {
+		step.Image = s.image
+	}
 	if e.step != nil {
 		e.step(&step)
 	}

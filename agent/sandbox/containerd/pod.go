@@ -177,6 +177,11 @@ func (p *Pod) startAnnexed(ctx context.Context, spec sandbox.StepSpec) error {
 	if _, err := p.dir.record(spec.ID); err == nil {
 		return nil
 	}
+	select {
+	case <-p.dead: // even if the annex lives: the pod is lost as a whole
+		return fmt.Errorf("starting step %s: %w", spec.ID, p.lost())
+	default:
+	}
 	box, err := p.annexes.of(ctx, spec.Image)
 	if err != nil {
 		return fmt.Errorf("starting step %s: %w", spec.ID, err)
