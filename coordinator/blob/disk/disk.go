@@ -24,6 +24,8 @@ type Store struct {
 
 	mu     sync.Mutex
 	shards map[string]bool
+	// removing keeps a blob from being put or touched between the look at its age and its removal.
+	removing sync.Mutex
 }
 
 // Open returns the store in root, made if missing, and removes what an interrupted Put left. One process at a time may have it open.
@@ -69,7 +71,10 @@ func (s *Store) install(tmp, sum string) error {
 	if err := s.shard(dir); err != nil {
 		return err
 	}
-	if err := os.Rename(tmp, filepath.Join(dir, sum)); err != nil {
+	s.removing.Lock()
+	err := os.Rename(tmp, filepath.Join(dir, sum))
+	s.removing.Unlock()
+	if err != nil {
 		return err
 	}
 	return syncDir(dir)

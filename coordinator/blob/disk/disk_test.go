@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/slipway-ci/slipway/coordinator/blob"
 	"github.com/slipway-ci/slipway/coordinator/blob/blobtest"
@@ -75,5 +76,52 @@ func TestOpenCleansUpAndKeepsBlobs(t *testing.T) {
 	defer func() { _ = r.Close() }()
 	if got, err := io.ReadAll(r); err != nil || string(got) != "kept" {
 		t.Fatalf("got %q, %v", got, err)
+	}
+}
+
+func TestRemovalSparesWhatIsNewOrTouched(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	old := time.Now().Add(-time.Hour)
+	put := func(text string) string {
+		digest, _, err := s.Put(t.Context(), strings.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(filepath.Join(dir, "sha256", digest[7:9], digest[7:]), old, old); err != nil {
+			t.Fatal(err)
+		}
+		return digest
+	}
+	a, b, c := put("a"), put("b"), put("c")
+	if err := s.Touch(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Put(t.Context(), strings.NewReader("c")); err != nil {
+		t.Fatal(err)
+	}
+	for digest, want := range map[string]bool{a: true, b: false, c: false} {
+		if got, err := s.Remove(t.Context(), digest, old.Add(time.Minute)); err != nil || got != want {
+			t.Errorf("%s: %v, %v", digest, got, err)
+		}
+	}
+	seen := map[string]int64{}
+	if err := s.Each(t.Context(), func(i blob.Info) error { seen[i.Digest] = i.Size; return nil }); err != nil || len(seen) != 2 || seen[b] != 1 || seen[c] != 1 {
+		t.Errorf("left: %v, %v", seen, err)
+	}
+	if err := s.Touch(t.Context(), a); !errors.Is(err, blob.ErrNotFound) {
+		t.Errorf("touching what is gone: %v", err)
+	}
+	if got, err := s.Remove(t.Context(), a, time.Now()); err != nil || got {
+		t.Errorf("removing what is gone: %v, %v", got, err)
+	}
+	long := put("0123456789")
+	r, err := s.OpenRange(t.Context(), long, 3, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = r.Close() }()
+	if got, err := io.ReadAll(r); err != nil || string(got) != "3456" {
+		t.Errorf("%q, %v", got, err)
 	}
 }

@@ -842,8 +842,10 @@ type Artifact struct {
 	// Summed over the JUnit files inside; absent when there are none.
 	Tests *TestSummary `protobuf:"bytes,5,opt,name=tests,proto3" json:"tests,omitempty"`
 	// The job that uploaded it, and the attempt: what a later attempt of the job uploads under the same name takes its place.
-	JobId         string `protobuf:"bytes,6,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
-	AttemptId     string `protobuf:"bytes,7,opt,name=attempt_id,json=attemptId,proto3" json:"attempt_id,omitempty"`
+	JobId     string `protobuf:"bytes,6,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	AttemptId string `protobuf:"bytes,7,opt,name=attempt_id,json=attemptId,proto3" json:"attempt_id,omitempty"`
+	// Days that its content is kept after the run's end; 0 is as long as the run.
+	RetentionDays uint32 `protobuf:"varint,8,opt,name=retention_days,json=retentionDays,proto3" json:"retention_days,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -925,6 +927,13 @@ func (x *Artifact) GetAttemptId() string {
 		return x.AttemptId
 	}
 	return ""
+}
+
+func (x *Artifact) GetRetentionDays() uint32 {
+	if x != nil {
+		return x.RetentionDays
+	}
+	return 0
 }
 
 // Source is what the run's checkout yields and what `github.*` says of it.
@@ -1750,7 +1759,7 @@ const file_slipway_core_v1_core_proto_rawDesc = "" +
 	"\bTestCase\x12\x14\n" +
 	"\x05suite\x18\x01 \x01(\tR\x05suite\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage\"\xca\x01\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"\xf1\x01\n" +
 	"\bArtifact\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x12\n" +
@@ -1759,7 +1768,8 @@ const file_slipway_core_v1_core_proto_rawDesc = "" +
 	"\x05tests\x18\x05 \x01(\v2\x1c.slipway.core.v1.TestSummaryR\x05tests\x12\x15\n" +
 	"\x06job_id\x18\x06 \x01(\tR\x05jobId\x12\x1d\n" +
 	"\n" +
-	"attempt_id\x18\a \x01(\tR\tattemptId\"v\n" +
+	"attempt_id\x18\a \x01(\tR\tattemptId\x12%\n" +
+	"\x0eretention_days\x18\b \x01(\rR\rretentionDays\"v\n" +
 	"\x06Source\x12\x12\n" +
 	"\x04tree\x18\x01 \x01(\tR\x04tree\x12\x1e\n" +
 	"\n" +
