@@ -6,4 +6,4 @@ cd "$(dirname "$0")/.."
 export SLIPWAY_BIN="$PWD/bin/slipway"
 export SLIPWAY_TEST_REGISTRY="${SLIPWAY_REGISTRY_ADDR:-127.0.0.1:7430}"
 go test -count=1 -timeout 12h -v ./e2e/faults -args -seeds "${KILLS:-1:100}" -ledger "$PWD/e2e/faults/LEDGER.md"
-go test -count=1 -timeout 30m ./e2e/simulation -seeds 200 -replays 20
+go test -count=1 -timeout 30m ./e2e/simulation -seeds 200 -replays 50

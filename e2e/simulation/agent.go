@@ -17,6 +17,7 @@ import (
 	"github.com/slipway-ci/slipway/agent/session"
 	"github.com/slipway-ci/slipway/agent/state"
 	"github.com/slipway-ci/slipway/agent/workspace"
+	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
 	fleetv1 "github.com/slipway-ci/slipway/proto/gen/slipway/fleet/v1"
 )
 
@@ -64,20 +65,26 @@ func (a *agentProc) boot() error {
 		Hostname: a.name, Version: "sim", Capacity: &fleetv1.Capacity{Slots: uint32(a.slots), CpuMilli: int64(a.slots) * jobCPU * 2}, DiskFree: func() int64 { return 1 << 40 },
 		Condition: func() (int, []string) { return h.Count(), nil }, Handler: h, Clock: a.node, Jitter: a.jitter, Log: a.w.log, Dial: func() (fleetv1.FleetServiceClient, io.Closer, error) { return a.dial(ctx, life) },
 	})
-	a.holder.Start(ctx, holder.Config{Slots: a.slots, Forget: a.client.Forget, Go: func(id string, f func()) {
+	client := a.client
+	a.holder.Start(ctx, holder.Config{Slots: a.slots, Forget: func(id string) { a.outbox(id+"/forget", func() { client.Forget(id) }) }, Go: func(id string, f func()) {
 		a.w.l.park("actor/"+a.name+"/"+id, func() { a.w.wg.Go(f) })
 	}, Deps: runner.Deps{
-		Sandbox: &simSandbox{h: a.host, n: a.node, life: life}, DB: db, Layout: layout, Watcher: noWatcher{}, Remote: a.client, Report: a.client.Report,
+		Sandbox: &simSandbox{h: a.host, n: a.node, life: life}, DB: db, Layout: layout, Watcher: noWatcher{}, Remote: a.client, Report: func(r *corev1.Report) {
+			a.outbox(fmt.Sprintf("%s/%06d", r.GetAttemptId(), r.GetSeq()), func() { client.Report(r) })
+		},
 		Clock: a.node, Jitter: a.jitter, Log: a.w.log, AgentName: a.name, Hostname: a.name,
 	}})
 	a.w.hist.add(a.name, nil, "starts with %d attempts on record", len(records))
-	client := a.client
 	a.w.wg.Go(func() {
 		_ = client.Run(ctx)
 		h.Wait()
 	})
 	return nil
 }
+
+// outbox leaves what an actor puts into the session's outbox to the loop: whether the next report is there before the one before it is sent must not
+// depend on which goroutine ran first.
+func (a *agentProc) outbox(key string, put func()) { a.w.l.park("outbox/"+a.name+"/"+key, put) }
 
 // crash is kill -9: the database stays as it is, pods live on.
 func (a *agentProc) crash() {

@@ -18,8 +18,8 @@ const rpcTimeout = 10 * time.Second
 type request struct {
 	w    *world
 	name string
-	// do is the call; it runs in a goroutine.
-	do func(ctx context.Context, k *control) error
+	// do is a call, with a number of its own; it runs in a goroutine.
+	do func(ctx context.Context, k *control, call int) error
 	// done is called by the loop with the first answer that is not an error.
 	done     func()
 	answered bool
@@ -73,7 +73,7 @@ func (r *request) arrive(c *coordinator) {
 	n := r.w.calls
 	r.w.calls++
 	r.w.wg.Go(func() {
-		err := r.do(ctx, control)
+		err := r.do(ctx, control, n)
 		r.w.l.park(fmt.Sprintf("answer/%s/%09d", r.name, n), func() {
 			if !c.up || c.node.life != life || r.w.l.chance(0.05*r.w.net.faults) {
 				return // the answer is lost
@@ -103,10 +103,10 @@ func (w *world) submit(project int) {
 	s := w.submission(name, project, w.l.rng.IntN(len(shapes)))
 	var id string
 	r := &request{w: w, name: name}
-	r.do = func(ctx context.Context, k *control) error {
+	r.do = func(ctx context.Context, k *control, call int) error {
 		run, number, err := k.Submit(ctx, s)
 		if err == nil {
-			w.l.park("submitted/"+name+"/"+run, func() { w.check.submitted(name, run, number); id = run })
+			w.l.park(fmt.Sprintf("submitted/%s/%s/%09d", name, run, call), func() { w.check.submitted(name, run, number); id = run })
 		}
 		return err
 	}
@@ -125,10 +125,10 @@ func (w *world) cancel(run string) {
 	name := "cancel-" + run
 	w.unanswered[name] = true
 	r := &request{w: w, name: name}
-	r.do = func(ctx context.Context, k *control) error {
+	r.do = func(ctx context.Context, k *control, call int) error {
 		err := k.Cancel(ctx, name, run, "simulated")
 		if err == nil {
-			w.l.park("cancelled/"+name, func() { w.check.cancelled(run) })
+			w.l.park(fmt.Sprintf("cancelled/%s/%09d", name, call), func() { w.check.cancelled(run) })
 		}
 		return err
 	}

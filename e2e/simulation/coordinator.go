@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/grpc/status"
+
 	"github.com/slipway-ci/slipway/coordinator/config"
 	"github.com/slipway-ci/slipway/coordinator/engine"
 	"github.com/slipway-ci/slipway/coordinator/gateway"
@@ -149,6 +151,9 @@ func (c *coordinator) serve(l *link) {
 	gw, life := c.gateway, c.node.life
 	c.w.wg.Go(func() {
 		err := gw.Session(l.server)
+		if _, ok := status.FromError(err); !ok {
+			err = status.FromContextError(err).Err() // as a gRPC server does
+		}
 		c.w.l.park(fmt.Sprintf("link/%06d/returned", l.id), func() {
 			if c.up && c.node.life == life && !l.serverOver {
 				c.w.hist.add(c.name, nil, "ends link %d with %s: %v", l.id, a.name, err)

@@ -241,7 +241,7 @@ func (w *world) drain(a *agentProc) {
 // ask makes a call that must be answered in the end. An agent that nobody knows yet is no reason to wait.
 func (w *world) ask(name string, do func(context.Context, *control) error, done func()) {
 	w.unanswered[name] = true
-	(&request{w: w, name: name, do: func(ctx context.Context, k *control) error {
+	(&request{w: w, name: name, do: func(ctx context.Context, k *control, _ int) error {
 		err := do(ctx, k)
 		if rpcerr.ReasonOf(err) == rpcerr.NotFound {
 			return nil

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"testing/synctest"
@@ -24,6 +26,8 @@ type event struct {
 	f   func()
 	// gone: it was stopped.
 	gone bool
+	// timers that go off together; when all were stopped nothing happens.
+	timers []*timer
 }
 
 type eventQueue []*event
@@ -70,8 +74,13 @@ type parked struct {
 
 // timer is an AfterFunc that the loop has not seen yet.
 type timer struct {
-	n *node
-	e *event
+	n  *node
+	at time.Duration
+	f  func()
+	// over: it has gone off, or was stopped.
+	over bool
+	// maker is the place in the code that made it.
+	maker string
 }
 
 func newLoop(seed uint64) *loop { return &loop{rng: rand.New(rand.NewPCG(seed, 0x5117a9))} }
@@ -127,6 +136,11 @@ func (l *loop) next() *parked {
 			first = i
 		}
 	}
+	for i, p := range l.parked {
+		if i != first && p.key == l.parked[first].key && l.failed == nil {
+			l.failed = fmt.Errorf("two acts are called %s: their order is not the seed's", p.key)
+		}
+	}
 	p := l.parked[first]
 	l.parked = slices.Delete(l.parked, first, first+1)
 	return p
@@ -138,11 +152,28 @@ func (l *loop) adopt() {
 	timers := l.timers
 	l.timers = nil
 	l.mu.Unlock()
-	slices.SortStableFunc(timers, func(a, b *timer) int { return cmp.Or(cmp.Compare(a.e.at, b.e.at), cmp.Compare(a.n.name, b.n.name)) })
-	for _, t := range timers {
-		l.seq++
-		t.e.seq = l.seq
-		heap.Push(&l.queue, t.e)
+	slices.SortStableFunc(timers, func(a, b *timer) int { return a.compare(b) })
+	for len(timers) > 0 {
+		n := 1
+		for n < len(timers) && timers[0].compare(timers[n]) == 0 {
+			n++
+		}
+		l.after(timers[0].at-l.now, fireAll(timers[:n])).timers = timers[:n]
+		timers = timers[n:]
+	}
+}
+
+// compare orders timers by what they are, not by when they were made: two goroutines may have made them at one time.
+func (t *timer) compare(o *timer) int {
+	return cmp.Or(cmp.Compare(t.at, o.at), cmp.Compare(t.n.name, o.n.name), cmp.Compare(t.n.life, o.n.life), cmp.Compare(t.maker, o.maker))
+}
+
+// fireAll lets timers that nothing tells apart go off together: what they set in motion is put into an order where it leaves production code.
+func fireAll(timers []*timer) func() {
+	return func() {
+		for _, t := range timers {
+			t.f()
+		}
 	}
 }
 
@@ -150,10 +181,7 @@ func (l *loop) adopt() {
 func (l *loop) step() bool {
 	for len(l.queue) > 0 {
 		e := heap.Pop(&l.queue).(*event)
-		l.mu.Lock()
-		gone := e.gone
-		l.mu.Unlock()
-		if gone {
+		if e.gone || l.allOver(e.timers) {
 			continue
 		}
 		l.now = max(l.now, e.at)
@@ -162,6 +190,13 @@ func (l *loop) step() bool {
 		return true
 	}
 	return false
+}
+
+// allOver is whether an event was that of timers, and all of them were stopped.
+func (l *loop) allOver(timers []*timer) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(timers) > 0 && !slices.ContainsFunc(timers, func(t *timer) bool { return !t.over })
 }
 
 // between returns a duration in [a, b).
@@ -186,13 +221,14 @@ type node struct {
 	// life counts its starts: what belongs to an earlier one is dropped.
 	life    int
 	backlog []func()
-	// dice are of this process alone.
+	// dice are of this process alone, seed is where they begin.
+	seed uint64
 	dice *dice
 }
 
 func newNode(l *loop, name string, seed uint64) *node {
-	d := &dice{rng: rand.New(rand.NewPCG(seed, hashName(name)))}
-	return &node{l: l, name: name, dice: d}
+	seed ^= hashName(name)
+	return &node{l: l, name: name, seed: seed, dice: &dice{rng: rand.New(rand.NewPCG(seed, 0xd1ce))}}
 }
 
 func hashName(s string) uint64 {
@@ -247,29 +283,28 @@ func (n *node) Now() time.Time { return epoch.Add(n.l.now + n.offset) }
 
 // AfterFunc implements clock.Clock.
 func (n *node) AfterFunc(d time.Duration, f func()) func() bool {
+	maker := ""
+	if _, file, line, ok := runtime.Caller(1); ok {
+		maker = fmt.Sprintf("%s:%06d", filepath.Base(file), line)
+	}
 	n.l.mu.Lock()
 	defer n.l.mu.Unlock()
-	e := &event{at: n.l.now + max(0, d)}
-	fired := false
-	e.f = n.mine(func() {
+	t := &timer{n: n, at: n.l.now + max(0, d), maker: maker}
+	// stop says whether it was in time.
+	stop := func() bool {
 		n.l.mu.Lock()
-		stopped := fired
-		fired = true
-		n.l.mu.Unlock()
-		if !stopped {
+		defer n.l.mu.Unlock()
+		was := t.over
+		t.over = true
+		return !was
+	}
+	t.f = n.mine(func() {
+		if stop() {
 			f()
 		}
 	})
-	n.l.timers = append(n.l.timers, &timer{n, e})
-	return func() bool {
-		n.l.mu.Lock()
-		defer n.l.mu.Unlock()
-		if fired {
-			return false
-		}
-		fired, e.gone = true, true
-		return true
-	}
+	n.l.timers = append(n.l.timers, t)
+	return stop
 }
 
 // newID is a ULID of the node's clock and dice.
@@ -280,14 +315,12 @@ func (n *node) newID() string {
 	return lower(id.String())
 }
 
-// jitter is a duration in [0, d).
+// jitter is a duration in [0, d). It follows from the time, not from who asked first: several goroutines may ask at once.
 func (n *node) jitter(d time.Duration) time.Duration {
-	n.dice.mu.Lock()
-	defer n.dice.mu.Unlock()
 	if d <= 0 {
 		return 0
 	}
-	return time.Duration(n.dice.rng.Int64N(int64(d)))
+	return time.Duration(rand.New(rand.NewPCG(n.seed, uint64(n.l.now))).Int64N(int64(d)))
 }
 
 // dice is a node's source of randomness, an io.Reader.

@@ -77,6 +77,10 @@ func TestMutants(t *testing.T) {
 				if !strings.Contains(r.Violation.Invariant, m.invariant) {
 					t.Fatalf("seed %d found something else: %v\n%s", seed, r.Violation, r.History(60))
 				}
+				again := Run(t, Options{Seed: seed, Runs: *flagRuns, Mutants: m.mutants})
+				if d := difference(r, again); d != "" || again.Violation == nil || again.Violation.Error() != r.Violation.Error() {
+					t.Fatalf("seed %d does not fail the same way again: %v, then %v\n%s", seed, r.Violation, again.Violation, d)
+				}
 				t.Logf("seed %d: %v", seed, r.Violation)
 				return
 			}

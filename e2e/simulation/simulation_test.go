@@ -13,7 +13,7 @@ var (
 	flagShow = flag.Bool("show", false, "print the history")
 
 	flagDigests = flag.Bool("digests", false, "print digests of histories")
-	flagReplay  = flag.Int("replays", 2, "seeds that TestReplay compares")
+	flagReplay  = flag.Int("replays", 5, "seeds that TestReplay compares")
 )
 
 func report(t *testing.T, r *Result) {
@@ -27,7 +27,7 @@ func report(t *testing.T, r *Result) {
 }
 
 func replay(seed uint64) string {
-	return fmt.Sprintf("go test ./e2e/simulation -run 'TestSeeds$' -seed %d -seeds 1 -show", seed)
+	return fmt.Sprintf("go test ./e2e/simulation -run 'TestSeeds$' -seed %d -seeds 1 -runs %d -show", seed, *flagRuns)
 }
 
 func TestSeeds(t *testing.T) {

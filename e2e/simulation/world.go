@@ -169,12 +169,10 @@ func (w *world) run() error {
 	}
 	w.planFaults()
 	w.l.after(time.Second, w.lookAgain)
-	for !w.over() {
+	for {
+		// Nothing is asked while goroutines run: what they are about to do would decide the answer.
 		w.l.settle(w.move)
-		if w.check.found != nil || w.l.failed != nil {
-			break
-		}
-		if !w.l.step() {
+		if w.check.found != nil || w.l.failed != nil || w.over() || !w.l.step() {
 			break
 		}
 	}
