@@ -506,7 +506,18 @@ type Run struct {
 	Failure   *v1.Failure            `protobuf:"bytes,14,opt,name=failure,proto3" json:"failure,omitempty"`
 	Artifacts []*v1.Artifact         `protobuf:"bytes,15,rep,name=artifacts,proto3" json:"artifacts,omitempty"`
 	// Why it waits.
-	Reason        string `protobuf:"bytes,16,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,16,opt,name=reason,proto3" json:"reason,omitempty"`
+	// How long the pods of its jobs that fail are kept for debugging; 0 is not at all.
+	HoldMs int64 `protobuf:"varint,17,opt,name=hold_ms,json=holdMs,proto3" json:"hold_ms,omitempty"`
+	// From 1. Each attempt has an id of its own; number and earlier[0], the run's own id, are the same in all.
+	Attempt uint32 `protobuf:"varint,18,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// Ids of the run's earlier attempts, oldest first.
+	Earlier []string `protobuf:"bytes,19,rep,name=earlier,proto3" json:"earlier,omitempty"`
+	// Who asked for this attempt, and which jobs were to run again: "all", "failed" or a job's name; "" in attempt 1.
+	RerunBy string `protobuf:"bytes,20,opt,name=rerun_by,json=rerunBy,proto3" json:"rerun_by,omitempty"`
+	RerunOf string `protobuf:"bytes,21,opt,name=rerun_of,json=rerunOf,proto3" json:"rerun_of,omitempty"`
+	// It succeeded, and a job or step of it only when it was tried again.
+	Flaky         bool `protobuf:"varint,22,opt,name=flaky,proto3" json:"flaky,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -653,6 +664,48 @@ func (x *Run) GetReason() string {
 	return ""
 }
 
+func (x *Run) GetHoldMs() int64 {
+	if x != nil {
+		return x.HoldMs
+	}
+	return 0
+}
+
+func (x *Run) GetAttempt() uint32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *Run) GetEarlier() []string {
+	if x != nil {
+		return x.Earlier
+	}
+	return nil
+}
+
+func (x *Run) GetRerunBy() string {
+	if x != nil {
+		return x.RerunBy
+	}
+	return ""
+}
+
+func (x *Run) GetRerunOf() string {
+	if x != nil {
+		return x.RerunOf
+	}
+	return ""
+}
+
+func (x *Run) GetFlaky() bool {
+	if x != nil {
+		return x.Flaky
+	}
+	return false
+}
+
 type Job struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Instance id: key or key.LEG.
@@ -678,6 +731,13 @@ type Job struct {
 	// Its pod was kept for debugging; absent if it never was.
 	Held          *v1.Held           `protobuf:"bytes,17,opt,name=held,proto3" json:"held,omitempty"`
 	DebugSessions []*v1.DebugSession `protobuf:"bytes,18,rep,name=debug_sessions,json=debugSessions,proto3" json:"debug_sessions,omitempty"`
+	// Attempts that ended before the current one, oldest first.
+	Tries []*v1.Try `protobuf:"bytes,19,rep,name=tries,proto3" json:"tries,omitempty"`
+	// It succeeded, but only when it, or a step of it, was tried again after a failure: "passed on retry".
+	Flaky bool `protobuf:"varint,20,opt,name=flaky,proto3" json:"flaky,omitempty"`
+	// An earlier attempt of the run ran it, and its result was kept: that attempt's id, and its number.
+	KeptFrom      string `protobuf:"bytes,21,opt,name=kept_from,json=keptFrom,proto3" json:"kept_from,omitempty"`
+	KeptAttempt   uint32 `protobuf:"varint,22,opt,name=kept_attempt,json=keptAttempt,proto3" json:"kept_attempt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -838,9 +898,38 @@ func (x *Job) GetDebugSessions() []*v1.DebugSession {
 	return nil
 }
 
+func (x *Job) GetTries() []*v1.Try {
+	if x != nil {
+		return x.Tries
+	}
+	return nil
+}
+
+func (x *Job) GetFlaky() bool {
+	if x != nil {
+		return x.Flaky
+	}
+	return false
+}
+
+func (x *Job) GetKeptFrom() string {
+	if x != nil {
+		return x.KeptFrom
+	}
+	return ""
+}
+
+func (x *Job) GetKeptAttempt() uint32 {
+	if x != nil {
+		return x.KeptAttempt
+	}
+	return 0
+}
+
 type GetRunRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Id, a unique prefix of at least 6 characters, or a number as "#12".
+	// Id, a unique prefix of at least 6 characters, or a number as "#12". A number means the newest attempt; ".1" after any of them means
+	// the first, and so on.
 	RunId         string `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1121,6 +1210,138 @@ func (*CancelRunResponse) Descriptor() ([]byte, []int) {
 	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{13}
 }
 
+type RerunRunRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	RequestId string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// As in GetRunRequest.
+	RunId string `protobuf:"bytes,2,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// Only jobs that did not succeed, with all that need them.
+	Failed bool `protobuf:"varint,3,opt,name=failed,proto3" json:"failed,omitempty"`
+	// Only this job (instance id or key), with all that need it.
+	JobId         string `protobuf:"bytes,4,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RerunRunRequest) Reset() {
+	*x = RerunRunRequest{}
+	mi := &file_slipway_api_v1_api_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RerunRunRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RerunRunRequest) ProtoMessage() {}
+
+func (x *RerunRunRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_api_v1_api_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RerunRunRequest.ProtoReflect.Descriptor instead.
+func (*RerunRunRequest) Descriptor() ([]byte, []int) {
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *RerunRunRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *RerunRunRequest) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *RerunRunRequest) GetFailed() bool {
+	if x != nil {
+		return x.Failed
+	}
+	return false
+}
+
+func (x *RerunRunRequest) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+type RerunRunResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the new attempt.
+	RunId         string `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	RunNumber     uint64 `protobuf:"varint,2,opt,name=run_number,json=runNumber,proto3" json:"run_number,omitempty"`
+	Attempt       uint32 `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RerunRunResponse) Reset() {
+	*x = RerunRunResponse{}
+	mi := &file_slipway_api_v1_api_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RerunRunResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RerunRunResponse) ProtoMessage() {}
+
+func (x *RerunRunResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_api_v1_api_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RerunRunResponse.ProtoReflect.Descriptor instead.
+func (*RerunRunResponse) Descriptor() ([]byte, []int) {
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *RerunRunResponse) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *RerunRunResponse) GetRunNumber() uint64 {
+	if x != nil {
+		return x.RunNumber
+	}
+	return 0
+}
+
+func (x *RerunRunResponse) GetAttempt() uint32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
 type WatchRunRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
@@ -1130,7 +1351,7 @@ type WatchRunRequest struct {
 
 func (x *WatchRunRequest) Reset() {
 	*x = WatchRunRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[14]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1142,7 +1363,7 @@ func (x *WatchRunRequest) String() string {
 func (*WatchRunRequest) ProtoMessage() {}
 
 func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[14]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1155,7 +1376,7 @@ func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunRequest.ProtoReflect.Descriptor instead.
 func (*WatchRunRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{14}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *WatchRunRequest) GetRunId() string {
@@ -1174,7 +1395,7 @@ type WatchRunResponse struct {
 
 func (x *WatchRunResponse) Reset() {
 	*x = WatchRunResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[15]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1186,7 +1407,7 @@ func (x *WatchRunResponse) String() string {
 func (*WatchRunResponse) ProtoMessage() {}
 
 func (x *WatchRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[15]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1199,7 +1420,7 @@ func (x *WatchRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunResponse.ProtoReflect.Descriptor instead.
 func (*WatchRunResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{15}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *WatchRunResponse) GetRun() *Run {
@@ -1221,7 +1442,7 @@ type StreamLogsRequest struct {
 
 func (x *StreamLogsRequest) Reset() {
 	*x = StreamLogsRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[16]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1233,7 +1454,7 @@ func (x *StreamLogsRequest) String() string {
 func (*StreamLogsRequest) ProtoMessage() {}
 
 func (x *StreamLogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[16]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1246,7 +1467,7 @@ func (x *StreamLogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamLogsRequest.ProtoReflect.Descriptor instead.
 func (*StreamLogsRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{16}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *StreamLogsRequest) GetRunId() string {
@@ -1283,7 +1504,7 @@ type StreamLogsResponse struct {
 
 func (x *StreamLogsResponse) Reset() {
 	*x = StreamLogsResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[17]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1295,7 +1516,7 @@ func (x *StreamLogsResponse) String() string {
 func (*StreamLogsResponse) ProtoMessage() {}
 
 func (x *StreamLogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[17]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1308,7 +1529,7 @@ func (x *StreamLogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamLogsResponse.ProtoReflect.Descriptor instead.
 func (*StreamLogsResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{17}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *StreamLogsResponse) GetJobId() string {
@@ -1355,7 +1576,7 @@ type UploadBlobRequest struct {
 
 func (x *UploadBlobRequest) Reset() {
 	*x = UploadBlobRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[18]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1367,7 +1588,7 @@ func (x *UploadBlobRequest) String() string {
 func (*UploadBlobRequest) ProtoMessage() {}
 
 func (x *UploadBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[18]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1380,7 +1601,7 @@ func (x *UploadBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadBlobRequest.ProtoReflect.Descriptor instead.
 func (*UploadBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{18}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *UploadBlobRequest) GetData() []byte {
@@ -1400,7 +1621,7 @@ type UploadBlobResponse struct {
 
 func (x *UploadBlobResponse) Reset() {
 	*x = UploadBlobResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[19]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1412,7 +1633,7 @@ func (x *UploadBlobResponse) String() string {
 func (*UploadBlobResponse) ProtoMessage() {}
 
 func (x *UploadBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[19]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1425,7 +1646,7 @@ func (x *UploadBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadBlobResponse.ProtoReflect.Descriptor instead.
 func (*UploadBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{19}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *UploadBlobResponse) GetDigest() string {
@@ -1451,7 +1672,7 @@ type ListArtifactsRequest struct {
 
 func (x *ListArtifactsRequest) Reset() {
 	*x = ListArtifactsRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[20]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1463,7 +1684,7 @@ func (x *ListArtifactsRequest) String() string {
 func (*ListArtifactsRequest) ProtoMessage() {}
 
 func (x *ListArtifactsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[20]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1476,7 +1697,7 @@ func (x *ListArtifactsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListArtifactsRequest.ProtoReflect.Descriptor instead.
 func (*ListArtifactsRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{20}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListArtifactsRequest) GetRunId() string {
@@ -1495,7 +1716,7 @@ type ListArtifactsResponse struct {
 
 func (x *ListArtifactsResponse) Reset() {
 	*x = ListArtifactsResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[21]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1507,7 +1728,7 @@ func (x *ListArtifactsResponse) String() string {
 func (*ListArtifactsResponse) ProtoMessage() {}
 
 func (x *ListArtifactsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[21]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1520,7 +1741,7 @@ func (x *ListArtifactsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListArtifactsResponse.ProtoReflect.Descriptor instead.
 func (*ListArtifactsResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{21}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListArtifactsResponse) GetArtifacts() []*v1.Artifact {
@@ -1540,7 +1761,7 @@ type DownloadArtifactRequest struct {
 
 func (x *DownloadArtifactRequest) Reset() {
 	*x = DownloadArtifactRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[22]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1552,7 +1773,7 @@ func (x *DownloadArtifactRequest) String() string {
 func (*DownloadArtifactRequest) ProtoMessage() {}
 
 func (x *DownloadArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[22]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1565,7 +1786,7 @@ func (x *DownloadArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadArtifactRequest.ProtoReflect.Descriptor instead.
 func (*DownloadArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{22}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DownloadArtifactRequest) GetRunId() string {
@@ -1591,7 +1812,7 @@ type DownloadArtifactResponse struct {
 
 func (x *DownloadArtifactResponse) Reset() {
 	*x = DownloadArtifactResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[23]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1603,7 +1824,7 @@ func (x *DownloadArtifactResponse) String() string {
 func (*DownloadArtifactResponse) ProtoMessage() {}
 
 func (x *DownloadArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[23]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1616,7 +1837,7 @@ func (x *DownloadArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadArtifactResponse.ProtoReflect.Descriptor instead.
 func (*DownloadArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{23}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *DownloadArtifactResponse) GetData() []byte {
@@ -1663,7 +1884,7 @@ type Agent struct {
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[24]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1675,7 +1896,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[24]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1688,7 +1909,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{24}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Agent) GetId() string {
@@ -1856,7 +2077,7 @@ type AgentDrain struct {
 
 func (x *AgentDrain) Reset() {
 	*x = AgentDrain{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[25]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1868,7 +2089,7 @@ func (x *AgentDrain) String() string {
 func (*AgentDrain) ProtoMessage() {}
 
 func (x *AgentDrain) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[25]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1881,7 +2102,7 @@ func (x *AgentDrain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentDrain.ProtoReflect.Descriptor instead.
 func (*AgentDrain) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{25}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *AgentDrain) GetSinceMs() int64 {
@@ -1945,7 +2166,7 @@ type AgentWork struct {
 
 func (x *AgentWork) Reset() {
 	*x = AgentWork{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[26]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1957,7 +2178,7 @@ func (x *AgentWork) String() string {
 func (*AgentWork) ProtoMessage() {}
 
 func (x *AgentWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[26]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1970,7 +2191,7 @@ func (x *AgentWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentWork.ProtoReflect.Descriptor instead.
 func (*AgentWork) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{26}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *AgentWork) GetRunId() string {
@@ -2046,7 +2267,7 @@ type GetAgentRequest struct {
 
 func (x *GetAgentRequest) Reset() {
 	*x = GetAgentRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[27]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2058,7 +2279,7 @@ func (x *GetAgentRequest) String() string {
 func (*GetAgentRequest) ProtoMessage() {}
 
 func (x *GetAgentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[27]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2071,7 +2292,7 @@ func (x *GetAgentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAgentRequest.ProtoReflect.Descriptor instead.
 func (*GetAgentRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{27}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GetAgentRequest) GetAgent() string {
@@ -2090,7 +2311,7 @@ type GetAgentResponse struct {
 
 func (x *GetAgentResponse) Reset() {
 	*x = GetAgentResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[28]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2102,7 +2323,7 @@ func (x *GetAgentResponse) String() string {
 func (*GetAgentResponse) ProtoMessage() {}
 
 func (x *GetAgentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[28]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2115,7 +2336,7 @@ func (x *GetAgentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAgentResponse.ProtoReflect.Descriptor instead.
 func (*GetAgentResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{28}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GetAgentResponse) GetAgent() *Agent {
@@ -2138,7 +2359,7 @@ type DrainAgentRequest struct {
 
 func (x *DrainAgentRequest) Reset() {
 	*x = DrainAgentRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[29]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2150,7 +2371,7 @@ func (x *DrainAgentRequest) String() string {
 func (*DrainAgentRequest) ProtoMessage() {}
 
 func (x *DrainAgentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[29]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2163,7 +2384,7 @@ func (x *DrainAgentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainAgentRequest.ProtoReflect.Descriptor instead.
 func (*DrainAgentRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{29}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *DrainAgentRequest) GetRequestId() string {
@@ -2203,7 +2424,7 @@ type DrainAgentResponse struct {
 
 func (x *DrainAgentResponse) Reset() {
 	*x = DrainAgentResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[30]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2215,7 +2436,7 @@ func (x *DrainAgentResponse) String() string {
 func (*DrainAgentResponse) ProtoMessage() {}
 
 func (x *DrainAgentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[30]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2228,7 +2449,7 @@ func (x *DrainAgentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainAgentResponse.ProtoReflect.Descriptor instead.
 func (*DrainAgentResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{30}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *DrainAgentResponse) GetAgent() *Agent {
@@ -2248,7 +2469,7 @@ type ResumeAgentRequest struct {
 
 func (x *ResumeAgentRequest) Reset() {
 	*x = ResumeAgentRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[31]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2260,7 +2481,7 @@ func (x *ResumeAgentRequest) String() string {
 func (*ResumeAgentRequest) ProtoMessage() {}
 
 func (x *ResumeAgentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[31]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2273,7 +2494,7 @@ func (x *ResumeAgentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeAgentRequest.ProtoReflect.Descriptor instead.
 func (*ResumeAgentRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{31}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ResumeAgentRequest) GetRequestId() string {
@@ -2299,7 +2520,7 @@ type ResumeAgentResponse struct {
 
 func (x *ResumeAgentResponse) Reset() {
 	*x = ResumeAgentResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[32]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2311,7 +2532,7 @@ func (x *ResumeAgentResponse) String() string {
 func (*ResumeAgentResponse) ProtoMessage() {}
 
 func (x *ResumeAgentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[32]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2324,7 +2545,7 @@ func (x *ResumeAgentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeAgentResponse.ProtoReflect.Descriptor instead.
 func (*ResumeAgentResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{32}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ResumeAgentResponse) GetAgent() *Agent {
@@ -2346,7 +2567,7 @@ type RemoveAgentRequest struct {
 
 func (x *RemoveAgentRequest) Reset() {
 	*x = RemoveAgentRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[33]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2358,7 +2579,7 @@ func (x *RemoveAgentRequest) String() string {
 func (*RemoveAgentRequest) ProtoMessage() {}
 
 func (x *RemoveAgentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[33]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2371,7 +2592,7 @@ func (x *RemoveAgentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveAgentRequest.ProtoReflect.Descriptor instead.
 func (*RemoveAgentRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{33}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RemoveAgentRequest) GetRequestId() string {
@@ -2405,7 +2626,7 @@ type RemoveAgentResponse struct {
 
 func (x *RemoveAgentResponse) Reset() {
 	*x = RemoveAgentResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[34]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2417,7 +2638,7 @@ func (x *RemoveAgentResponse) String() string {
 func (*RemoveAgentResponse) ProtoMessage() {}
 
 func (x *RemoveAgentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[34]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2430,7 +2651,7 @@ func (x *RemoveAgentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveAgentResponse.ProtoReflect.Descriptor instead.
 func (*RemoveAgentResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{34}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *RemoveAgentResponse) GetAgentId() string {
@@ -2448,7 +2669,7 @@ type ListAgentsRequest struct {
 
 func (x *ListAgentsRequest) Reset() {
 	*x = ListAgentsRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[35]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2460,7 +2681,7 @@ func (x *ListAgentsRequest) String() string {
 func (*ListAgentsRequest) ProtoMessage() {}
 
 func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[35]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2473,7 +2694,7 @@ func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsRequest.ProtoReflect.Descriptor instead.
 func (*ListAgentsRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{35}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{37}
 }
 
 type ListAgentsResponse struct {
@@ -2485,7 +2706,7 @@ type ListAgentsResponse struct {
 
 func (x *ListAgentsResponse) Reset() {
 	*x = ListAgentsResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[36]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2497,7 +2718,7 @@ func (x *ListAgentsResponse) String() string {
 func (*ListAgentsResponse) ProtoMessage() {}
 
 func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[36]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2510,7 +2731,7 @@ func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsResponse.ProtoReflect.Descriptor instead.
 func (*ListAgentsResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{36}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListAgentsResponse) GetAgents() []*Agent {
@@ -2535,7 +2756,7 @@ type CreateJoinTokenRequest struct {
 
 func (x *CreateJoinTokenRequest) Reset() {
 	*x = CreateJoinTokenRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[37]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2547,7 +2768,7 @@ func (x *CreateJoinTokenRequest) String() string {
 func (*CreateJoinTokenRequest) ProtoMessage() {}
 
 func (x *CreateJoinTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[37]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2560,7 +2781,7 @@ func (x *CreateJoinTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateJoinTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateJoinTokenRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{37}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *CreateJoinTokenRequest) GetRequestId() string {
@@ -2608,7 +2829,7 @@ type CreateJoinTokenResponse struct {
 
 func (x *CreateJoinTokenResponse) Reset() {
 	*x = CreateJoinTokenResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[38]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2620,7 +2841,7 @@ func (x *CreateJoinTokenResponse) String() string {
 func (*CreateJoinTokenResponse) ProtoMessage() {}
 
 func (x *CreateJoinTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[38]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2633,7 +2854,7 @@ func (x *CreateJoinTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateJoinTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateJoinTokenResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{38}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *CreateJoinTokenResponse) GetToken() string {
@@ -2663,7 +2884,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[39]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2675,7 +2896,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[39]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2688,7 +2909,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{39}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *CreateTokenRequest) GetRequestId() string {
@@ -2729,7 +2950,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[40]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2741,7 +2962,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[40]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2754,7 +2975,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{40}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *CreateTokenResponse) GetToken() string {
@@ -2783,7 +3004,7 @@ type WhyRunRequest struct {
 
 func (x *WhyRunRequest) Reset() {
 	*x = WhyRunRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[41]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2795,7 +3016,7 @@ func (x *WhyRunRequest) String() string {
 func (*WhyRunRequest) ProtoMessage() {}
 
 func (x *WhyRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[41]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2808,7 +3029,7 @@ func (x *WhyRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyRunRequest.ProtoReflect.Descriptor instead.
 func (*WhyRunRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{41}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *WhyRunRequest) GetRunId() string {
@@ -2839,7 +3060,7 @@ type WhyRunResponse struct {
 
 func (x *WhyRunResponse) Reset() {
 	*x = WhyRunResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[42]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2851,7 +3072,7 @@ func (x *WhyRunResponse) String() string {
 func (*WhyRunResponse) ProtoMessage() {}
 
 func (x *WhyRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[42]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2864,7 +3085,7 @@ func (x *WhyRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyRunResponse.ProtoReflect.Descriptor instead.
 func (*WhyRunResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{42}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *WhyRunResponse) GetRunId() string {
@@ -2921,16 +3142,18 @@ type JobWhy struct {
 	// Its `if`, as the compiler has it; only of jobs that were skipped.
 	Condition string `protobuf:"bytes,9,opt,name=condition,proto3" json:"condition,omitempty"`
 	// Why it is tried again, or was.
-	Retried       string `protobuf:"bytes,10,opt,name=retried,proto3" json:"retried,omitempty"`
-	Attempt       uint32 `protobuf:"varint,11,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	Agent         string `protobuf:"bytes,12,opt,name=agent,proto3" json:"agent,omitempty"`
+	Retried string `protobuf:"bytes,10,opt,name=retried,proto3" json:"retried,omitempty"`
+	Attempt uint32 `protobuf:"varint,11,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Agent   string `protobuf:"bytes,12,opt,name=agent,proto3" json:"agent,omitempty"`
+	// Attempts that ended before the current one, oldest first.
+	Tries         []*v1.Try `protobuf:"bytes,13,rep,name=tries,proto3" json:"tries,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *JobWhy) Reset() {
 	*x = JobWhy{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[43]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2942,7 +3165,7 @@ func (x *JobWhy) String() string {
 func (*JobWhy) ProtoMessage() {}
 
 func (x *JobWhy) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[43]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2955,7 +3178,7 @@ func (x *JobWhy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobWhy.ProtoReflect.Descriptor instead.
 func (*JobWhy) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{43}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *JobWhy) GetJobId() string {
@@ -3042,6 +3265,13 @@ func (x *JobWhy) GetAgent() string {
 	return ""
 }
 
+func (x *JobWhy) GetTries() []*v1.Try {
+	if x != nil {
+		return x.Tries
+	}
+	return nil
+}
+
 type AgentRefusal struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Agent    string                 `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
@@ -3057,7 +3287,7 @@ type AgentRefusal struct {
 
 func (x *AgentRefusal) Reset() {
 	*x = AgentRefusal{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[44]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3069,7 +3299,7 @@ func (x *AgentRefusal) String() string {
 func (*AgentRefusal) ProtoMessage() {}
 
 func (x *AgentRefusal) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[44]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3082,7 +3312,7 @@ func (x *AgentRefusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentRefusal.ProtoReflect.Descriptor instead.
 func (*AgentRefusal) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{44}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *AgentRefusal) GetAgent() string {
@@ -3134,7 +3364,7 @@ type QueueAhead struct {
 
 func (x *QueueAhead) Reset() {
 	*x = QueueAhead{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[45]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3146,7 +3376,7 @@ func (x *QueueAhead) String() string {
 func (*QueueAhead) ProtoMessage() {}
 
 func (x *QueueAhead) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[45]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3159,7 +3389,7 @@ func (x *QueueAhead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueAhead.ProtoReflect.Descriptor instead.
 func (*QueueAhead) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{45}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *QueueAhead) GetProject() string {
@@ -3209,7 +3439,7 @@ type NeedWhy struct {
 
 func (x *NeedWhy) Reset() {
 	*x = NeedWhy{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[46]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3221,7 +3451,7 @@ func (x *NeedWhy) String() string {
 func (*NeedWhy) ProtoMessage() {}
 
 func (x *NeedWhy) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[46]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3234,7 +3464,7 @@ func (x *NeedWhy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NeedWhy.ProtoReflect.Descriptor instead.
 func (*NeedWhy) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{46}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *NeedWhy) GetJobId() string {
@@ -3272,7 +3502,7 @@ type DebugRequest struct {
 
 func (x *DebugRequest) Reset() {
 	*x = DebugRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[47]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3284,7 +3514,7 @@ func (x *DebugRequest) String() string {
 func (*DebugRequest) ProtoMessage() {}
 
 func (x *DebugRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[47]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3297,7 +3527,7 @@ func (x *DebugRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DebugRequest.ProtoReflect.Descriptor instead.
 func (*DebugRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{47}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *DebugRequest) GetMessage() isDebugRequest_Message {
@@ -3365,7 +3595,7 @@ type Keepalive struct {
 
 func (x *Keepalive) Reset() {
 	*x = Keepalive{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[48]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3377,7 +3607,7 @@ func (x *Keepalive) String() string {
 func (*Keepalive) ProtoMessage() {}
 
 func (x *Keepalive) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[48]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3390,7 +3620,7 @@ func (x *Keepalive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Keepalive.ProtoReflect.Descriptor instead.
 func (*Keepalive) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{48}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{50}
 }
 
 type DebugOpen struct {
@@ -3412,7 +3642,7 @@ type DebugOpen struct {
 
 func (x *DebugOpen) Reset() {
 	*x = DebugOpen{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[49]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3424,7 +3654,7 @@ func (x *DebugOpen) String() string {
 func (*DebugOpen) ProtoMessage() {}
 
 func (x *DebugOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[49]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3437,7 +3667,7 @@ func (x *DebugOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DebugOpen.ProtoReflect.Descriptor instead.
 func (*DebugOpen) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{49}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *DebugOpen) GetRunId() string {
@@ -3495,7 +3725,7 @@ type DebugResponse struct {
 
 func (x *DebugResponse) Reset() {
 	*x = DebugResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[50]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3507,7 +3737,7 @@ func (x *DebugResponse) String() string {
 func (*DebugResponse) ProtoMessage() {}
 
 func (x *DebugResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[50]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3520,7 +3750,7 @@ func (x *DebugResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DebugResponse.ProtoReflect.Descriptor instead.
 func (*DebugResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{50}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *DebugResponse) GetMessage() isDebugResponse_Message {
@@ -3578,7 +3808,7 @@ type DebugOpened struct {
 
 func (x *DebugOpened) Reset() {
 	*x = DebugOpened{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[51]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3590,7 +3820,7 @@ func (x *DebugOpened) String() string {
 func (*DebugOpened) ProtoMessage() {}
 
 func (x *DebugOpened) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[51]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3603,7 +3833,7 @@ func (x *DebugOpened) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DebugOpened.ProtoReflect.Descriptor instead.
 func (*DebugOpened) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{51}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *DebugOpened) GetSessionId() string {
@@ -3660,7 +3890,7 @@ type ReleaseJobRequest struct {
 
 func (x *ReleaseJobRequest) Reset() {
 	*x = ReleaseJobRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[52]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3672,7 +3902,7 @@ func (x *ReleaseJobRequest) String() string {
 func (*ReleaseJobRequest) ProtoMessage() {}
 
 func (x *ReleaseJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[52]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3685,7 +3915,7 @@ func (x *ReleaseJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseJobRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseJobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{52}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ReleaseJobRequest) GetRequestId() string {
@@ -3718,7 +3948,7 @@ type ReleaseJobResponse struct {
 
 func (x *ReleaseJobResponse) Reset() {
 	*x = ReleaseJobResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[53]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3730,7 +3960,7 @@ func (x *ReleaseJobResponse) String() string {
 func (*ReleaseJobResponse) ProtoMessage() {}
 
 func (x *ReleaseJobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[53]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3743,7 +3973,7 @@ func (x *ReleaseJobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseJobResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseJobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{53}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ReleaseJobResponse) GetJobId() string {
@@ -3761,7 +3991,7 @@ type GetDemandRequest struct {
 
 func (x *GetDemandRequest) Reset() {
 	*x = GetDemandRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[54]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3773,7 +4003,7 @@ func (x *GetDemandRequest) String() string {
 func (*GetDemandRequest) ProtoMessage() {}
 
 func (x *GetDemandRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[54]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3786,7 +4016,7 @@ func (x *GetDemandRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDemandRequest.ProtoReflect.Descriptor instead.
 func (*GetDemandRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{54}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{56}
 }
 
 type GetDemandResponse struct {
@@ -3798,7 +4028,7 @@ type GetDemandResponse struct {
 
 func (x *GetDemandResponse) Reset() {
 	*x = GetDemandResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[55]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3810,7 +4040,7 @@ func (x *GetDemandResponse) String() string {
 func (*GetDemandResponse) ProtoMessage() {}
 
 func (x *GetDemandResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[55]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3823,7 +4053,7 @@ func (x *GetDemandResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDemandResponse.ProtoReflect.Descriptor instead.
 func (*GetDemandResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{55}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *GetDemandResponse) GetDemand() []*Demand {
@@ -3854,7 +4084,7 @@ type Demand struct {
 
 func (x *Demand) Reset() {
 	*x = Demand{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[56]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3866,7 +4096,7 @@ func (x *Demand) String() string {
 func (*Demand) ProtoMessage() {}
 
 func (x *Demand) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[56]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3879,7 +4109,7 @@ func (x *Demand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Demand.ProtoReflect.Descriptor instead.
 func (*Demand) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{56}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Demand) GetPools() []string {
@@ -3984,7 +4214,7 @@ const file_slipway_api_v1_api_proto_rawDesc = "" +
 	"\n" +
 	"PoolsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x84\x04\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9d\x05\n" +
 	"\x03Run\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x18\n" +
@@ -4004,7 +4234,13 @@ const file_slipway_api_v1_api_proto_rawDesc = "" +
 	"\x05actor\x18\r \x01(\tR\x05actor\x122\n" +
 	"\afailure\x18\x0e \x01(\v2\x18.slipway.core.v1.FailureR\afailure\x127\n" +
 	"\tartifacts\x18\x0f \x03(\v2\x19.slipway.core.v1.ArtifactR\tartifacts\x12\x16\n" +
-	"\x06reason\x18\x10 \x01(\tR\x06reason\"\xcf\x05\n" +
+	"\x06reason\x18\x10 \x01(\tR\x06reason\x12\x17\n" +
+	"\ahold_ms\x18\x11 \x01(\x03R\x06holdMs\x12\x18\n" +
+	"\aattempt\x18\x12 \x01(\rR\aattempt\x12\x18\n" +
+	"\aearlier\x18\x13 \x03(\tR\aearlier\x12\x19\n" +
+	"\brerun_by\x18\x14 \x01(\tR\arerunBy\x12\x19\n" +
+	"\brerun_of\x18\x15 \x01(\tR\arerunOf\x12\x14\n" +
+	"\x05flaky\x18\x16 \x01(\bR\x05flaky\"\xd1\x06\n" +
 	"\x03Job\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x12\n" +
@@ -4026,7 +4262,11 @@ const file_slipway_api_v1_api_proto_rawDesc = "" +
 	"\x06reason\x18\x0f \x01(\tR\x06reason\x12=\n" +
 	"\vannotations\x18\x10 \x03(\v2\x1b.slipway.core.v1.AnnotationR\vannotations\x12)\n" +
 	"\x04held\x18\x11 \x01(\v2\x15.slipway.core.v1.HeldR\x04held\x12D\n" +
-	"\x0edebug_sessions\x18\x12 \x03(\v2\x1d.slipway.core.v1.DebugSessionR\rdebugSessions\x1a:\n" +
+	"\x0edebug_sessions\x18\x12 \x03(\v2\x1d.slipway.core.v1.DebugSessionR\rdebugSessions\x12*\n" +
+	"\x05tries\x18\x13 \x03(\v2\x14.slipway.core.v1.TryR\x05tries\x12\x14\n" +
+	"\x05flaky\x18\x14 \x01(\bR\x05flaky\x12\x1b\n" +
+	"\tkept_from\x18\x15 \x01(\tR\bkeptFrom\x12!\n" +
+	"\fkept_attempt\x18\x16 \x01(\rR\vkeptAttempt\x1a:\n" +
 	"\fOutputsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"&\n" +
@@ -4044,7 +4284,18 @@ const file_slipway_api_v1_api_proto_rawDesc = "" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x15\n" +
 	"\x06run_id\x18\x02 \x01(\tR\x05runId\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x13\n" +
-	"\x11CancelRunResponse\"(\n" +
+	"\x11CancelRunResponse\"v\n" +
+	"\x0fRerunRunRequest\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12\x15\n" +
+	"\x06run_id\x18\x02 \x01(\tR\x05runId\x12\x16\n" +
+	"\x06failed\x18\x03 \x01(\bR\x06failed\x12\x15\n" +
+	"\x06job_id\x18\x04 \x01(\tR\x05jobId\"b\n" +
+	"\x10RerunRunResponse\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1d\n" +
+	"\n" +
+	"run_number\x18\x02 \x01(\x04R\trunNumber\x12\x18\n" +
+	"\aattempt\x18\x03 \x01(\rR\aattempt\"(\n" +
 	"\x0fWatchRunRequest\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\"9\n" +
 	"\x10WatchRunResponse\x12%\n" +
@@ -4182,7 +4433,7 @@ const file_slipway_api_v1_api_proto_rawDesc = "" +
 	"run_number\x18\x02 \x01(\x04R\trunNumber\x12/\n" +
 	"\x05state\x18\x03 \x01(\x0e2\x19.slipway.core.v1.RunStateR\x05state\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12*\n" +
-	"\x04jobs\x18\x05 \x03(\v2\x16.slipway.api.v1.JobWhyR\x04jobs\"\x97\x03\n" +
+	"\x04jobs\x18\x05 \x03(\v2\x16.slipway.api.v1.JobWhyR\x04jobs\"\xc3\x03\n" +
 	"\x06JobWhy\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12/\n" +
@@ -4196,7 +4447,8 @@ const file_slipway_api_v1_api_proto_rawDesc = "" +
 	"\aretried\x18\n" +
 	" \x01(\tR\aretried\x12\x18\n" +
 	"\aattempt\x18\v \x01(\rR\aattempt\x12\x14\n" +
-	"\x05agent\x18\f \x01(\tR\x05agent\"\x8a\x01\n" +
+	"\x05agent\x18\f \x01(\tR\x05agent\x12*\n" +
+	"\x05tries\x18\r \x03(\v2\x14.slipway.core.v1.TryR\x05tries\"\x8a\x01\n" +
 	"\fAgentRefusal\x12\x14\n" +
 	"\x05agent\x18\x01 \x01(\tR\x05agent\x12\x1a\n" +
 	"\bhostname\x18\x02 \x01(\tR\bhostname\x12\x12\n" +
@@ -4259,14 +4511,15 @@ const file_slipway_api_v1_api_proto_rawDesc = "" +
 	"\rmax_cpu_milli\x18\x06 \x01(\x03R\vmaxCpuMilli\x12\x1d\n" +
 	"\n" +
 	"max_memory\x18\a \x01(\x03R\tmaxMemory\x12$\n" +
-	"\x0eoldest_wait_ms\x18\b \x01(\x03R\foldestWaitMs2\xae\x04\n" +
+	"\x0eoldest_wait_ms\x18\b \x01(\x03R\foldestWaitMs2\xfd\x04\n" +
 	"\n" +
 	"RunService\x12P\n" +
 	"\tSubmitRun\x12 .slipway.api.v1.SubmitRunRequest\x1a!.slipway.api.v1.SubmitRunResponse\x12J\n" +
 	"\aPlanRun\x12\x1e.slipway.api.v1.PlanRunRequest\x1a\x1f.slipway.api.v1.PlanRunResponse\x12G\n" +
 	"\x06GetRun\x12\x1d.slipway.api.v1.GetRunRequest\x1a\x1e.slipway.api.v1.GetRunResponse\x12M\n" +
 	"\bListRuns\x12\x1f.slipway.api.v1.ListRunsRequest\x1a .slipway.api.v1.ListRunsResponse\x12P\n" +
-	"\tCancelRun\x12 .slipway.api.v1.CancelRunRequest\x1a!.slipway.api.v1.CancelRunResponse\x12O\n" +
+	"\tCancelRun\x12 .slipway.api.v1.CancelRunRequest\x1a!.slipway.api.v1.CancelRunResponse\x12M\n" +
+	"\bRerunRun\x12\x1f.slipway.api.v1.RerunRunRequest\x1a .slipway.api.v1.RerunRunResponse\x12O\n" +
 	"\bWatchRun\x12\x1f.slipway.api.v1.WatchRunRequest\x1a .slipway.api.v1.WatchRunResponse0\x01\x12G\n" +
 	"\x06WhyRun\x12\x1d.slipway.api.v1.WhyRunRequest\x1a\x1e.slipway.api.v1.WhyRunResponse2c\n" +
 	"\n" +
@@ -4309,7 +4562,7 @@ func file_slipway_api_v1_api_proto_rawDescGZIP() []byte {
 	return file_slipway_api_v1_api_proto_rawDescData
 }
 
-var file_slipway_api_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
+var file_slipway_api_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 61)
 var file_slipway_api_v1_api_proto_goTypes = []any{
 	(*SubmitRunRequest)(nil),         // 0: slipway.api.v1.SubmitRunRequest
 	(*SubmitRunResponse)(nil),        // 1: slipway.api.v1.SubmitRunResponse
@@ -4325,161 +4578,168 @@ var file_slipway_api_v1_api_proto_goTypes = []any{
 	(*ListRunsResponse)(nil),         // 11: slipway.api.v1.ListRunsResponse
 	(*CancelRunRequest)(nil),         // 12: slipway.api.v1.CancelRunRequest
 	(*CancelRunResponse)(nil),        // 13: slipway.api.v1.CancelRunResponse
-	(*WatchRunRequest)(nil),          // 14: slipway.api.v1.WatchRunRequest
-	(*WatchRunResponse)(nil),         // 15: slipway.api.v1.WatchRunResponse
-	(*StreamLogsRequest)(nil),        // 16: slipway.api.v1.StreamLogsRequest
-	(*StreamLogsResponse)(nil),       // 17: slipway.api.v1.StreamLogsResponse
-	(*UploadBlobRequest)(nil),        // 18: slipway.api.v1.UploadBlobRequest
-	(*UploadBlobResponse)(nil),       // 19: slipway.api.v1.UploadBlobResponse
-	(*ListArtifactsRequest)(nil),     // 20: slipway.api.v1.ListArtifactsRequest
-	(*ListArtifactsResponse)(nil),    // 21: slipway.api.v1.ListArtifactsResponse
-	(*DownloadArtifactRequest)(nil),  // 22: slipway.api.v1.DownloadArtifactRequest
-	(*DownloadArtifactResponse)(nil), // 23: slipway.api.v1.DownloadArtifactResponse
-	(*Agent)(nil),                    // 24: slipway.api.v1.Agent
-	(*AgentDrain)(nil),               // 25: slipway.api.v1.AgentDrain
-	(*AgentWork)(nil),                // 26: slipway.api.v1.AgentWork
-	(*GetAgentRequest)(nil),          // 27: slipway.api.v1.GetAgentRequest
-	(*GetAgentResponse)(nil),         // 28: slipway.api.v1.GetAgentResponse
-	(*DrainAgentRequest)(nil),        // 29: slipway.api.v1.DrainAgentRequest
-	(*DrainAgentResponse)(nil),       // 30: slipway.api.v1.DrainAgentResponse
-	(*ResumeAgentRequest)(nil),       // 31: slipway.api.v1.ResumeAgentRequest
-	(*ResumeAgentResponse)(nil),      // 32: slipway.api.v1.ResumeAgentResponse
-	(*RemoveAgentRequest)(nil),       // 33: slipway.api.v1.RemoveAgentRequest
-	(*RemoveAgentResponse)(nil),      // 34: slipway.api.v1.RemoveAgentResponse
-	(*ListAgentsRequest)(nil),        // 35: slipway.api.v1.ListAgentsRequest
-	(*ListAgentsResponse)(nil),       // 36: slipway.api.v1.ListAgentsResponse
-	(*CreateJoinTokenRequest)(nil),   // 37: slipway.api.v1.CreateJoinTokenRequest
-	(*CreateJoinTokenResponse)(nil),  // 38: slipway.api.v1.CreateJoinTokenResponse
-	(*CreateTokenRequest)(nil),       // 39: slipway.api.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),      // 40: slipway.api.v1.CreateTokenResponse
-	(*WhyRunRequest)(nil),            // 41: slipway.api.v1.WhyRunRequest
-	(*WhyRunResponse)(nil),           // 42: slipway.api.v1.WhyRunResponse
-	(*JobWhy)(nil),                   // 43: slipway.api.v1.JobWhy
-	(*AgentRefusal)(nil),             // 44: slipway.api.v1.AgentRefusal
-	(*QueueAhead)(nil),               // 45: slipway.api.v1.QueueAhead
-	(*NeedWhy)(nil),                  // 46: slipway.api.v1.NeedWhy
-	(*DebugRequest)(nil),             // 47: slipway.api.v1.DebugRequest
-	(*Keepalive)(nil),                // 48: slipway.api.v1.Keepalive
-	(*DebugOpen)(nil),                // 49: slipway.api.v1.DebugOpen
-	(*DebugResponse)(nil),            // 50: slipway.api.v1.DebugResponse
-	(*DebugOpened)(nil),              // 51: slipway.api.v1.DebugOpened
-	(*ReleaseJobRequest)(nil),        // 52: slipway.api.v1.ReleaseJobRequest
-	(*ReleaseJobResponse)(nil),       // 53: slipway.api.v1.ReleaseJobResponse
-	(*GetDemandRequest)(nil),         // 54: slipway.api.v1.GetDemandRequest
-	(*GetDemandResponse)(nil),        // 55: slipway.api.v1.GetDemandResponse
-	(*Demand)(nil),                   // 56: slipway.api.v1.Demand
-	nil,                              // 57: slipway.api.v1.PlanRunResponse.PoolsEntry
-	nil,                              // 58: slipway.api.v1.Job.OutputsEntry
-	(*v1.Source)(nil),                // 59: slipway.core.v1.Source
-	(*v11.Position)(nil),             // 60: slipway.plan.v1.Position
-	(*v11.Plan)(nil),                 // 61: slipway.plan.v1.Plan
-	(v1.RunState)(0),                 // 62: slipway.core.v1.RunState
-	(*v1.Failure)(nil),               // 63: slipway.core.v1.Failure
-	(*v1.Artifact)(nil),              // 64: slipway.core.v1.Artifact
-	(v1.JobState)(0),                 // 65: slipway.core.v1.JobState
-	(*v1.StepStatus)(nil),            // 66: slipway.core.v1.StepStatus
-	(*v1.Annotation)(nil),            // 67: slipway.core.v1.Annotation
-	(*v1.Held)(nil),                  // 68: slipway.core.v1.Held
-	(*v1.DebugSession)(nil),          // 69: slipway.core.v1.DebugSession
-	(v1.AttemptState)(0),             // 70: slipway.core.v1.AttemptState
-	(*v1.TerminalInput)(nil),         // 71: slipway.core.v1.TerminalInput
-	(*v1.TerminalSize)(nil),          // 72: slipway.core.v1.TerminalSize
-	(*v1.TerminalOutput)(nil),        // 73: slipway.core.v1.TerminalOutput
+	(*RerunRunRequest)(nil),          // 14: slipway.api.v1.RerunRunRequest
+	(*RerunRunResponse)(nil),         // 15: slipway.api.v1.RerunRunResponse
+	(*WatchRunRequest)(nil),          // 16: slipway.api.v1.WatchRunRequest
+	(*WatchRunResponse)(nil),         // 17: slipway.api.v1.WatchRunResponse
+	(*StreamLogsRequest)(nil),        // 18: slipway.api.v1.StreamLogsRequest
+	(*StreamLogsResponse)(nil),       // 19: slipway.api.v1.StreamLogsResponse
+	(*UploadBlobRequest)(nil),        // 20: slipway.api.v1.UploadBlobRequest
+	(*UploadBlobResponse)(nil),       // 21: slipway.api.v1.UploadBlobResponse
+	(*ListArtifactsRequest)(nil),     // 22: slipway.api.v1.ListArtifactsRequest
+	(*ListArtifactsResponse)(nil),    // 23: slipway.api.v1.ListArtifactsResponse
+	(*DownloadArtifactRequest)(nil),  // 24: slipway.api.v1.DownloadArtifactRequest
+	(*DownloadArtifactResponse)(nil), // 25: slipway.api.v1.DownloadArtifactResponse
+	(*Agent)(nil),                    // 26: slipway.api.v1.Agent
+	(*AgentDrain)(nil),               // 27: slipway.api.v1.AgentDrain
+	(*AgentWork)(nil),                // 28: slipway.api.v1.AgentWork
+	(*GetAgentRequest)(nil),          // 29: slipway.api.v1.GetAgentRequest
+	(*GetAgentResponse)(nil),         // 30: slipway.api.v1.GetAgentResponse
+	(*DrainAgentRequest)(nil),        // 31: slipway.api.v1.DrainAgentRequest
+	(*DrainAgentResponse)(nil),       // 32: slipway.api.v1.DrainAgentResponse
+	(*ResumeAgentRequest)(nil),       // 33: slipway.api.v1.ResumeAgentRequest
+	(*ResumeAgentResponse)(nil),      // 34: slipway.api.v1.ResumeAgentResponse
+	(*RemoveAgentRequest)(nil),       // 35: slipway.api.v1.RemoveAgentRequest
+	(*RemoveAgentResponse)(nil),      // 36: slipway.api.v1.RemoveAgentResponse
+	(*ListAgentsRequest)(nil),        // 37: slipway.api.v1.ListAgentsRequest
+	(*ListAgentsResponse)(nil),       // 38: slipway.api.v1.ListAgentsResponse
+	(*CreateJoinTokenRequest)(nil),   // 39: slipway.api.v1.CreateJoinTokenRequest
+	(*CreateJoinTokenResponse)(nil),  // 40: slipway.api.v1.CreateJoinTokenResponse
+	(*CreateTokenRequest)(nil),       // 41: slipway.api.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),      // 42: slipway.api.v1.CreateTokenResponse
+	(*WhyRunRequest)(nil),            // 43: slipway.api.v1.WhyRunRequest
+	(*WhyRunResponse)(nil),           // 44: slipway.api.v1.WhyRunResponse
+	(*JobWhy)(nil),                   // 45: slipway.api.v1.JobWhy
+	(*AgentRefusal)(nil),             // 46: slipway.api.v1.AgentRefusal
+	(*QueueAhead)(nil),               // 47: slipway.api.v1.QueueAhead
+	(*NeedWhy)(nil),                  // 48: slipway.api.v1.NeedWhy
+	(*DebugRequest)(nil),             // 49: slipway.api.v1.DebugRequest
+	(*Keepalive)(nil),                // 50: slipway.api.v1.Keepalive
+	(*DebugOpen)(nil),                // 51: slipway.api.v1.DebugOpen
+	(*DebugResponse)(nil),            // 52: slipway.api.v1.DebugResponse
+	(*DebugOpened)(nil),              // 53: slipway.api.v1.DebugOpened
+	(*ReleaseJobRequest)(nil),        // 54: slipway.api.v1.ReleaseJobRequest
+	(*ReleaseJobResponse)(nil),       // 55: slipway.api.v1.ReleaseJobResponse
+	(*GetDemandRequest)(nil),         // 56: slipway.api.v1.GetDemandRequest
+	(*GetDemandResponse)(nil),        // 57: slipway.api.v1.GetDemandResponse
+	(*Demand)(nil),                   // 58: slipway.api.v1.Demand
+	nil,                              // 59: slipway.api.v1.PlanRunResponse.PoolsEntry
+	nil,                              // 60: slipway.api.v1.Job.OutputsEntry
+	(*v1.Source)(nil),                // 61: slipway.core.v1.Source
+	(*v11.Position)(nil),             // 62: slipway.plan.v1.Position
+	(*v11.Plan)(nil),                 // 63: slipway.plan.v1.Plan
+	(v1.RunState)(0),                 // 64: slipway.core.v1.RunState
+	(*v1.Failure)(nil),               // 65: slipway.core.v1.Failure
+	(*v1.Artifact)(nil),              // 66: slipway.core.v1.Artifact
+	(v1.JobState)(0),                 // 67: slipway.core.v1.JobState
+	(*v1.StepStatus)(nil),            // 68: slipway.core.v1.StepStatus
+	(*v1.Annotation)(nil),            // 69: slipway.core.v1.Annotation
+	(*v1.Held)(nil),                  // 70: slipway.core.v1.Held
+	(*v1.DebugSession)(nil),          // 71: slipway.core.v1.DebugSession
+	(*v1.Try)(nil),                   // 72: slipway.core.v1.Try
+	(v1.AttemptState)(0),             // 73: slipway.core.v1.AttemptState
+	(*v1.TerminalInput)(nil),         // 74: slipway.core.v1.TerminalInput
+	(*v1.TerminalSize)(nil),          // 75: slipway.core.v1.TerminalSize
+	(*v1.TerminalOutput)(nil),        // 76: slipway.core.v1.TerminalOutput
 }
 var file_slipway_api_v1_api_proto_depIdxs = []int32{
-	59, // 0: slipway.api.v1.SubmitRunRequest.source:type_name -> slipway.core.v1.Source
+	61, // 0: slipway.api.v1.SubmitRunRequest.source:type_name -> slipway.core.v1.Source
 	2,  // 1: slipway.api.v1.SubmitRunResponse.diagnostics:type_name -> slipway.api.v1.Diagnostic
-	60, // 2: slipway.api.v1.Diagnostic.position:type_name -> slipway.plan.v1.Position
+	62, // 2: slipway.api.v1.Diagnostic.position:type_name -> slipway.plan.v1.Position
 	2,  // 3: slipway.api.v1.Diagnostics.diagnostics:type_name -> slipway.api.v1.Diagnostic
-	59, // 4: slipway.api.v1.PlanRunRequest.source:type_name -> slipway.core.v1.Source
-	61, // 5: slipway.api.v1.PlanRunResponse.plan:type_name -> slipway.plan.v1.Plan
+	61, // 4: slipway.api.v1.PlanRunRequest.source:type_name -> slipway.core.v1.Source
+	63, // 5: slipway.api.v1.PlanRunResponse.plan:type_name -> slipway.plan.v1.Plan
 	2,  // 6: slipway.api.v1.PlanRunResponse.diagnostics:type_name -> slipway.api.v1.Diagnostic
-	57, // 7: slipway.api.v1.PlanRunResponse.pools:type_name -> slipway.api.v1.PlanRunResponse.PoolsEntry
-	59, // 8: slipway.api.v1.Run.source:type_name -> slipway.core.v1.Source
-	62, // 9: slipway.api.v1.Run.state:type_name -> slipway.core.v1.RunState
+	59, // 7: slipway.api.v1.PlanRunResponse.pools:type_name -> slipway.api.v1.PlanRunResponse.PoolsEntry
+	61, // 8: slipway.api.v1.Run.source:type_name -> slipway.core.v1.Source
+	64, // 9: slipway.api.v1.Run.state:type_name -> slipway.core.v1.RunState
 	7,  // 10: slipway.api.v1.Run.jobs:type_name -> slipway.api.v1.Job
-	63, // 11: slipway.api.v1.Run.failure:type_name -> slipway.core.v1.Failure
-	64, // 12: slipway.api.v1.Run.artifacts:type_name -> slipway.core.v1.Artifact
-	65, // 13: slipway.api.v1.Job.state:type_name -> slipway.core.v1.JobState
-	66, // 14: slipway.api.v1.Job.steps:type_name -> slipway.core.v1.StepStatus
-	63, // 15: slipway.api.v1.Job.failure:type_name -> slipway.core.v1.Failure
-	58, // 16: slipway.api.v1.Job.outputs:type_name -> slipway.api.v1.Job.OutputsEntry
-	67, // 17: slipway.api.v1.Job.annotations:type_name -> slipway.core.v1.Annotation
-	68, // 18: slipway.api.v1.Job.held:type_name -> slipway.core.v1.Held
-	69, // 19: slipway.api.v1.Job.debug_sessions:type_name -> slipway.core.v1.DebugSession
-	6,  // 20: slipway.api.v1.GetRunResponse.run:type_name -> slipway.api.v1.Run
-	6,  // 21: slipway.api.v1.ListRunsResponse.runs:type_name -> slipway.api.v1.Run
-	6,  // 22: slipway.api.v1.WatchRunResponse.run:type_name -> slipway.api.v1.Run
-	64, // 23: slipway.api.v1.ListArtifactsResponse.artifacts:type_name -> slipway.core.v1.Artifact
-	25, // 24: slipway.api.v1.Agent.drain:type_name -> slipway.api.v1.AgentDrain
-	26, // 25: slipway.api.v1.Agent.work:type_name -> slipway.api.v1.AgentWork
-	70, // 26: slipway.api.v1.AgentWork.state:type_name -> slipway.core.v1.AttemptState
-	24, // 27: slipway.api.v1.GetAgentResponse.agent:type_name -> slipway.api.v1.Agent
-	24, // 28: slipway.api.v1.DrainAgentResponse.agent:type_name -> slipway.api.v1.Agent
-	24, // 29: slipway.api.v1.ResumeAgentResponse.agent:type_name -> slipway.api.v1.Agent
-	24, // 30: slipway.api.v1.ListAgentsResponse.agents:type_name -> slipway.api.v1.Agent
-	62, // 31: slipway.api.v1.WhyRunResponse.state:type_name -> slipway.core.v1.RunState
-	43, // 32: slipway.api.v1.WhyRunResponse.jobs:type_name -> slipway.api.v1.JobWhy
-	65, // 33: slipway.api.v1.JobWhy.state:type_name -> slipway.core.v1.JobState
-	44, // 34: slipway.api.v1.JobWhy.refusals:type_name -> slipway.api.v1.AgentRefusal
-	45, // 35: slipway.api.v1.JobWhy.ahead:type_name -> slipway.api.v1.QueueAhead
-	46, // 36: slipway.api.v1.JobWhy.needs:type_name -> slipway.api.v1.NeedWhy
-	65, // 37: slipway.api.v1.NeedWhy.state:type_name -> slipway.core.v1.JobState
-	49, // 38: slipway.api.v1.DebugRequest.open:type_name -> slipway.api.v1.DebugOpen
-	71, // 39: slipway.api.v1.DebugRequest.input:type_name -> slipway.core.v1.TerminalInput
-	48, // 40: slipway.api.v1.DebugRequest.keepalive:type_name -> slipway.api.v1.Keepalive
-	72, // 41: slipway.api.v1.DebugOpen.size:type_name -> slipway.core.v1.TerminalSize
-	51, // 42: slipway.api.v1.DebugResponse.opened:type_name -> slipway.api.v1.DebugOpened
-	73, // 43: slipway.api.v1.DebugResponse.output:type_name -> slipway.core.v1.TerminalOutput
-	68, // 44: slipway.api.v1.DebugOpened.held:type_name -> slipway.core.v1.Held
-	56, // 45: slipway.api.v1.GetDemandResponse.demand:type_name -> slipway.api.v1.Demand
-	0,  // 46: slipway.api.v1.RunService.SubmitRun:input_type -> slipway.api.v1.SubmitRunRequest
-	4,  // 47: slipway.api.v1.RunService.PlanRun:input_type -> slipway.api.v1.PlanRunRequest
-	8,  // 48: slipway.api.v1.RunService.GetRun:input_type -> slipway.api.v1.GetRunRequest
-	10, // 49: slipway.api.v1.RunService.ListRuns:input_type -> slipway.api.v1.ListRunsRequest
-	12, // 50: slipway.api.v1.RunService.CancelRun:input_type -> slipway.api.v1.CancelRunRequest
-	14, // 51: slipway.api.v1.RunService.WatchRun:input_type -> slipway.api.v1.WatchRunRequest
-	41, // 52: slipway.api.v1.RunService.WhyRun:input_type -> slipway.api.v1.WhyRunRequest
-	16, // 53: slipway.api.v1.LogService.StreamLogs:input_type -> slipway.api.v1.StreamLogsRequest
-	18, // 54: slipway.api.v1.BlobService.UploadBlob:input_type -> slipway.api.v1.UploadBlobRequest
-	20, // 55: slipway.api.v1.ArtifactService.ListArtifacts:input_type -> slipway.api.v1.ListArtifactsRequest
-	22, // 56: slipway.api.v1.ArtifactService.DownloadArtifact:input_type -> slipway.api.v1.DownloadArtifactRequest
-	35, // 57: slipway.api.v1.AgentService.ListAgents:input_type -> slipway.api.v1.ListAgentsRequest
-	27, // 58: slipway.api.v1.AgentService.GetAgent:input_type -> slipway.api.v1.GetAgentRequest
-	29, // 59: slipway.api.v1.AgentService.DrainAgent:input_type -> slipway.api.v1.DrainAgentRequest
-	31, // 60: slipway.api.v1.AgentService.ResumeAgent:input_type -> slipway.api.v1.ResumeAgentRequest
-	33, // 61: slipway.api.v1.AgentService.RemoveAgent:input_type -> slipway.api.v1.RemoveAgentRequest
-	37, // 62: slipway.api.v1.AgentService.CreateJoinToken:input_type -> slipway.api.v1.CreateJoinTokenRequest
-	54, // 63: slipway.api.v1.AgentService.GetDemand:input_type -> slipway.api.v1.GetDemandRequest
-	47, // 64: slipway.api.v1.DebugService.Debug:input_type -> slipway.api.v1.DebugRequest
-	52, // 65: slipway.api.v1.DebugService.ReleaseJob:input_type -> slipway.api.v1.ReleaseJobRequest
-	39, // 66: slipway.api.v1.TokenService.CreateToken:input_type -> slipway.api.v1.CreateTokenRequest
-	1,  // 67: slipway.api.v1.RunService.SubmitRun:output_type -> slipway.api.v1.SubmitRunResponse
-	5,  // 68: slipway.api.v1.RunService.PlanRun:output_type -> slipway.api.v1.PlanRunResponse
-	9,  // 69: slipway.api.v1.RunService.GetRun:output_type -> slipway.api.v1.GetRunResponse
-	11, // 70: slipway.api.v1.RunService.ListRuns:output_type -> slipway.api.v1.ListRunsResponse
-	13, // 71: slipway.api.v1.RunService.CancelRun:output_type -> slipway.api.v1.CancelRunResponse
-	15, // 72: slipway.api.v1.RunService.WatchRun:output_type -> slipway.api.v1.WatchRunResponse
-	42, // 73: slipway.api.v1.RunService.WhyRun:output_type -> slipway.api.v1.WhyRunResponse
-	17, // 74: slipway.api.v1.LogService.StreamLogs:output_type -> slipway.api.v1.StreamLogsResponse
-	19, // 75: slipway.api.v1.BlobService.UploadBlob:output_type -> slipway.api.v1.UploadBlobResponse
-	21, // 76: slipway.api.v1.ArtifactService.ListArtifacts:output_type -> slipway.api.v1.ListArtifactsResponse
-	23, // 77: slipway.api.v1.ArtifactService.DownloadArtifact:output_type -> slipway.api.v1.DownloadArtifactResponse
-	36, // 78: slipway.api.v1.AgentService.ListAgents:output_type -> slipway.api.v1.ListAgentsResponse
-	28, // 79: slipway.api.v1.AgentService.GetAgent:output_type -> slipway.api.v1.GetAgentResponse
-	30, // 80: slipway.api.v1.AgentService.DrainAgent:output_type -> slipway.api.v1.DrainAgentResponse
-	32, // 81: slipway.api.v1.AgentService.ResumeAgent:output_type -> slipway.api.v1.ResumeAgentResponse
-	34, // 82: slipway.api.v1.AgentService.RemoveAgent:output_type -> slipway.api.v1.RemoveAgentResponse
-	38, // 83: slipway.api.v1.AgentService.CreateJoinToken:output_type -> slipway.api.v1.CreateJoinTokenResponse
-	55, // 84: slipway.api.v1.AgentService.GetDemand:output_type -> slipway.api.v1.GetDemandResponse
-	50, // 85: slipway.api.v1.DebugService.Debug:output_type -> slipway.api.v1.DebugResponse
-	53, // 86: slipway.api.v1.DebugService.ReleaseJob:output_type -> slipway.api.v1.ReleaseJobResponse
-	40, // 87: slipway.api.v1.TokenService.CreateToken:output_type -> slipway.api.v1.CreateTokenResponse
-	67, // [67:88] is the sub-list for method output_type
-	46, // [46:67] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	65, // 11: slipway.api.v1.Run.failure:type_name -> slipway.core.v1.Failure
+	66, // 12: slipway.api.v1.Run.artifacts:type_name -> slipway.core.v1.Artifact
+	67, // 13: slipway.api.v1.Job.state:type_name -> slipway.core.v1.JobState
+	68, // 14: slipway.api.v1.Job.steps:type_name -> slipway.core.v1.StepStatus
+	65, // 15: slipway.api.v1.Job.failure:type_name -> slipway.core.v1.Failure
+	60, // 16: slipway.api.v1.Job.outputs:type_name -> slipway.api.v1.Job.OutputsEntry
+	69, // 17: slipway.api.v1.Job.annotations:type_name -> slipway.core.v1.Annotation
+	70, // 18: slipway.api.v1.Job.held:type_name -> slipway.core.v1.Held
+	71, // 19: slipway.api.v1.Job.debug_sessions:type_name -> slipway.core.v1.DebugSession
+	72, // 20: slipway.api.v1.Job.tries:type_name -> slipway.core.v1.Try
+	6,  // 21: slipway.api.v1.GetRunResponse.run:type_name -> slipway.api.v1.Run
+	6,  // 22: slipway.api.v1.ListRunsResponse.runs:type_name -> slipway.api.v1.Run
+	6,  // 23: slipway.api.v1.WatchRunResponse.run:type_name -> slipway.api.v1.Run
+	66, // 24: slipway.api.v1.ListArtifactsResponse.artifacts:type_name -> slipway.core.v1.Artifact
+	27, // 25: slipway.api.v1.Agent.drain:type_name -> slipway.api.v1.AgentDrain
+	28, // 26: slipway.api.v1.Agent.work:type_name -> slipway.api.v1.AgentWork
+	73, // 27: slipway.api.v1.AgentWork.state:type_name -> slipway.core.v1.AttemptState
+	26, // 28: slipway.api.v1.GetAgentResponse.agent:type_name -> slipway.api.v1.Agent
+	26, // 29: slipway.api.v1.DrainAgentResponse.agent:type_name -> slipway.api.v1.Agent
+	26, // 30: slipway.api.v1.ResumeAgentResponse.agent:type_name -> slipway.api.v1.Agent
+	26, // 31: slipway.api.v1.ListAgentsResponse.agents:type_name -> slipway.api.v1.Agent
+	64, // 32: slipway.api.v1.WhyRunResponse.state:type_name -> slipway.core.v1.RunState
+	45, // 33: slipway.api.v1.WhyRunResponse.jobs:type_name -> slipway.api.v1.JobWhy
+	67, // 34: slipway.api.v1.JobWhy.state:type_name -> slipway.core.v1.JobState
+	46, // 35: slipway.api.v1.JobWhy.refusals:type_name -> slipway.api.v1.AgentRefusal
+	47, // 36: slipway.api.v1.JobWhy.ahead:type_name -> slipway.api.v1.QueueAhead
+	48, // 37: slipway.api.v1.JobWhy.needs:type_name -> slipway.api.v1.NeedWhy
+	72, // 38: slipway.api.v1.JobWhy.tries:type_name -> slipway.core.v1.Try
+	67, // 39: slipway.api.v1.NeedWhy.state:type_name -> slipway.core.v1.JobState
+	51, // 40: slipway.api.v1.DebugRequest.open:type_name -> slipway.api.v1.DebugOpen
+	74, // 41: slipway.api.v1.DebugRequest.input:type_name -> slipway.core.v1.TerminalInput
+	50, // 42: slipway.api.v1.DebugRequest.keepalive:type_name -> slipway.api.v1.Keepalive
+	75, // 43: slipway.api.v1.DebugOpen.size:type_name -> slipway.core.v1.TerminalSize
+	53, // 44: slipway.api.v1.DebugResponse.opened:type_name -> slipway.api.v1.DebugOpened
+	76, // 45: slipway.api.v1.DebugResponse.output:type_name -> slipway.core.v1.TerminalOutput
+	70, // 46: slipway.api.v1.DebugOpened.held:type_name -> slipway.core.v1.Held
+	58, // 47: slipway.api.v1.GetDemandResponse.demand:type_name -> slipway.api.v1.Demand
+	0,  // 48: slipway.api.v1.RunService.SubmitRun:input_type -> slipway.api.v1.SubmitRunRequest
+	4,  // 49: slipway.api.v1.RunService.PlanRun:input_type -> slipway.api.v1.PlanRunRequest
+	8,  // 50: slipway.api.v1.RunService.GetRun:input_type -> slipway.api.v1.GetRunRequest
+	10, // 51: slipway.api.v1.RunService.ListRuns:input_type -> slipway.api.v1.ListRunsRequest
+	12, // 52: slipway.api.v1.RunService.CancelRun:input_type -> slipway.api.v1.CancelRunRequest
+	14, // 53: slipway.api.v1.RunService.RerunRun:input_type -> slipway.api.v1.RerunRunRequest
+	16, // 54: slipway.api.v1.RunService.WatchRun:input_type -> slipway.api.v1.WatchRunRequest
+	43, // 55: slipway.api.v1.RunService.WhyRun:input_type -> slipway.api.v1.WhyRunRequest
+	18, // 56: slipway.api.v1.LogService.StreamLogs:input_type -> slipway.api.v1.StreamLogsRequest
+	20, // 57: slipway.api.v1.BlobService.UploadBlob:input_type -> slipway.api.v1.UploadBlobRequest
+	22, // 58: slipway.api.v1.ArtifactService.ListArtifacts:input_type -> slipway.api.v1.ListArtifactsRequest
+	24, // 59: slipway.api.v1.ArtifactService.DownloadArtifact:input_type -> slipway.api.v1.DownloadArtifactRequest
+	37, // 60: slipway.api.v1.AgentService.ListAgents:input_type -> slipway.api.v1.ListAgentsRequest
+	29, // 61: slipway.api.v1.AgentService.GetAgent:input_type -> slipway.api.v1.GetAgentRequest
+	31, // 62: slipway.api.v1.AgentService.DrainAgent:input_type -> slipway.api.v1.DrainAgentRequest
+	33, // 63: slipway.api.v1.AgentService.ResumeAgent:input_type -> slipway.api.v1.ResumeAgentRequest
+	35, // 64: slipway.api.v1.AgentService.RemoveAgent:input_type -> slipway.api.v1.RemoveAgentRequest
+	39, // 65: slipway.api.v1.AgentService.CreateJoinToken:input_type -> slipway.api.v1.CreateJoinTokenRequest
+	56, // 66: slipway.api.v1.AgentService.GetDemand:input_type -> slipway.api.v1.GetDemandRequest
+	49, // 67: slipway.api.v1.DebugService.Debug:input_type -> slipway.api.v1.DebugRequest
+	54, // 68: slipway.api.v1.DebugService.ReleaseJob:input_type -> slipway.api.v1.ReleaseJobRequest
+	41, // 69: slipway.api.v1.TokenService.CreateToken:input_type -> slipway.api.v1.CreateTokenRequest
+	1,  // 70: slipway.api.v1.RunService.SubmitRun:output_type -> slipway.api.v1.SubmitRunResponse
+	5,  // 71: slipway.api.v1.RunService.PlanRun:output_type -> slipway.api.v1.PlanRunResponse
+	9,  // 72: slipway.api.v1.RunService.GetRun:output_type -> slipway.api.v1.GetRunResponse
+	11, // 73: slipway.api.v1.RunService.ListRuns:output_type -> slipway.api.v1.ListRunsResponse
+	13, // 74: slipway.api.v1.RunService.CancelRun:output_type -> slipway.api.v1.CancelRunResponse
+	15, // 75: slipway.api.v1.RunService.RerunRun:output_type -> slipway.api.v1.RerunRunResponse
+	17, // 76: slipway.api.v1.RunService.WatchRun:output_type -> slipway.api.v1.WatchRunResponse
+	44, // 77: slipway.api.v1.RunService.WhyRun:output_type -> slipway.api.v1.WhyRunResponse
+	19, // 78: slipway.api.v1.LogService.StreamLogs:output_type -> slipway.api.v1.StreamLogsResponse
+	21, // 79: slipway.api.v1.BlobService.UploadBlob:output_type -> slipway.api.v1.UploadBlobResponse
+	23, // 80: slipway.api.v1.ArtifactService.ListArtifacts:output_type -> slipway.api.v1.ListArtifactsResponse
+	25, // 81: slipway.api.v1.ArtifactService.DownloadArtifact:output_type -> slipway.api.v1.DownloadArtifactResponse
+	38, // 82: slipway.api.v1.AgentService.ListAgents:output_type -> slipway.api.v1.ListAgentsResponse
+	30, // 83: slipway.api.v1.AgentService.GetAgent:output_type -> slipway.api.v1.GetAgentResponse
+	32, // 84: slipway.api.v1.AgentService.DrainAgent:output_type -> slipway.api.v1.DrainAgentResponse
+	34, // 85: slipway.api.v1.AgentService.ResumeAgent:output_type -> slipway.api.v1.ResumeAgentResponse
+	36, // 86: slipway.api.v1.AgentService.RemoveAgent:output_type -> slipway.api.v1.RemoveAgentResponse
+	40, // 87: slipway.api.v1.AgentService.CreateJoinToken:output_type -> slipway.api.v1.CreateJoinTokenResponse
+	57, // 88: slipway.api.v1.AgentService.GetDemand:output_type -> slipway.api.v1.GetDemandResponse
+	52, // 89: slipway.api.v1.DebugService.Debug:output_type -> slipway.api.v1.DebugResponse
+	55, // 90: slipway.api.v1.DebugService.ReleaseJob:output_type -> slipway.api.v1.ReleaseJobResponse
+	42, // 91: slipway.api.v1.TokenService.CreateToken:output_type -> slipway.api.v1.CreateTokenResponse
+	70, // [70:92] is the sub-list for method output_type
+	48, // [48:70] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_slipway_api_v1_api_proto_init() }
@@ -4487,12 +4747,12 @@ func file_slipway_api_v1_api_proto_init() {
 	if File_slipway_api_v1_api_proto != nil {
 		return
 	}
-	file_slipway_api_v1_api_proto_msgTypes[47].OneofWrappers = []any{
+	file_slipway_api_v1_api_proto_msgTypes[49].OneofWrappers = []any{
 		(*DebugRequest_Open)(nil),
 		(*DebugRequest_Input)(nil),
 		(*DebugRequest_Keepalive)(nil),
 	}
-	file_slipway_api_v1_api_proto_msgTypes[50].OneofWrappers = []any{
+	file_slipway_api_v1_api_proto_msgTypes[52].OneofWrappers = []any{
 		(*DebugResponse_Opened)(nil),
 		(*DebugResponse_Output)(nil),
 	}
@@ -4502,7 +4762,7 @@ func file_slipway_api_v1_api_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_api_v1_api_proto_rawDesc), len(file_slipway_api_v1_api_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   59,
+			NumMessages:   61,
 			NumExtensions: 0,
 			NumServices:   7,
 		},

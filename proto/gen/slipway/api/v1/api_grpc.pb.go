@@ -27,6 +27,7 @@ const (
 	RunService_GetRun_FullMethodName    = "/slipway.api.v1.RunService/GetRun"
 	RunService_ListRuns_FullMethodName  = "/slipway.api.v1.RunService/ListRuns"
 	RunService_CancelRun_FullMethodName = "/slipway.api.v1.RunService/CancelRun"
+	RunService_RerunRun_FullMethodName  = "/slipway.api.v1.RunService/RerunRun"
 	RunService_WatchRun_FullMethodName  = "/slipway.api.v1.RunService/WatchRun"
 	RunService_WhyRun_FullMethodName    = "/slipway.api.v1.RunService/WhyRun"
 )
@@ -42,6 +43,9 @@ type RunServiceClient interface {
 	GetRun(ctx context.Context, in *GetRunRequest, opts ...grpc.CallOption) (*GetRunResponse, error)
 	ListRuns(ctx context.Context, in *ListRunsRequest, opts ...grpc.CallOption) (*ListRunsResponse, error)
 	CancelRun(ctx context.Context, in *CancelRunRequest, opts ...grpc.CallOption) (*CancelRunResponse, error)
+	// RerunRun begins another attempt of a run that has ended, with the same plan, commit and number. Errors are RUN_NOT_ENDED, and
+	// INVALID_REQUEST if it is not the run's newest attempt or there is nothing to run again.
+	RerunRun(ctx context.Context, in *RerunRunRequest, opts ...grpc.CallOption) (*RerunRunResponse, error)
 	// WatchRun sends the run as it is, then again after each change; the last one is terminal.
 	WatchRun(ctx context.Context, in *WatchRunRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchRunResponse], error)
 	// WhyRun says why the run's jobs wait, were skipped, were tried again or failed, as the leader knows it now.
@@ -106,6 +110,16 @@ func (c *runServiceClient) CancelRun(ctx context.Context, in *CancelRunRequest, 
 	return out, nil
 }
 
+func (c *runServiceClient) RerunRun(ctx context.Context, in *RerunRunRequest, opts ...grpc.CallOption) (*RerunRunResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RerunRunResponse)
+	err := c.cc.Invoke(ctx, RunService_RerunRun_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *runServiceClient) WatchRun(ctx context.Context, in *WatchRunRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchRunResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &RunService_ServiceDesc.Streams[0], RunService_WatchRun_FullMethodName, cOpts...)
@@ -146,6 +160,9 @@ type RunServiceServer interface {
 	GetRun(context.Context, *GetRunRequest) (*GetRunResponse, error)
 	ListRuns(context.Context, *ListRunsRequest) (*ListRunsResponse, error)
 	CancelRun(context.Context, *CancelRunRequest) (*CancelRunResponse, error)
+	// RerunRun begins another attempt of a run that has ended, with the same plan, commit and number. Errors are RUN_NOT_ENDED, and
+	// INVALID_REQUEST if it is not the run's newest attempt or there is nothing to run again.
+	RerunRun(context.Context, *RerunRunRequest) (*RerunRunResponse, error)
 	// WatchRun sends the run as it is, then again after each change; the last one is terminal.
 	WatchRun(*WatchRunRequest, grpc.ServerStreamingServer[WatchRunResponse]) error
 	// WhyRun says why the run's jobs wait, were skipped, were tried again or failed, as the leader knows it now.
@@ -174,6 +191,9 @@ func (UnimplementedRunServiceServer) ListRuns(context.Context, *ListRunsRequest)
 }
 func (UnimplementedRunServiceServer) CancelRun(context.Context, *CancelRunRequest) (*CancelRunResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CancelRun not implemented")
+}
+func (UnimplementedRunServiceServer) RerunRun(context.Context, *RerunRunRequest) (*RerunRunResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RerunRun not implemented")
 }
 func (UnimplementedRunServiceServer) WatchRun(*WatchRunRequest, grpc.ServerStreamingServer[WatchRunResponse]) error {
 	return status.Error(codes.Unimplemented, "method WatchRun not implemented")
@@ -292,6 +312,24 @@ func _RunService_CancelRun_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RunService_RerunRun_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RerunRunRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RunServiceServer).RerunRun(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RunService_RerunRun_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RunServiceServer).RerunRun(ctx, req.(*RerunRunRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _RunService_WatchRun_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(WatchRunRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -347,6 +385,10 @@ var RunService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CancelRun",
 			Handler:    _RunService_CancelRun_Handler,
+		},
+		{
+			MethodName: "RerunRun",
+			Handler:    _RunService_RerunRun_Handler,
 		},
 		{
 			MethodName: "WhyRun",

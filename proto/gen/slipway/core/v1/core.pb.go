@@ -492,9 +492,11 @@ type StepStatus struct {
 	Conclusion Result `protobuf:"varint,5,opt,name=conclusion,proto3,enum=slipway.core.v1.Result" json:"conclusion,omitempty"`
 	ExitCode   int32  `protobuf:"varint,6,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
 	// Milliseconds since the attempt's start on the agent's monotonic clock; -1 while unknown.
-	StartedMs     int64    `protobuf:"varint,7,opt,name=started_ms,json=startedMs,proto3" json:"started_ms,omitempty"`
-	EndedMs       int64    `protobuf:"varint,8,opt,name=ended_ms,json=endedMs,proto3" json:"ended_ms,omitempty"`
-	Failure       *Failure `protobuf:"bytes,9,opt,name=failure,proto3" json:"failure,omitempty"`
+	StartedMs int64    `protobuf:"varint,7,opt,name=started_ms,json=startedMs,proto3" json:"started_ms,omitempty"`
+	EndedMs   int64    `protobuf:"varint,8,opt,name=ended_ms,json=endedMs,proto3" json:"ended_ms,omitempty"`
+	Failure   *Failure `protobuf:"bytes,9,opt,name=failure,proto3" json:"failure,omitempty"`
+	// How often it was tried, from its `retry:`; 0 is once.
+	Tries         uint32 `protobuf:"varint,10,opt,name=tries,proto3" json:"tries,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -592,6 +594,125 @@ func (x *StepStatus) GetFailure() *Failure {
 	return nil
 }
 
+func (x *StepStatus) GetTries() uint32 {
+	if x != nil {
+		return x.Tries
+	}
+	return 0
+}
+
+// Try is an attempt of a job that has ended. Times are Unix milliseconds by the leader's clock.
+type Try struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Number    uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	AttemptId string                 `protobuf:"bytes,2,opt,name=attempt_id,json=attemptId,proto3" json:"attempt_id,omitempty"`
+	Agent     string                 `protobuf:"bytes,3,opt,name=agent,proto3" json:"agent,omitempty"`
+	// Unspecified if it was lost or rejected.
+	Result Result `protobuf:"varint,4,opt,name=result,proto3,enum=slipway.core.v1.Result" json:"result,omitempty"`
+	// success, failure, timed-out, cancelled, lost, rejected or evicted.
+	Ending    string `protobuf:"bytes,5,opt,name=ending,proto3" json:"ending,omitempty"`
+	Reason    string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	OfferedMs int64  `protobuf:"varint,7,opt,name=offered_ms,json=offeredMs,proto3" json:"offered_ms,omitempty"`
+	EndedMs   int64  `protobuf:"varint,8,opt,name=ended_ms,json=endedMs,proto3" json:"ended_ms,omitempty"`
+	// Attempt of the run, from 1.
+	RunAttempt    uint32 `protobuf:"varint,9,opt,name=run_attempt,json=runAttempt,proto3" json:"run_attempt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Try) Reset() {
+	*x = Try{}
+	mi := &file_slipway_core_v1_core_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Try) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Try) ProtoMessage() {}
+
+func (x *Try) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_core_v1_core_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Try.ProtoReflect.Descriptor instead.
+func (*Try) Descriptor() ([]byte, []int) {
+	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Try) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Try) GetAttemptId() string {
+	if x != nil {
+		return x.AttemptId
+	}
+	return ""
+}
+
+func (x *Try) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *Try) GetResult() Result {
+	if x != nil {
+		return x.Result
+	}
+	return Result_RESULT_UNSPECIFIED
+}
+
+func (x *Try) GetEnding() string {
+	if x != nil {
+		return x.Ending
+	}
+	return ""
+}
+
+func (x *Try) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Try) GetOfferedMs() int64 {
+	if x != nil {
+		return x.OfferedMs
+	}
+	return 0
+}
+
+func (x *Try) GetEndedMs() int64 {
+	if x != nil {
+		return x.EndedMs
+	}
+	return 0
+}
+
+func (x *Try) GetRunAttempt() uint32 {
+	if x != nil {
+		return x.RunAttempt
+	}
+	return 0
+}
+
 // Annotation is a workflow command ::error, ::warning or ::notice.
 type Annotation struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -608,7 +729,7 @@ type Annotation struct {
 
 func (x *Annotation) Reset() {
 	*x = Annotation{}
-	mi := &file_slipway_core_v1_core_proto_msgTypes[2]
+	mi := &file_slipway_core_v1_core_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -620,7 +741,7 @@ func (x *Annotation) String() string {
 func (*Annotation) ProtoMessage() {}
 
 func (x *Annotation) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_core_v1_core_proto_msgTypes[2]
+	mi := &file_slipway_core_v1_core_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -633,7 +754,7 @@ func (x *Annotation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Annotation.ProtoReflect.Descriptor instead.
 func (*Annotation) Descriptor() ([]byte, []int) {
-	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{2}
+	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Annotation) GetLevel() string {
@@ -700,7 +821,7 @@ type TestSummary struct {
 
 func (x *TestSummary) Reset() {
 	*x = TestSummary{}
-	mi := &file_slipway_core_v1_core_proto_msgTypes[3]
+	mi := &file_slipway_core_v1_core_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -712,7 +833,7 @@ func (x *TestSummary) String() string {
 func (*TestSummary) ProtoMessage() {}
 
 func (x *TestSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_core_v1_core_proto_msgTypes[3]
+	mi := &file_slipway_core_v1_core_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -725,7 +846,7 @@ func (x *TestSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestSummary.ProtoReflect.Descriptor instead.
 func (*TestSummary) Descriptor() ([]byte, []int) {
-	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{3}
+	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *TestSummary) GetTests() uint32 {
@@ -782,7 +903,7 @@ type TestCase struct {
 
 func (x *TestCase) Reset() {
 	*x = TestCase{}
-	mi := &file_slipway_core_v1_core_proto_msgTypes[4]
+	mi := &file_slipway_core_v1_core_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -794,7 +915,7 @@ func (x *TestCase) String() string {
 func (*TestCase) ProtoMessage() {}
 
 func (x *TestCase) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_core_v1_core_proto_msgTypes[4]
+	mi := &file_slipway_core_v1_core_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -807,7 +928,7 @@ func (x *TestCase) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestCase.ProtoReflect.Descriptor instead.
 func (*TestCase) Descriptor() ([]byte, []int) {
-	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{4}
+	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *TestCase) GetSuite() string {
@@ -852,7 +973,7 @@ type Artifact struct {
 
 func (x *Artifact) Reset() {
 	*x = Artifact{}
-	mi := &file_slipway_core_v1_core_proto_msgTypes[5]
+	mi := &file_slipway_core_v1_core_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -864,7 +985,7 @@ func (x *Artifact) String() string {
 func (*Artifact) ProtoMessage() {}
 
 func (x *Artifact) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_core_v1_core_proto_msgTypes[5]
+	mi := &file_slipway_core_v1_core_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -877,7 +998,7 @@ func (x *Artifact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Artifact.ProtoReflect.Descriptor instead.
 func (*Artifact) Descriptor() ([]byte, []int) {
-	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{5}
+	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Artifact) GetName() string {
@@ -955,7 +1076,7 @@ type Source struct {
 
 func (x *Source) Reset() {
 	*x = Source{}
-	mi := &file_slipway_core_v1_core_proto_msgTypes[6]
+	mi := &file_slipway_core_v1_core_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -967,7 +1088,7 @@ func (x *Source) String() string {
 func (*Source) ProtoMessage() {}
 
 func (x *Source) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_core_v1_core_proto_msgTypes[6]
+	mi := &file_slipway_core_v1_core_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -980,7 +1101,7 @@ func (x *Source) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Source.ProtoReflect.Descriptor instead.
 func (*Source) Descriptor() ([]byte, []int) {
-	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{6}
+	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Source) GetTree() string {
@@ -1029,7 +1150,7 @@ type Output struct {
 
 func (x *Output) Reset() {
 	*x = Output{}
-	mi := &file_slipway_core_v1_core_proto_msgTypes[7]
+	mi := &file_slipway_core_v1_core_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1041,7 +1162,7 @@ func (x *Output) String() string {
 func (*Output) ProtoMessage() {}
 
 func (x *Output) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_core_v1_core_proto_msgTypes[7]
+	mi := &file_slipway_core_v1_core_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1054,7 +1175,7 @@ func (x *Output) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Output.ProtoReflect.Descriptor instead.
 func (*Output) Descriptor() ([]byte, []int) {
-	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{7}
+	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Output) GetName() string {
@@ -1084,7 +1205,7 @@ type LogSum struct {
 
 func (x *LogSum) Reset() {
 	*x = LogSum{}
-	mi := &file_slipway_core_v1_core_proto_msgTypes[8]
+	mi := &file_slipway_core_v1_core_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1096,7 +1217,7 @@ func (x *LogSum) String() string {
 func (*LogSum) ProtoMessage() {}
 
 func (x *LogSum) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_core_v1_core_proto_msgTypes[8]
+	mi := &file_slipway_core_v1_core_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1109,7 +1230,7 @@ func (x *LogSum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogSum.ProtoReflect.Descriptor instead.
 func (*LogSum) Descriptor() ([]byte, []int) {
-	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{8}
+	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *LogSum) GetStep() uint32 {
@@ -1159,7 +1280,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_slipway_core_v1_core_proto_msgTypes[9]
+	mi := &file_slipway_core_v1_core_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1171,7 +1292,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_core_v1_core_proto_msgTypes[9]
+	mi := &file_slipway_core_v1_core_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1184,7 +1305,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{9}
+	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Report) GetAttemptId() string {
@@ -1290,7 +1411,7 @@ type Held struct {
 
 func (x *Held) Reset() {
 	*x = Held{}
-	mi := &file_slipway_core_v1_core_proto_msgTypes[10]
+	mi := &file_slipway_core_v1_core_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1302,7 +1423,7 @@ func (x *Held) String() string {
 func (*Held) ProtoMessage() {}
 
 func (x *Held) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_core_v1_core_proto_msgTypes[10]
+	mi := &file_slipway_core_v1_core_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1315,7 +1436,7 @@ func (x *Held) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Held.ProtoReflect.Descriptor instead.
 func (*Held) Descriptor() ([]byte, []int) {
-	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{10}
+	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Held) GetSinceMs() int64 {
@@ -1383,7 +1504,7 @@ type DebugSession struct {
 
 func (x *DebugSession) Reset() {
 	*x = DebugSession{}
-	mi := &file_slipway_core_v1_core_proto_msgTypes[11]
+	mi := &file_slipway_core_v1_core_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1395,7 +1516,7 @@ func (x *DebugSession) String() string {
 func (*DebugSession) ProtoMessage() {}
 
 func (x *DebugSession) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_core_v1_core_proto_msgTypes[11]
+	mi := &file_slipway_core_v1_core_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1408,7 +1529,7 @@ func (x *DebugSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DebugSession.ProtoReflect.Descriptor instead.
 func (*DebugSession) Descriptor() ([]byte, []int) {
-	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{11}
+	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DebugSession) GetId() string {
@@ -1492,7 +1613,7 @@ type TerminalSize struct {
 
 func (x *TerminalSize) Reset() {
 	*x = TerminalSize{}
-	mi := &file_slipway_core_v1_core_proto_msgTypes[12]
+	mi := &file_slipway_core_v1_core_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1504,7 +1625,7 @@ func (x *TerminalSize) String() string {
 func (*TerminalSize) ProtoMessage() {}
 
 func (x *TerminalSize) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_core_v1_core_proto_msgTypes[12]
+	mi := &file_slipway_core_v1_core_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1517,7 +1638,7 @@ func (x *TerminalSize) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TerminalSize.ProtoReflect.Descriptor instead.
 func (*TerminalSize) Descriptor() ([]byte, []int) {
-	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{12}
+	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *TerminalSize) GetRows() uint32 {
@@ -1549,7 +1670,7 @@ type TerminalInput struct {
 
 func (x *TerminalInput) Reset() {
 	*x = TerminalInput{}
-	mi := &file_slipway_core_v1_core_proto_msgTypes[13]
+	mi := &file_slipway_core_v1_core_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1561,7 +1682,7 @@ func (x *TerminalInput) String() string {
 func (*TerminalInput) ProtoMessage() {}
 
 func (x *TerminalInput) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_core_v1_core_proto_msgTypes[13]
+	mi := &file_slipway_core_v1_core_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1574,7 +1695,7 @@ func (x *TerminalInput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TerminalInput.ProtoReflect.Descriptor instead.
 func (*TerminalInput) Descriptor() ([]byte, []int) {
-	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{13}
+	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *TerminalInput) GetData() []byte {
@@ -1612,7 +1733,7 @@ type TerminalOutput struct {
 
 func (x *TerminalOutput) Reset() {
 	*x = TerminalOutput{}
-	mi := &file_slipway_core_v1_core_proto_msgTypes[14]
+	mi := &file_slipway_core_v1_core_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1624,7 +1745,7 @@ func (x *TerminalOutput) String() string {
 func (*TerminalOutput) ProtoMessage() {}
 
 func (x *TerminalOutput) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_core_v1_core_proto_msgTypes[14]
+	mi := &file_slipway_core_v1_core_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1637,7 +1758,7 @@ func (x *TerminalOutput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TerminalOutput.ProtoReflect.Descriptor instead.
 func (*TerminalOutput) Descriptor() ([]byte, []int) {
-	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{14}
+	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *TerminalOutput) GetStdout() []byte {
@@ -1674,7 +1795,7 @@ type TerminalExit struct {
 
 func (x *TerminalExit) Reset() {
 	*x = TerminalExit{}
-	mi := &file_slipway_core_v1_core_proto_msgTypes[15]
+	mi := &file_slipway_core_v1_core_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1686,7 +1807,7 @@ func (x *TerminalExit) String() string {
 func (*TerminalExit) ProtoMessage() {}
 
 func (x *TerminalExit) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_core_v1_core_proto_msgTypes[15]
+	mi := &file_slipway_core_v1_core_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1699,7 +1820,7 @@ func (x *TerminalExit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TerminalExit.ProtoReflect.Descriptor instead.
 func (*TerminalExit) Descriptor() ([]byte, []int) {
-	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{15}
+	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *TerminalExit) GetCode() int32 {
@@ -1724,7 +1845,7 @@ const file_slipway_core_v1_core_proto_rawDesc = "" +
 	"\aFailure\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12,\n" +
 	"\x05fault\x18\x02 \x01(\x0e2\x16.slipway.core.v1.FaultR\x05fault\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage\"\xe1\x02\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"\xf7\x02\n" +
 	"\n" +
 	"StepStatus\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x12\n" +
@@ -1738,7 +1859,22 @@ const file_slipway_core_v1_core_proto_rawDesc = "" +
 	"\n" +
 	"started_ms\x18\a \x01(\x03R\tstartedMs\x12\x19\n" +
 	"\bended_ms\x18\b \x01(\x03R\aendedMs\x122\n" +
-	"\afailure\x18\t \x01(\v2\x18.slipway.core.v1.FailureR\afailure\"\xa6\x01\n" +
+	"\afailure\x18\t \x01(\v2\x18.slipway.core.v1.FailureR\afailure\x12\x14\n" +
+	"\x05tries\x18\n" +
+	" \x01(\rR\x05tries\"\x8e\x02\n" +
+	"\x03Try\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x12\x1d\n" +
+	"\n" +
+	"attempt_id\x18\x02 \x01(\tR\tattemptId\x12\x14\n" +
+	"\x05agent\x18\x03 \x01(\tR\x05agent\x12/\n" +
+	"\x06result\x18\x04 \x01(\x0e2\x17.slipway.core.v1.ResultR\x06result\x12\x16\n" +
+	"\x06ending\x18\x05 \x01(\tR\x06ending\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\x12\x1d\n" +
+	"\n" +
+	"offered_ms\x18\a \x01(\x03R\tofferedMs\x12\x19\n" +
+	"\bended_ms\x18\b \x01(\x03R\aendedMs\x12\x1f\n" +
+	"\vrun_attempt\x18\t \x01(\rR\n" +
+	"runAttempt\"\xa6\x01\n" +
 	"\n" +
 	"Annotation\x12\x14\n" +
 	"\x05level\x18\x01 \x01(\tR\x05level\x12\x18\n" +
@@ -1911,7 +2047,7 @@ func file_slipway_core_v1_core_proto_rawDescGZIP() []byte {
 }
 
 var file_slipway_core_v1_core_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_slipway_core_v1_core_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_slipway_core_v1_core_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_slipway_core_v1_core_proto_goTypes = []any{
 	(RunState)(0),          // 0: slipway.core.v1.RunState
 	(JobState)(0),          // 1: slipway.core.v1.JobState
@@ -1921,20 +2057,21 @@ var file_slipway_core_v1_core_proto_goTypes = []any{
 	(Fault)(0),             // 5: slipway.core.v1.Fault
 	(*Failure)(nil),        // 6: slipway.core.v1.Failure
 	(*StepStatus)(nil),     // 7: slipway.core.v1.StepStatus
-	(*Annotation)(nil),     // 8: slipway.core.v1.Annotation
-	(*TestSummary)(nil),    // 9: slipway.core.v1.TestSummary
-	(*TestCase)(nil),       // 10: slipway.core.v1.TestCase
-	(*Artifact)(nil),       // 11: slipway.core.v1.Artifact
-	(*Source)(nil),         // 12: slipway.core.v1.Source
-	(*Output)(nil),         // 13: slipway.core.v1.Output
-	(*LogSum)(nil),         // 14: slipway.core.v1.LogSum
-	(*Report)(nil),         // 15: slipway.core.v1.Report
-	(*Held)(nil),           // 16: slipway.core.v1.Held
-	(*DebugSession)(nil),   // 17: slipway.core.v1.DebugSession
-	(*TerminalSize)(nil),   // 18: slipway.core.v1.TerminalSize
-	(*TerminalInput)(nil),  // 19: slipway.core.v1.TerminalInput
-	(*TerminalOutput)(nil), // 20: slipway.core.v1.TerminalOutput
-	(*TerminalExit)(nil),   // 21: slipway.core.v1.TerminalExit
+	(*Try)(nil),            // 8: slipway.core.v1.Try
+	(*Annotation)(nil),     // 9: slipway.core.v1.Annotation
+	(*TestSummary)(nil),    // 10: slipway.core.v1.TestSummary
+	(*TestCase)(nil),       // 11: slipway.core.v1.TestCase
+	(*Artifact)(nil),       // 12: slipway.core.v1.Artifact
+	(*Source)(nil),         // 13: slipway.core.v1.Source
+	(*Output)(nil),         // 14: slipway.core.v1.Output
+	(*LogSum)(nil),         // 15: slipway.core.v1.LogSum
+	(*Report)(nil),         // 16: slipway.core.v1.Report
+	(*Held)(nil),           // 17: slipway.core.v1.Held
+	(*DebugSession)(nil),   // 18: slipway.core.v1.DebugSession
+	(*TerminalSize)(nil),   // 19: slipway.core.v1.TerminalSize
+	(*TerminalInput)(nil),  // 20: slipway.core.v1.TerminalInput
+	(*TerminalOutput)(nil), // 21: slipway.core.v1.TerminalOutput
+	(*TerminalExit)(nil),   // 22: slipway.core.v1.TerminalExit
 }
 var file_slipway_core_v1_core_proto_depIdxs = []int32{
 	5,  // 0: slipway.core.v1.Failure.fault:type_name -> slipway.core.v1.Fault
@@ -1942,22 +2079,23 @@ var file_slipway_core_v1_core_proto_depIdxs = []int32{
 	4,  // 2: slipway.core.v1.StepStatus.outcome:type_name -> slipway.core.v1.Result
 	4,  // 3: slipway.core.v1.StepStatus.conclusion:type_name -> slipway.core.v1.Result
 	6,  // 4: slipway.core.v1.StepStatus.failure:type_name -> slipway.core.v1.Failure
-	10, // 5: slipway.core.v1.TestSummary.failed:type_name -> slipway.core.v1.TestCase
-	9,  // 6: slipway.core.v1.Artifact.tests:type_name -> slipway.core.v1.TestSummary
-	2,  // 7: slipway.core.v1.Report.state:type_name -> slipway.core.v1.AttemptState
-	7,  // 8: slipway.core.v1.Report.steps:type_name -> slipway.core.v1.StepStatus
-	4,  // 9: slipway.core.v1.Report.result:type_name -> slipway.core.v1.Result
-	6,  // 10: slipway.core.v1.Report.failure:type_name -> slipway.core.v1.Failure
-	13, // 11: slipway.core.v1.Report.outputs:type_name -> slipway.core.v1.Output
-	14, // 12: slipway.core.v1.Report.logs:type_name -> slipway.core.v1.LogSum
-	8,  // 13: slipway.core.v1.Report.annotations:type_name -> slipway.core.v1.Annotation
-	18, // 14: slipway.core.v1.TerminalInput.size:type_name -> slipway.core.v1.TerminalSize
-	21, // 15: slipway.core.v1.TerminalOutput.exit:type_name -> slipway.core.v1.TerminalExit
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	4,  // 5: slipway.core.v1.Try.result:type_name -> slipway.core.v1.Result
+	11, // 6: slipway.core.v1.TestSummary.failed:type_name -> slipway.core.v1.TestCase
+	10, // 7: slipway.core.v1.Artifact.tests:type_name -> slipway.core.v1.TestSummary
+	2,  // 8: slipway.core.v1.Report.state:type_name -> slipway.core.v1.AttemptState
+	7,  // 9: slipway.core.v1.Report.steps:type_name -> slipway.core.v1.StepStatus
+	4,  // 10: slipway.core.v1.Report.result:type_name -> slipway.core.v1.Result
+	6,  // 11: slipway.core.v1.Report.failure:type_name -> slipway.core.v1.Failure
+	14, // 12: slipway.core.v1.Report.outputs:type_name -> slipway.core.v1.Output
+	15, // 13: slipway.core.v1.Report.logs:type_name -> slipway.core.v1.LogSum
+	9,  // 14: slipway.core.v1.Report.annotations:type_name -> slipway.core.v1.Annotation
+	19, // 15: slipway.core.v1.TerminalInput.size:type_name -> slipway.core.v1.TerminalSize
+	22, // 16: slipway.core.v1.TerminalOutput.exit:type_name -> slipway.core.v1.TerminalExit
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_slipway_core_v1_core_proto_init() }
@@ -1971,7 +2109,7 @@ func file_slipway_core_v1_core_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_core_v1_core_proto_rawDesc), len(file_slipway_core_v1_core_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   16,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

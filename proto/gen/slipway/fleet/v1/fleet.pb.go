@@ -1415,7 +1415,9 @@ type PoolPolicy struct {
 	// No secret may be given to the job, nor to its steps.
 	NoSecrets bool `protobuf:"varint,3,opt,name=no_secrets,json=noSecrets,proto3" json:"no_secrets,omitempty"`
 	// Scope in which the job's caches are written, and the only one in which they are read; "" is the project's own.
-	CacheScope    string `protobuf:"bytes,4,opt,name=cache_scope,json=cacheScope,proto3" json:"cache_scope,omitempty"`
+	CacheScope string `protobuf:"bytes,4,opt,name=cache_scope,json=cacheScope,proto3" json:"cache_scope,omitempty"`
+	// Paths of the host that containers and services of the pool's jobs may mount; none other can be.
+	HostPaths     []string `protobuf:"bytes,5,rep,name=host_paths,json=hostPaths,proto3" json:"host_paths,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1476,6 +1478,13 @@ func (x *PoolPolicy) GetCacheScope() string {
 		return x.CacheScope
 	}
 	return ""
+}
+
+func (x *PoolPolicy) GetHostPaths() []string {
+	if x != nil {
+		return x.HostPaths
+	}
+	return nil
 }
 
 type OfferReply struct {
@@ -2378,7 +2387,7 @@ const file_slipway_fleet_v1_fleet_proto_rawDesc = "" +
 	"\ahold_ms\x18\x11 \x01(\x03R\x06holdMs\x1a9\n" +
 	"\vImagesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x84\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa3\x01\n" +
 	"\n" +
 	"PoolPolicy\x12\x1c\n" +
 	"\tisolation\x18\x01 \x01(\tR\tisolation\x12\x18\n" +
@@ -2386,7 +2395,9 @@ const file_slipway_fleet_v1_fleet_proto_rawDesc = "" +
 	"\n" +
 	"no_secrets\x18\x03 \x01(\bR\tnoSecrets\x12\x1f\n" +
 	"\vcache_scope\x18\x04 \x01(\tR\n" +
-	"cacheScope\"_\n" +
+	"cacheScope\x12\x1d\n" +
+	"\n" +
+	"host_paths\x18\x05 \x03(\tR\thostPaths\"_\n" +
 	"\n" +
 	"OfferReply\x12\x1d\n" +
 	"\n" +

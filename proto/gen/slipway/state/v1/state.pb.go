@@ -189,7 +189,11 @@ type RunDefinition struct {
 	// Span id, 16 hex digits, of the submitter's traceparent, whose child the run's span is; "" if the run's span begins its trace.
 	SubmitterSpan string `protobuf:"bytes,12,opt,name=submitter_span,json=submitterSpan,proto3" json:"submitter_span,omitempty"`
 	// How long the pods of jobs that fail are kept for debugging; 0 is not at all.
-	HoldMs        int64 `protobuf:"varint,13,opt,name=hold_ms,json=holdMs,proto3" json:"hold_ms,omitempty"`
+	HoldMs int64 `protobuf:"varint,13,opt,name=hold_ms,json=holdMs,proto3" json:"hold_ms,omitempty"`
+	// Ids of the run's earlier attempts, oldest first; the first one's is the run's. Absent in attempt 1.
+	Earlier []string `protobuf:"bytes,14,rep,name=earlier,proto3" json:"earlier,omitempty"`
+	// What this attempt runs again; absent in attempt 1.
+	Rerun         *Rerun `protobuf:"bytes,15,opt,name=rerun,proto3" json:"rerun,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -315,6 +319,84 @@ func (x *RunDefinition) GetHoldMs() int64 {
 	return 0
 }
 
+func (x *RunDefinition) GetEarlier() []string {
+	if x != nil {
+		return x.Earlier
+	}
+	return nil
+}
+
+func (x *RunDefinition) GetRerun() *Rerun {
+	if x != nil {
+		return x.Rerun
+	}
+	return nil
+}
+
+// Rerun is what a run's later attempt does again. Each job of those is run with all that need it; the results of the others are kept.
+type Rerun struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Jobs that did not succeed. Without it, and without job: all.
+	Failed bool `protobuf:"varint,1,opt,name=failed,proto3" json:"failed,omitempty"`
+	// One job, by key or instance id.
+	Job string `protobuf:"bytes,2,opt,name=job,proto3" json:"job,omitempty"`
+	// Who asked.
+	By            string `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rerun) Reset() {
+	*x = Rerun{}
+	mi := &file_slipway_state_v1_state_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rerun) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rerun) ProtoMessage() {}
+
+func (x *Rerun) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_state_v1_state_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rerun.ProtoReflect.Descriptor instead.
+func (*Rerun) Descriptor() ([]byte, []int) {
+	return file_slipway_state_v1_state_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Rerun) GetFailed() bool {
+	if x != nil {
+		return x.Failed
+	}
+	return false
+}
+
+func (x *Rerun) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *Rerun) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
 // JobRecord is one job instance: /slipway/v1/job/RUN/JOB.
 type JobRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -345,13 +427,17 @@ type JobRecord struct {
 	Held *v1.Held `protobuf:"bytes,21,opt,name=held,proto3" json:"held,omitempty"`
 	// Who was in it.
 	DebugSessions []*v1.DebugSession `protobuf:"bytes,22,rep,name=debug_sessions,json=debugSessions,proto3" json:"debug_sessions,omitempty"`
+	// Id of the run attempt that ran the job, if an earlier one did: this is its result, and its logs are there. "" if it is this run's own.
+	KeptFrom string `protobuf:"bytes,23,opt,name=kept_from,json=keptFrom,proto3" json:"kept_from,omitempty"`
+	// Attempts that ended before the current one, oldest first; of very many the first and the last.
+	Tries         []*v1.Try `protobuf:"bytes,24,rep,name=tries,proto3" json:"tries,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *JobRecord) Reset() {
 	*x = JobRecord{}
-	mi := &file_slipway_state_v1_state_proto_msgTypes[2]
+	mi := &file_slipway_state_v1_state_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -363,7 +449,7 @@ func (x *JobRecord) String() string {
 func (*JobRecord) ProtoMessage() {}
 
 func (x *JobRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_state_v1_state_proto_msgTypes[2]
+	mi := &file_slipway_state_v1_state_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -376,7 +462,7 @@ func (x *JobRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobRecord.ProtoReflect.Descriptor instead.
 func (*JobRecord) Descriptor() ([]byte, []int) {
-	return file_slipway_state_v1_state_proto_rawDescGZIP(), []int{2}
+	return file_slipway_state_v1_state_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *JobRecord) GetRunId() string {
@@ -533,6 +619,20 @@ func (x *JobRecord) GetDebugSessions() []*v1.DebugSession {
 	return nil
 }
 
+func (x *JobRecord) GetKeptFrom() string {
+	if x != nil {
+		return x.KeptFrom
+	}
+	return ""
+}
+
+func (x *JobRecord) GetTries() []*v1.Try {
+	if x != nil {
+		return x.Tries
+	}
+	return nil
+}
+
 // Hold is a claim on a concurrency group. A job or run in state WAITING waits for it; in a later one, until its end, it holds it.
 type Hold struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -549,7 +649,7 @@ type Hold struct {
 
 func (x *Hold) Reset() {
 	*x = Hold{}
-	mi := &file_slipway_state_v1_state_proto_msgTypes[3]
+	mi := &file_slipway_state_v1_state_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -561,7 +661,7 @@ func (x *Hold) String() string {
 func (*Hold) ProtoMessage() {}
 
 func (x *Hold) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_state_v1_state_proto_msgTypes[3]
+	mi := &file_slipway_state_v1_state_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -574,7 +674,7 @@ func (x *Hold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hold.ProtoReflect.Descriptor instead.
 func (*Hold) Descriptor() ([]byte, []int) {
-	return file_slipway_state_v1_state_proto_rawDescGZIP(), []int{3}
+	return file_slipway_state_v1_state_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Hold) GetGroup() string {
@@ -619,7 +719,7 @@ type GroupRecord struct {
 
 func (x *GroupRecord) Reset() {
 	*x = GroupRecord{}
-	mi := &file_slipway_state_v1_state_proto_msgTypes[4]
+	mi := &file_slipway_state_v1_state_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -631,7 +731,7 @@ func (x *GroupRecord) String() string {
 func (*GroupRecord) ProtoMessage() {}
 
 func (x *GroupRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_state_v1_state_proto_msgTypes[4]
+	mi := &file_slipway_state_v1_state_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -644,7 +744,7 @@ func (x *GroupRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupRecord.ProtoReflect.Descriptor instead.
 func (*GroupRecord) Descriptor() ([]byte, []int) {
-	return file_slipway_state_v1_state_proto_rawDescGZIP(), []int{4}
+	return file_slipway_state_v1_state_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GroupRecord) GetRunId() string {
@@ -700,7 +800,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_slipway_state_v1_state_proto_msgTypes[5]
+	mi := &file_slipway_state_v1_state_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -712,7 +812,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_state_v1_state_proto_msgTypes[5]
+	mi := &file_slipway_state_v1_state_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -725,7 +825,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_slipway_state_v1_state_proto_rawDescGZIP(), []int{5}
+	return file_slipway_state_v1_state_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Attempt) GetId() string {
@@ -831,7 +931,7 @@ type AgentRecord struct {
 
 func (x *AgentRecord) Reset() {
 	*x = AgentRecord{}
-	mi := &file_slipway_state_v1_state_proto_msgTypes[6]
+	mi := &file_slipway_state_v1_state_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -843,7 +943,7 @@ func (x *AgentRecord) String() string {
 func (*AgentRecord) ProtoMessage() {}
 
 func (x *AgentRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_state_v1_state_proto_msgTypes[6]
+	mi := &file_slipway_state_v1_state_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -856,7 +956,7 @@ func (x *AgentRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentRecord.ProtoReflect.Descriptor instead.
 func (*AgentRecord) Descriptor() ([]byte, []int) {
-	return file_slipway_state_v1_state_proto_rawDescGZIP(), []int{6}
+	return file_slipway_state_v1_state_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *AgentRecord) GetId() string {
@@ -936,7 +1036,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_slipway_state_v1_state_proto_msgTypes[7]
+	mi := &file_slipway_state_v1_state_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -948,7 +1048,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_state_v1_state_proto_msgTypes[7]
+	mi := &file_slipway_state_v1_state_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -961,7 +1061,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_slipway_state_v1_state_proto_rawDescGZIP(), []int{7}
+	return file_slipway_state_v1_state_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Drain) GetSinceMs() int64 {
@@ -1028,7 +1128,7 @@ type RemovedAgent struct {
 
 func (x *RemovedAgent) Reset() {
 	*x = RemovedAgent{}
-	mi := &file_slipway_state_v1_state_proto_msgTypes[8]
+	mi := &file_slipway_state_v1_state_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1040,7 +1140,7 @@ func (x *RemovedAgent) String() string {
 func (*RemovedAgent) ProtoMessage() {}
 
 func (x *RemovedAgent) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_state_v1_state_proto_msgTypes[8]
+	mi := &file_slipway_state_v1_state_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1053,7 +1153,7 @@ func (x *RemovedAgent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemovedAgent.ProtoReflect.Descriptor instead.
 func (*RemovedAgent) Descriptor() ([]byte, []int) {
-	return file_slipway_state_v1_state_proto_rawDescGZIP(), []int{8}
+	return file_slipway_state_v1_state_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RemovedAgent) GetId() string {
@@ -1115,7 +1215,7 @@ type TokenRecord struct {
 
 func (x *TokenRecord) Reset() {
 	*x = TokenRecord{}
-	mi := &file_slipway_state_v1_state_proto_msgTypes[9]
+	mi := &file_slipway_state_v1_state_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1127,7 +1227,7 @@ func (x *TokenRecord) String() string {
 func (*TokenRecord) ProtoMessage() {}
 
 func (x *TokenRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_state_v1_state_proto_msgTypes[9]
+	mi := &file_slipway_state_v1_state_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1140,7 +1240,7 @@ func (x *TokenRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenRecord.ProtoReflect.Descriptor instead.
 func (*TokenRecord) Descriptor() ([]byte, []int) {
-	return file_slipway_state_v1_state_proto_rawDescGZIP(), []int{9}
+	return file_slipway_state_v1_state_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *TokenRecord) GetKind() string {
@@ -1204,7 +1304,7 @@ type RequestRecord struct {
 
 func (x *RequestRecord) Reset() {
 	*x = RequestRecord{}
-	mi := &file_slipway_state_v1_state_proto_msgTypes[10]
+	mi := &file_slipway_state_v1_state_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1216,7 +1316,7 @@ func (x *RequestRecord) String() string {
 func (*RequestRecord) ProtoMessage() {}
 
 func (x *RequestRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_state_v1_state_proto_msgTypes[10]
+	mi := &file_slipway_state_v1_state_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1229,7 +1329,7 @@ func (x *RequestRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestRecord.ProtoReflect.Descriptor instead.
 func (*RequestRecord) Descriptor() ([]byte, []int) {
-	return file_slipway_state_v1_state_proto_rawDescGZIP(), []int{10}
+	return file_slipway_state_v1_state_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RequestRecord) GetRunId() string {
@@ -1274,7 +1374,7 @@ const file_slipway_state_v1_state_proto_rawDesc = "" +
 	" \x03(\v2\x19.slipway.core.v1.ArtifactR\tartifacts\x12#\n" +
 	"\rtransition_id\x18\v \x01(\tR\ftransitionId\x12*\n" +
 	"\x04hold\x18\f \x01(\v2\x16.slipway.state.v1.HoldR\x04hold\x12\x16\n" +
-	"\x06reason\x18\r \x01(\tR\x06reason\"\x85\x03\n" +
+	"\x06reason\x18\r \x01(\tR\x06reason\"\xce\x03\n" +
 	"\rRunDefinition\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
@@ -1291,7 +1391,13 @@ const file_slipway_state_v1_state_proto_rawDesc = "" +
 	" \x01(\tR\x05actor\x12 \n" +
 	"\vtraceparent\x18\v \x01(\tR\vtraceparent\x12%\n" +
 	"\x0esubmitter_span\x18\f \x01(\tR\rsubmitterSpan\x12\x17\n" +
-	"\ahold_ms\x18\r \x01(\x03R\x06holdMs\"\x95\x06\n" +
+	"\ahold_ms\x18\r \x01(\x03R\x06holdMs\x12\x18\n" +
+	"\aearlier\x18\x0e \x03(\tR\aearlier\x12-\n" +
+	"\x05rerun\x18\x0f \x01(\v2\x17.slipway.state.v1.RerunR\x05rerun\"A\n" +
+	"\x05Rerun\x12\x16\n" +
+	"\x06failed\x18\x01 \x01(\bR\x06failed\x12\x10\n" +
+	"\x03job\x18\x02 \x01(\tR\x03job\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\"\xde\x06\n" +
 	"\tJobRecord\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x10\n" +
@@ -1316,7 +1422,9 @@ const file_slipway_state_v1_state_proto_rawDesc = "" +
 	"\x04hold\x18\x13 \x01(\v2\x16.slipway.state.v1.HoldR\x04hold\x12\x14\n" +
 	"\x05scope\x18\x14 \x01(\tR\x05scope\x12)\n" +
 	"\x04held\x18\x15 \x01(\v2\x15.slipway.core.v1.HeldR\x04held\x12D\n" +
-	"\x0edebug_sessions\x18\x16 \x03(\v2\x1d.slipway.core.v1.DebugSessionR\rdebugSessions\"\x82\x01\n" +
+	"\x0edebug_sessions\x18\x16 \x03(\v2\x1d.slipway.core.v1.DebugSessionR\rdebugSessions\x12\x1b\n" +
+	"\tkept_from\x18\x17 \x01(\tR\bkeptFrom\x12*\n" +
+	"\x05tries\x18\x18 \x03(\v2\x14.slipway.core.v1.TryR\x05tries\"\x82\x01\n" +
 	"\x04Hold\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x1b\n" +
 	"\tqueue_all\x18\x02 \x01(\bR\bqueueAll\x12,\n" +
@@ -1403,55 +1511,59 @@ func file_slipway_state_v1_state_proto_rawDescGZIP() []byte {
 	return file_slipway_state_v1_state_proto_rawDescData
 }
 
-var file_slipway_state_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_slipway_state_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_slipway_state_v1_state_proto_goTypes = []any{
 	(*RunHeader)(nil),       // 0: slipway.state.v1.RunHeader
 	(*RunDefinition)(nil),   // 1: slipway.state.v1.RunDefinition
-	(*JobRecord)(nil),       // 2: slipway.state.v1.JobRecord
-	(*Hold)(nil),            // 3: slipway.state.v1.Hold
-	(*GroupRecord)(nil),     // 4: slipway.state.v1.GroupRecord
-	(*Attempt)(nil),         // 5: slipway.state.v1.Attempt
-	(*AgentRecord)(nil),     // 6: slipway.state.v1.AgentRecord
-	(*Drain)(nil),           // 7: slipway.state.v1.Drain
-	(*RemovedAgent)(nil),    // 8: slipway.state.v1.RemovedAgent
-	(*TokenRecord)(nil),     // 9: slipway.state.v1.TokenRecord
-	(*RequestRecord)(nil),   // 10: slipway.state.v1.RequestRecord
-	(v1.RunState)(0),        // 11: slipway.core.v1.RunState
-	(*v1.Failure)(nil),      // 12: slipway.core.v1.Failure
-	(*v1.Artifact)(nil),     // 13: slipway.core.v1.Artifact
-	(*v1.Source)(nil),       // 14: slipway.core.v1.Source
-	(v1.JobState)(0),        // 15: slipway.core.v1.JobState
-	(*v1.Output)(nil),       // 16: slipway.core.v1.Output
-	(*v1.Annotation)(nil),   // 17: slipway.core.v1.Annotation
-	(*v1.Held)(nil),         // 18: slipway.core.v1.Held
-	(*v1.DebugSession)(nil), // 19: slipway.core.v1.DebugSession
-	(v1.AttemptState)(0),    // 20: slipway.core.v1.AttemptState
-	(*v1.StepStatus)(nil),   // 21: slipway.core.v1.StepStatus
-	(*v1.LogSum)(nil),       // 22: slipway.core.v1.LogSum
+	(*Rerun)(nil),           // 2: slipway.state.v1.Rerun
+	(*JobRecord)(nil),       // 3: slipway.state.v1.JobRecord
+	(*Hold)(nil),            // 4: slipway.state.v1.Hold
+	(*GroupRecord)(nil),     // 5: slipway.state.v1.GroupRecord
+	(*Attempt)(nil),         // 6: slipway.state.v1.Attempt
+	(*AgentRecord)(nil),     // 7: slipway.state.v1.AgentRecord
+	(*Drain)(nil),           // 8: slipway.state.v1.Drain
+	(*RemovedAgent)(nil),    // 9: slipway.state.v1.RemovedAgent
+	(*TokenRecord)(nil),     // 10: slipway.state.v1.TokenRecord
+	(*RequestRecord)(nil),   // 11: slipway.state.v1.RequestRecord
+	(v1.RunState)(0),        // 12: slipway.core.v1.RunState
+	(*v1.Failure)(nil),      // 13: slipway.core.v1.Failure
+	(*v1.Artifact)(nil),     // 14: slipway.core.v1.Artifact
+	(*v1.Source)(nil),       // 15: slipway.core.v1.Source
+	(v1.JobState)(0),        // 16: slipway.core.v1.JobState
+	(*v1.Output)(nil),       // 17: slipway.core.v1.Output
+	(*v1.Annotation)(nil),   // 18: slipway.core.v1.Annotation
+	(*v1.Held)(nil),         // 19: slipway.core.v1.Held
+	(*v1.DebugSession)(nil), // 20: slipway.core.v1.DebugSession
+	(*v1.Try)(nil),          // 21: slipway.core.v1.Try
+	(v1.AttemptState)(0),    // 22: slipway.core.v1.AttemptState
+	(*v1.StepStatus)(nil),   // 23: slipway.core.v1.StepStatus
+	(*v1.LogSum)(nil),       // 24: slipway.core.v1.LogSum
 }
 var file_slipway_state_v1_state_proto_depIdxs = []int32{
-	11, // 0: slipway.state.v1.RunHeader.state:type_name -> slipway.core.v1.RunState
-	12, // 1: slipway.state.v1.RunHeader.failure:type_name -> slipway.core.v1.Failure
-	13, // 2: slipway.state.v1.RunHeader.artifacts:type_name -> slipway.core.v1.Artifact
-	3,  // 3: slipway.state.v1.RunHeader.hold:type_name -> slipway.state.v1.Hold
-	14, // 4: slipway.state.v1.RunDefinition.source:type_name -> slipway.core.v1.Source
-	15, // 5: slipway.state.v1.JobRecord.state:type_name -> slipway.core.v1.JobState
-	12, // 6: slipway.state.v1.JobRecord.failure:type_name -> slipway.core.v1.Failure
-	16, // 7: slipway.state.v1.JobRecord.outputs:type_name -> slipway.core.v1.Output
-	5,  // 8: slipway.state.v1.JobRecord.attempt:type_name -> slipway.state.v1.Attempt
-	17, // 9: slipway.state.v1.JobRecord.annotations:type_name -> slipway.core.v1.Annotation
-	3,  // 10: slipway.state.v1.JobRecord.hold:type_name -> slipway.state.v1.Hold
-	18, // 11: slipway.state.v1.JobRecord.held:type_name -> slipway.core.v1.Held
-	19, // 12: slipway.state.v1.JobRecord.debug_sessions:type_name -> slipway.core.v1.DebugSession
-	20, // 13: slipway.state.v1.Attempt.state:type_name -> slipway.core.v1.AttemptState
-	21, // 14: slipway.state.v1.Attempt.steps:type_name -> slipway.core.v1.StepStatus
-	22, // 15: slipway.state.v1.Attempt.logs:type_name -> slipway.core.v1.LogSum
-	7,  // 16: slipway.state.v1.AgentRecord.drain:type_name -> slipway.state.v1.Drain
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	12, // 0: slipway.state.v1.RunHeader.state:type_name -> slipway.core.v1.RunState
+	13, // 1: slipway.state.v1.RunHeader.failure:type_name -> slipway.core.v1.Failure
+	14, // 2: slipway.state.v1.RunHeader.artifacts:type_name -> slipway.core.v1.Artifact
+	4,  // 3: slipway.state.v1.RunHeader.hold:type_name -> slipway.state.v1.Hold
+	15, // 4: slipway.state.v1.RunDefinition.source:type_name -> slipway.core.v1.Source
+	2,  // 5: slipway.state.v1.RunDefinition.rerun:type_name -> slipway.state.v1.Rerun
+	16, // 6: slipway.state.v1.JobRecord.state:type_name -> slipway.core.v1.JobState
+	13, // 7: slipway.state.v1.JobRecord.failure:type_name -> slipway.core.v1.Failure
+	17, // 8: slipway.state.v1.JobRecord.outputs:type_name -> slipway.core.v1.Output
+	6,  // 9: slipway.state.v1.JobRecord.attempt:type_name -> slipway.state.v1.Attempt
+	18, // 10: slipway.state.v1.JobRecord.annotations:type_name -> slipway.core.v1.Annotation
+	4,  // 11: slipway.state.v1.JobRecord.hold:type_name -> slipway.state.v1.Hold
+	19, // 12: slipway.state.v1.JobRecord.held:type_name -> slipway.core.v1.Held
+	20, // 13: slipway.state.v1.JobRecord.debug_sessions:type_name -> slipway.core.v1.DebugSession
+	21, // 14: slipway.state.v1.JobRecord.tries:type_name -> slipway.core.v1.Try
+	22, // 15: slipway.state.v1.Attempt.state:type_name -> slipway.core.v1.AttemptState
+	23, // 16: slipway.state.v1.Attempt.steps:type_name -> slipway.core.v1.StepStatus
+	24, // 17: slipway.state.v1.Attempt.logs:type_name -> slipway.core.v1.LogSum
+	8,  // 18: slipway.state.v1.AgentRecord.drain:type_name -> slipway.state.v1.Drain
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_slipway_state_v1_state_proto_init() }
@@ -1465,7 +1577,7 @@ func file_slipway_state_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_state_v1_state_proto_rawDesc), len(file_slipway_state_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
