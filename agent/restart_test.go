@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/slipway-ci/slipway/agent/sandbox"
 	"github.com/slipway-ci/slipway/agent/sandbox/fake"
+	"github.com/slipway-ci/slipway/agent/state"
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
 	planv1 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
 )
@@ -49,6 +51,35 @@ func TestAgentRestartInMidStepLosesNothing(t *testing.T) {
 	h.c.Wait("the second Hello named the attempt", func() bool {
 		return len(h.c.Hellos()) == 2 && fmt.Sprint(h.c.Hellos()[1].GetAttempts()) == "[a1]"
 	})
+}
+
+// TestALogIsStoredThoughTheAgentWasKilledBeforeItNotedSo: its raw output is deleted by then, and must not be sent as an empty log.
+func TestALogIsStoredThoughTheAgentWasKilledBeforeItNotedSo(t *testing.T) {
+	h := newHost(t, fake.Options{})
+	h.up()
+	gate := filepath.Join(h.dir, "gate")
+	h.c.Offer(job("a1", sh("echo all of it"), sh("echo begun; while [ ! -e "+gate+" ]; do sleep 0.02; done")))
+	raw := filepath.Join(h.dir, "data/attempts/a1/logs/1.raw")
+	waitUntil(t, "the first log is stored and its output deleted", func() bool {
+		_, err := os.Stat(raw)
+		return logOf(h.c.Attempt("a1"), 2) == "begun\n" && os.IsNotExist(err)
+	})
+	h.down()
+	db, err := state.Open(filepath.Join(h.dir, "data/state"), state.Boot())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(db.SaveAck("a1", 1, state.Ack{}), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	h.up()
+	if err := os.WriteFile(gate, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if a := h.c.WaitDone("a1"); logOf(a, 1) != "all of it\n" || !a.Logs[1].Ended {
+		t.Errorf("log %q, ended %t", logOf(a, 1), a.Logs[1].Ended)
+	}
+	waitUntil(t, "nothing of the attempt is left", func() bool { _, err := os.Stat(filepath.Dir(raw)); return os.IsNotExist(err) })
 }
 
 // TestRestartsAnywhereRunEachStepOnce stops the agent at random moments of a chain of steps, again and again.

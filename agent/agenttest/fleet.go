@@ -189,6 +189,10 @@ func (c *Coordinator) pushLocked(m *fleetv1.PushLogsRequest) (*fleetv1.PushLogsR
 		return nil, rpcerr.WithDetails(rpcerr.InvalidRequest, "a gap", &fleetv1.PushLogsResponse{AttemptId: m.GetAttemptId(), Step: m.GetStep(), Offset: have})
 	}
 	known := min(have-at, int64(len(m.GetData())))
+	if m.GetEnd() && at+int64(len(m.GetData())) < have {
+		c.problem("attempt %s, step %d: an end at %d, but the log has %d bytes already", m.GetAttemptId(), m.GetStep(), at+int64(len(m.GetData())), have)
+		return nil, rpcerr.New(rpcerr.InvalidRequest, "an end before bytes that are there already")
+	}
 	if !bytes.Equal(l.Bytes[at:at+known], m.GetData()[:known]) {
 		c.problem("attempt %s, step %d: bytes from %d on came again and were others", m.GetAttemptId(), m.GetStep(), at)
 	}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"time"
 
@@ -202,6 +204,9 @@ func (t *Attempt) reopenLogs() error {
 			t.log.Error("a log is not sent: its masks are gone", "step", s.Number)
 			continue
 		}
+		if t.logStored(s) {
+			continue
+		}
 		l, err := t.logs.Step(s.Number, t.dirs.LogPath(s.Number), t.values.masks[:s.Masks], t.acked[s.Number].Offset)
 		if err != nil {
 			return err
@@ -211,6 +216,17 @@ func (t *Attempt) reopenLogs() error {
 	// The coordinator may have missed the last report.
 	t.d.Report(t.report())
 	return nil
+}
+
+// logStored is whether the store holds all of a log although that was not noted: the agent was killed between the two. The raw
+// output of a step whose end is on record is deleted for no other reason; an empty one in its place would be sent as the log.
+func (t *Attempt) logStored(s *state.Step) bool {
+	if _, err := os.Stat(t.dirs.LogPath(s.Number)); !errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	t.log.Info("a log was stored before the agent ended", "step", s.Number, "length", s.Log.Length)
+	t.onAck(s.Number, s.Log.Length, true)
+	return true
 }
 
 func (t *Attempt) reread(s *state.Step, l *logs.Step) {

@@ -103,9 +103,9 @@ func (f *file) append(offset int64, data []byte, end bool) (grew bool, err error
 	case offset > f.size:
 		return false, &GapError{Offset: offset, Want: f.size}
 	case f.end >= 0 && last > f.end:
-		return false, ErrEnded
+		return false, fmt.Errorf("%w: bytes up to %d, but it has ended at %d", ErrEnded, last, f.end)
 	case end && last < f.size:
-		return false, fmt.Errorf("logs: an end at %d, but the log has %d bytes already", last, f.size)
+		return false, fmt.Errorf("%w: an end at %d, but it has %d bytes already", ErrEnded, last, f.size)
 	}
 	if last > f.size {
 		fresh := data[f.size-offset:]

@@ -10,8 +10,8 @@ import (
 // ErrUnknownAttempt: the store has no such attempt.
 var ErrUnknownAttempt = errors.New("logs: unknown attempt")
 
-// ErrEnded: bytes after the log's end.
-var ErrEnded = errors.New("logs: the log has ended before these bytes")
+// ErrEnded: bytes after the log's end, or an end before its bytes.
+var ErrEnded = errors.New("logs: this is not where the log ends")
 
 // ErrBadName: an id that can't be a file's name.
 var ErrBadName = errors.New("logs: not an id")
