@@ -115,6 +115,8 @@ const (
 	LostShim LostReason = "shim-gone"
 	// LostKilled: something outside killed the container's init.
 	LostKilled LostReason = "killed"
+	// LostLease: the pod's lease ran out.
+	LostLease LostReason = "lease-over"
 )
 
 // LostError is an ErrPodLost with its reason. It is our fault, except LostOutOfMemory.
@@ -134,6 +136,8 @@ func (e *LostError) Error() string {
 		text = fmt.Sprintf("ended after the kernel had killed %d of its processes for want of memory; give the job more (`resources: memory`)", e.OOMKills)
 	case LostShim:
 		text = "ended because its containerd shim was killed or crashed"
+	case LostLease:
+		text = "was ended: nobody renewed its lease, so that another job may run in its place"
 	case LostKilled:
 	}
 	which := "the job's container"

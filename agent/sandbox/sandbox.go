@@ -59,6 +59,10 @@ type Pod interface {
 	// Stop sends TERM to the step's whole process group, after grace KILL to all that is left of the step. It returns
 	// once the step ended; nil if it had ended before.
 	Stop(ctx context.Context, stepID string, grace time.Duration) error
+	// Lease bounds how long the pod's steps may go on from now, with or without an agent; each call takes the place of the one
+	// before. When it runs out, all that runs of the job gets TERM, after the grace KILL, and the pod is lost (LostLease) whatever
+	// comes later. A pod that never had one has no bound. It does not block.
+	Lease(left, grace time.Duration)
 }
 
 // PodSpec says what a job needs.

@@ -28,6 +28,8 @@ type simPod struct {
 	dead  bool
 	// half made: a killed agent left it.
 	half bool
+	// leases counts them: only the last one can run out.
+	leases int
 }
 
 type simStep struct {
@@ -260,6 +262,25 @@ func (p *podHandle) Wait(ctx context.Context, id string) (sandbox.Exit, error) {
 			tell(sandbox.Exit{}, fmt.Errorf("step %s: %w", id, sandbox.ErrPodLost))
 		default:
 			st.waiting = append(st.waiting, tell)
+		}
+	})
+}
+
+// Lease implements sandbox.Pod: the host keeps it, so that it runs out whatever becomes of the agent.
+func (p *podHandle) Lease(left, _ time.Duration) {
+	_, _ = call(context.Background(), p.s.n.l, p.key("lease", ""), func(answer func(struct{}, error)) {
+		p.p.lease(left)
+		answer(struct{}{}, nil)
+	})
+}
+
+func (p *simPod) lease(left time.Duration) {
+	p.leases++
+	number := p.leases
+	p.host.w.l.after(left, func() {
+		if !p.dead && number == p.leases {
+			p.host.w.hist.add(p.host.name, []string{p.spec.ID}, "host: the lease of attempt %s is over", p.spec.ID)
+			p.die()
 		}
 	})
 }

@@ -162,7 +162,7 @@ func (a *annexes) get(ctx context.Context, i int) (*Pod, error) {
 		}
 		return nil, fmt.Errorf("the container of image %s: %w", a.plan.Spec.StepImages[i], err)
 	}
-	x.ready.Store(box)
+	a.pod.admit(x, box)
 	return box, nil
 }
 

@@ -36,6 +36,9 @@ func (p *Pod) enter(spec sandbox.StepSpec) (cgroup.Entry, error) {
 
 // exit turns a record into what the runner is told.
 func (p *Pod) exit(ctx context.Context, r proto.Record) (sandbox.Exit, error) {
+	if r.LeaseOver() {
+		return sandbox.Exit{}, &sandbox.LostError{Pod: p.id, Reason: sandbox.LostLease, Image: p.image}
+	}
 	e := sandbox.Exit{
 		Code: r.Code, Signal: r.Signal, TimedOut: r.TimedOut, OOMKilled: r.OOMKills > 0, Message: r.Message, Duration: r.Duration,
 		NotStarted: r.Message != "", Cause: sandbox.Cause(r.Cause), Stopped: r.Stopped && !r.TimedOut, Killed: r.Killed,

@@ -33,6 +33,8 @@ type Pod struct {
 
 	annexes *annexes // nil if there are none
 
+	lease lease
+
 	// written is what the pod had written when the guard of the disk ended its step; 0 since that was told.
 	written atomic.Int64
 

@@ -53,6 +53,9 @@ type podState struct {
 	steps   map[string]*step
 	dead    chan struct{}
 	changed chan struct{} // closed and replaced when a step ends
+
+	unlease func() bool // stops the lease's timer; nil without one
+	leases  int
 }
 
 type step struct {
@@ -188,6 +191,26 @@ func (p *podState) terminate(s *step, grace time.Duration) {
 	s.timers = append(s.timers, p.opts.Clock.AfterFunc(grace, kill))
 }
 
+// Lease implements sandbox.Pod, without the grace.
+func (p *Pod) Lease(left, _ time.Duration) {
+	st := p.state
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.unlease != nil {
+		st.unlease()
+	}
+	st.leases++
+	number := st.leases
+	st.unlease = st.opts.Clock.AfterFunc(left, func() {
+		st.mu.Lock()
+		renewed := number != st.leases
+		st.mu.Unlock()
+		if !renewed {
+			st.kill()
+		}
+	})
+}
+
 // kill ends the pod.
 func (p *podState) kill() {
 	p.mu.Lock()
@@ -198,6 +221,9 @@ func (p *podState) kill() {
 	default:
 	}
 	close(p.dead)
+	if p.unlease != nil {
+		p.unlease()
+	}
 	for _, s := range p.steps {
 		for _, stop := range s.timers {
 			stop()

@@ -55,6 +55,9 @@ func (p *Pod) bind(init procid.ID, base *proto.Base) error {
 	return nil
 }
 
+// Lease implements sandbox.Pod.
+func (p *Pod) Lease(left, grace time.Duration) { p.sup.Lease(time.Now().Add(left), grace) }
+
 func (p *Pod) close() error {
 	err := p.sup.Close()
 	if p.init != nil {
@@ -164,7 +167,7 @@ func (p *Pod) Wait(ctx context.Context, stepID string) (sandbox.Exit, error) {
 		changed := p.sup.Changed()
 		rec, err := p.dir.record(stepID)
 		if err == nil {
-			return p.exit(rec), nil
+			return p.exit(rec)
 		}
 		if !errors.Is(err, proto.ErrNoRecord) {
 			return sandbox.Exit{}, err
@@ -179,7 +182,7 @@ func (p *Pod) Wait(ctx context.Context, stepID string) (sandbox.Exit, error) {
 		case <-changed:
 		case <-p.dead:
 			if rec, err := p.dir.record(stepID); err == nil {
-				return p.exit(rec), nil
+				return p.exit(rec)
 			}
 			return sandbox.Exit{}, p.lost(ctx)
 		case <-ctx.Done():
@@ -211,17 +214,20 @@ func (p *Pod) known(ctx context.Context, id string) error {
 }
 
 // exit turns a record into what the runner is told.
-func (p *Pod) exit(r proto.Record) sandbox.Exit {
+func (p *Pod) exit(r proto.Record) (sandbox.Exit, error) {
 	if r.Grouped && p.sb.groups != nil {
 		if err := p.sb.groups.Leave(p.group, r.ID); err != nil {
 			p.sb.cfg.Log.Warn("a step's control group stays until its pod is removed", "pod", p.id, "step", r.ID, "err", err)
 		}
 	}
+	if r.LeaseOver() {
+		return sandbox.Exit{}, &sandbox.LostError{Pod: p.id, Reason: sandbox.LostLease}
+	}
 	return sandbox.Exit{
 		Code: r.Code, Signal: r.Signal, TimedOut: r.TimedOut, OOMKilled: r.OOMKills > 0, Message: r.Message, Duration: r.Duration,
 		NotStarted: r.Message != "", Cause: sandbox.Cause(r.Cause), Stopped: r.Stopped && !r.TimedOut, Killed: r.Killed,
 		ForksRefused: r.ForksRefused, Left: r.Left,
-	}
+	}, nil
 }
 
 // Stop implements sandbox.Pod.

@@ -3,12 +3,46 @@ package sandboxtest
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/slipway-ci/slipway/agent/sandbox"
 )
+
+// leaseOver: a lease that is renewed bounds nothing; the last one runs out without an agent, and for good.
+func (s *suite) leaseOver(t *testing.T) {
+	first := s.open(t)
+	pod := s.pod(t, first)
+	pod.Lease(time.Hour, 0)
+	s.start(t, pod, s.step(t, "a", forever))
+	s.says(t, "ready")
+	pod.Lease(50*time.Millisecond, 0)
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	pod, err := s.open(t).Attach(testContext(t), podID(t))
+	if err != nil {
+		t.Fatalf("attach: %v", err)
+	}
+	if exit, err := pod.Wait(testContext(t), "a"); !errors.Is(err, sandbox.ErrPodLost) {
+		t.Errorf("wait: %v %v, want ErrPodLost", describe(exit), err)
+	}
+	pod.Lease(time.Hour, 0)
+	err = pod.Start(testContext(t), s.step(t, "b", hello))
+	if err == nil {
+		_, err = pod.Wait(testContext(t), "b")
+	}
+	if !errors.Is(err, sandbox.ErrPodLost) {
+		t.Errorf("a step after the lease: %v, want ErrPodLost", err)
+	}
+	if out, err := os.ReadFile(s.output(t, "b")); len(out) > 0 || err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it said %q, %v", out, err)
+	}
+}
 
 func (s *suite) podLost(t *testing.T) {
 	sb := s.open(t)

@@ -100,6 +100,7 @@ func Run(t *testing.T, b Backend) {
 		{"AttachToRunningStep", s.attachRunning},
 		{"AttachToEndedStep", s.attachEnded},
 		{"PodLost", s.podLost},
+		{"LeaseOver", s.leaseOver},
 		{"CreateTwice", s.createTwice},
 		{"CreateCancelled", s.createCancelled},
 		{"Services", s.services},

@@ -36,6 +36,9 @@ type Record struct {
 	Left int `json:"left,omitempty"`
 }
 
+// LeaseOver is whether the pod's lease ended the step, or kept it from starting.
+func (r Record) LeaseOver() bool { return r.Lapsed || r.Cause == CauseLapsed }
+
 // Cause is why a command did not run.
 type Cause string
 
