@@ -378,6 +378,7 @@ type SessionResponse struct {
 	//	*SessionResponse_ReportAck
 	//	*SessionResponse_Hold
 	//	*SessionResponse_Attach
+	//	*SessionResponse_HeartbeatAck
 	Message       isSessionResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -483,6 +484,15 @@ func (x *SessionResponse) GetAttach() *Attach {
 	return nil
 }
 
+func (x *SessionResponse) GetHeartbeatAck() *HeartbeatAck {
+	if x != nil {
+		if x, ok := x.Message.(*SessionResponse_HeartbeatAck); ok {
+			return x.HeartbeatAck
+		}
+	}
+	return nil
+}
+
 type isSessionResponse_Message interface {
 	isSessionResponse_Message()
 }
@@ -515,6 +525,10 @@ type SessionResponse_Attach struct {
 	Attach *Attach `protobuf:"bytes,7,opt,name=attach,proto3,oneof"`
 }
 
+type SessionResponse_HeartbeatAck struct {
+	HeartbeatAck *HeartbeatAck `protobuf:"bytes,8,opt,name=heartbeat_ack,json=heartbeatAck,proto3,oneof"`
+}
+
 func (*SessionResponse_Welcome) isSessionResponse_Message() {}
 
 func (*SessionResponse_Offer) isSessionResponse_Message() {}
@@ -528,6 +542,8 @@ func (*SessionResponse_ReportAck) isSessionResponse_Message() {}
 func (*SessionResponse_Hold) isSessionResponse_Message() {}
 
 func (*SessionResponse_Attach) isSessionResponse_Message() {}
+
+func (*SessionResponse_HeartbeatAck) isSessionResponse_Message() {}
 
 // Hold sets how much longer the pod of an attempt that is done may be kept; an agent that does not keep it has nothing to do.
 type Hold struct {
@@ -1120,7 +1136,9 @@ type Heartbeat struct {
 	// Attempts that the agent still holds: also those whose result is committed, while it cleans up after them.
 	Held uint32 `protobuf:"varint,2,opt,name=held,proto3" json:"held,omitempty"`
 	// As in Hello.
-	Problems      []string `protobuf:"bytes,3,rep,name=problems,proto3" json:"problems,omitempty"`
+	Problems []string `protobuf:"bytes,3,rep,name=problems,proto3" json:"problems,omitempty"`
+	// From 1 in each session; 0 wants no HeartbeatAck.
+	Seq           uint64 `protobuf:"varint,4,opt,name=seq,proto3" json:"seq,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1176,6 +1194,58 @@ func (x *Heartbeat) GetProblems() []string {
 	return nil
 }
 
+func (x *Heartbeat) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+// HeartbeatAck says that the coordinator had the heartbeat: whatever it believes of the agent's absence began after that was sent.
+type HeartbeatAck struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Seq           uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HeartbeatAck) Reset() {
+	*x = HeartbeatAck{}
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HeartbeatAck) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HeartbeatAck) ProtoMessage() {}
+
+func (x *HeartbeatAck) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HeartbeatAck.ProtoReflect.Descriptor instead.
+func (*HeartbeatAck) Descriptor() ([]byte, []int) {
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *HeartbeatAck) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
 // Offer gives the session an attempt of a job.
 type Offer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1186,7 +1256,7 @@ type Offer struct {
 
 func (x *Offer) Reset() {
 	*x = Offer{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[16]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1198,7 +1268,7 @@ func (x *Offer) String() string {
 func (*Offer) ProtoMessage() {}
 
 func (x *Offer) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[16]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1211,7 +1281,7 @@ func (x *Offer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Offer.ProtoReflect.Descriptor instead.
 func (*Offer) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{16}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Offer) GetAssignment() *Assignment {
@@ -1251,14 +1321,17 @@ type Assignment struct {
 	// What the coordinator decided for the pool; absent is the zero value.
 	Policy *PoolPolicy `protobuf:"bytes,16,opt,name=policy,proto3" json:"policy,omitempty"`
 	// How long the pod is to be kept for debugging if the job fails; 0 is not at all.
-	HoldMs        int64 `protobuf:"varint,17,opt,name=hold_ms,json=holdMs,proto3" json:"hold_ms,omitempty"`
+	HoldMs int64 `protobuf:"varint,17,opt,name=hold_ms,json=holdMs,proto3" json:"hold_ms,omitempty"`
+	// The job must not run beside its successor: the agent ends it when no HeartbeatAck has come for so long, counted from when the
+	// acknowledged heartbeat was sent. 0: the job outlives any outage.
+	LeaseMs       int64 `protobuf:"varint,18,opt,name=lease_ms,json=leaseMs,proto3" json:"lease_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[17]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1270,7 +1343,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[17]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1283,7 +1356,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{17}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Assignment) GetRunId() string {
@@ -1405,6 +1478,13 @@ func (x *Assignment) GetHoldMs() int64 {
 	return 0
 }
 
+func (x *Assignment) GetLeaseMs() int64 {
+	if x != nil {
+		return x.LeaseMs
+	}
+	return 0
+}
+
 // PoolPolicy comes from the coordinator's configuration, never from a workflow.
 type PoolPolicy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1424,7 +1504,7 @@ type PoolPolicy struct {
 
 func (x *PoolPolicy) Reset() {
 	*x = PoolPolicy{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[18]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1436,7 +1516,7 @@ func (x *PoolPolicy) String() string {
 func (*PoolPolicy) ProtoMessage() {}
 
 func (x *PoolPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[18]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1449,7 +1529,7 @@ func (x *PoolPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PoolPolicy.ProtoReflect.Descriptor instead.
 func (*PoolPolicy) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{18}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PoolPolicy) GetIsolation() string {
@@ -1499,7 +1579,7 @@ type OfferReply struct {
 
 func (x *OfferReply) Reset() {
 	*x = OfferReply{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[19]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1511,7 +1591,7 @@ func (x *OfferReply) String() string {
 func (*OfferReply) ProtoMessage() {}
 
 func (x *OfferReply) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[19]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1524,7 +1604,7 @@ func (x *OfferReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OfferReply.ProtoReflect.Descriptor instead.
 func (*OfferReply) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{19}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *OfferReply) GetAttemptId() string {
@@ -1558,7 +1638,7 @@ type ReportAck struct {
 
 func (x *ReportAck) Reset() {
 	*x = ReportAck{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[20]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1570,7 +1650,7 @@ func (x *ReportAck) String() string {
 func (*ReportAck) ProtoMessage() {}
 
 func (x *ReportAck) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[20]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1583,7 +1663,7 @@ func (x *ReportAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportAck.ProtoReflect.Descriptor instead.
 func (*ReportAck) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{20}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ReportAck) GetAttemptId() string {
@@ -1611,7 +1691,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[21]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1623,7 +1703,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[21]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1636,7 +1716,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{21}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Cancel) GetAttemptId() string {
@@ -1664,7 +1744,7 @@ type Kill struct {
 
 func (x *Kill) Reset() {
 	*x = Kill{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[22]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1676,7 +1756,7 @@ func (x *Kill) String() string {
 func (*Kill) ProtoMessage() {}
 
 func (x *Kill) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[22]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1689,7 +1769,7 @@ func (x *Kill) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kill.ProtoReflect.Descriptor instead.
 func (*Kill) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{22}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Kill) GetAttemptId() string {
@@ -1722,7 +1802,7 @@ type PushLogsRequest struct {
 
 func (x *PushLogsRequest) Reset() {
 	*x = PushLogsRequest{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[23]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1734,7 +1814,7 @@ func (x *PushLogsRequest) String() string {
 func (*PushLogsRequest) ProtoMessage() {}
 
 func (x *PushLogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[23]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1747,7 +1827,7 @@ func (x *PushLogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushLogsRequest.ProtoReflect.Descriptor instead.
 func (*PushLogsRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{23}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PushLogsRequest) GetAttemptId() string {
@@ -1804,7 +1884,7 @@ type PushLogsResponse struct {
 
 func (x *PushLogsResponse) Reset() {
 	*x = PushLogsResponse{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[24]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1816,7 +1896,7 @@ func (x *PushLogsResponse) String() string {
 func (*PushLogsResponse) ProtoMessage() {}
 
 func (x *PushLogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[24]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1829,7 +1909,7 @@ func (x *PushLogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushLogsResponse.ProtoReflect.Descriptor instead.
 func (*PushLogsResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{24}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *PushLogsResponse) GetAttemptId() string {
@@ -1864,7 +1944,7 @@ type GetBlobRequest struct {
 
 func (x *GetBlobRequest) Reset() {
 	*x = GetBlobRequest{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[25]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1876,7 +1956,7 @@ func (x *GetBlobRequest) String() string {
 func (*GetBlobRequest) ProtoMessage() {}
 
 func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[25]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1889,7 +1969,7 @@ func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobRequest.ProtoReflect.Descriptor instead.
 func (*GetBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{25}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetBlobRequest) GetAttemptId() string {
@@ -1922,7 +2002,7 @@ type GetBlobResponse struct {
 
 func (x *GetBlobResponse) Reset() {
 	*x = GetBlobResponse{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[26]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1934,7 +2014,7 @@ func (x *GetBlobResponse) String() string {
 func (*GetBlobResponse) ProtoMessage() {}
 
 func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[26]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1947,7 +2027,7 @@ func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobResponse.ProtoReflect.Descriptor instead.
 func (*GetBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{26}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GetBlobResponse) GetData() []byte {
@@ -1969,7 +2049,7 @@ type PutBlobRequest struct {
 
 func (x *PutBlobRequest) Reset() {
 	*x = PutBlobRequest{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[27]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1981,7 +2061,7 @@ func (x *PutBlobRequest) String() string {
 func (*PutBlobRequest) ProtoMessage() {}
 
 func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[27]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1994,7 +2074,7 @@ func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobRequest.ProtoReflect.Descriptor instead.
 func (*PutBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{27}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PutBlobRequest) GetAttemptId() string {
@@ -2028,7 +2108,7 @@ type PutBlobResponse struct {
 
 func (x *PutBlobResponse) Reset() {
 	*x = PutBlobResponse{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[28]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2040,7 +2120,7 @@ func (x *PutBlobResponse) String() string {
 func (*PutBlobResponse) ProtoMessage() {}
 
 func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[28]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2053,7 +2133,7 @@ func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobResponse.ProtoReflect.Descriptor instead.
 func (*PutBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{28}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PutBlobResponse) GetDigest() string {
@@ -2082,7 +2162,7 @@ type CreateArtifactRequest struct {
 
 func (x *CreateArtifactRequest) Reset() {
 	*x = CreateArtifactRequest{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[29]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2094,7 +2174,7 @@ func (x *CreateArtifactRequest) String() string {
 func (*CreateArtifactRequest) ProtoMessage() {}
 
 func (x *CreateArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[29]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2107,7 +2187,7 @@ func (x *CreateArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateArtifactRequest.ProtoReflect.Descriptor instead.
 func (*CreateArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{29}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CreateArtifactRequest) GetAttemptId() string {
@@ -2146,7 +2226,7 @@ type CreateArtifactResponse struct {
 
 func (x *CreateArtifactResponse) Reset() {
 	*x = CreateArtifactResponse{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[30]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2158,7 +2238,7 @@ func (x *CreateArtifactResponse) String() string {
 func (*CreateArtifactResponse) ProtoMessage() {}
 
 func (x *CreateArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[30]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2171,7 +2251,7 @@ func (x *CreateArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateArtifactResponse.ProtoReflect.Descriptor instead.
 func (*CreateArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{30}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{31}
 }
 
 type ListArtifactsRequest struct {
@@ -2184,7 +2264,7 @@ type ListArtifactsRequest struct {
 
 func (x *ListArtifactsRequest) Reset() {
 	*x = ListArtifactsRequest{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[31]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2196,7 +2276,7 @@ func (x *ListArtifactsRequest) String() string {
 func (*ListArtifactsRequest) ProtoMessage() {}
 
 func (x *ListArtifactsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[31]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2209,7 +2289,7 @@ func (x *ListArtifactsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListArtifactsRequest.ProtoReflect.Descriptor instead.
 func (*ListArtifactsRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{31}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListArtifactsRequest) GetAttemptId() string {
@@ -2235,7 +2315,7 @@ type ListArtifactsResponse struct {
 
 func (x *ListArtifactsResponse) Reset() {
 	*x = ListArtifactsResponse{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[32]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2247,7 +2327,7 @@ func (x *ListArtifactsResponse) String() string {
 func (*ListArtifactsResponse) ProtoMessage() {}
 
 func (x *ListArtifactsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[32]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2260,7 +2340,7 @@ func (x *ListArtifactsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListArtifactsResponse.ProtoReflect.Descriptor instead.
 func (*ListArtifactsResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{32}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ListArtifactsResponse) GetArtifacts() []*v1.Artifact {
@@ -2294,7 +2374,7 @@ const file_slipway_fleet_v1_fleet_proto_rawDesc = "" +
 	"offerReply\x121\n" +
 	"\x06report\x18\x04 \x01(\v2\x17.slipway.core.v1.ReportH\x00R\x06report\x12/\n" +
 	"\x05drain\x18\x05 \x01(\v2\x17.slipway.fleet.v1.DrainH\x00R\x05drainB\t\n" +
-	"\amessage\"\x86\x03\n" +
+	"\amessage\"\xcd\x03\n" +
 	"\x0fSessionResponse\x125\n" +
 	"\awelcome\x18\x01 \x01(\v2\x19.slipway.fleet.v1.WelcomeH\x00R\awelcome\x12/\n" +
 	"\x05offer\x18\x02 \x01(\v2\x17.slipway.fleet.v1.OfferH\x00R\x05offer\x122\n" +
@@ -2303,7 +2383,8 @@ const file_slipway_fleet_v1_fleet_proto_rawDesc = "" +
 	"\n" +
 	"report_ack\x18\x05 \x01(\v2\x1b.slipway.fleet.v1.ReportAckH\x00R\treportAck\x12,\n" +
 	"\x04hold\x18\x06 \x01(\v2\x16.slipway.fleet.v1.HoldH\x00R\x04hold\x122\n" +
-	"\x06attach\x18\a \x01(\v2\x18.slipway.fleet.v1.AttachH\x00R\x06attachB\t\n" +
+	"\x06attach\x18\a \x01(\v2\x18.slipway.fleet.v1.AttachH\x00R\x06attach\x12E\n" +
+	"\rheartbeat_ack\x18\b \x01(\v2\x1e.slipway.fleet.v1.HeartbeatAckH\x00R\fheartbeatAckB\t\n" +
 	"\amessage\"V\n" +
 	"\x04Hold\x12\x1d\n" +
 	"\n" +
@@ -2355,15 +2436,18 @@ const file_slipway_fleet_v1_fleet_proto_rawDesc = "" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12#\n" +
 	"\rlive_attempts\x18\x02 \x03(\tR\fliveAttempts\x12!\n" +
 	"\fheartbeat_ms\x18\x03 \x01(\x03R\vheartbeatMs\x12\x19\n" +
-	"\bgrace_ms\x18\x04 \x01(\x03R\agraceMs\"X\n" +
+	"\bgrace_ms\x18\x04 \x01(\x03R\agraceMs\"j\n" +
 	"\tHeartbeat\x12\x1b\n" +
 	"\tdisk_free\x18\x01 \x01(\x03R\bdiskFree\x12\x12\n" +
 	"\x04held\x18\x02 \x01(\rR\x04held\x12\x1a\n" +
-	"\bproblems\x18\x03 \x03(\tR\bproblems\"E\n" +
+	"\bproblems\x18\x03 \x03(\tR\bproblems\x12\x10\n" +
+	"\x03seq\x18\x04 \x01(\x04R\x03seq\" \n" +
+	"\fHeartbeatAck\x12\x10\n" +
+	"\x03seq\x18\x01 \x01(\x04R\x03seq\"E\n" +
 	"\x05Offer\x12<\n" +
 	"\n" +
 	"assignment\x18\x01 \x01(\v2\x1c.slipway.fleet.v1.AssignmentR\n" +
-	"assignment\"\xab\x05\n" +
+	"assignment\"\xc6\x05\n" +
 	"\n" +
 	"Assignment\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x15\n" +
@@ -2384,7 +2468,8 @@ const file_slipway_fleet_v1_fleet_proto_rawDesc = "" +
 	"\vtraceparent\x18\x0e \x01(\tR\vtraceparent\x12\"\n" +
 	"\rqueued_for_ms\x18\x0f \x01(\x03R\vqueuedForMs\x124\n" +
 	"\x06policy\x18\x10 \x01(\v2\x1c.slipway.fleet.v1.PoolPolicyR\x06policy\x12\x17\n" +
-	"\ahold_ms\x18\x11 \x01(\x03R\x06holdMs\x1a9\n" +
+	"\ahold_ms\x18\x11 \x01(\x03R\x06holdMs\x12\x19\n" +
+	"\blease_ms\x18\x12 \x01(\x03R\aleaseMs\x1a9\n" +
 	"\vImagesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa3\x01\n" +
@@ -2483,7 +2568,7 @@ func file_slipway_fleet_v1_fleet_proto_rawDescGZIP() []byte {
 	return file_slipway_fleet_v1_fleet_proto_rawDescData
 }
 
-var file_slipway_fleet_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_slipway_fleet_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_slipway_fleet_v1_fleet_proto_goTypes = []any{
 	(*JoinRequest)(nil),            // 0: slipway.fleet.v1.JoinRequest
 	(*JoinResponse)(nil),           // 1: slipway.fleet.v1.JoinResponse
@@ -2501,87 +2586,89 @@ var file_slipway_fleet_v1_fleet_proto_goTypes = []any{
 	(*Capacity)(nil),               // 13: slipway.fleet.v1.Capacity
 	(*Welcome)(nil),                // 14: slipway.fleet.v1.Welcome
 	(*Heartbeat)(nil),              // 15: slipway.fleet.v1.Heartbeat
-	(*Offer)(nil),                  // 16: slipway.fleet.v1.Offer
-	(*Assignment)(nil),             // 17: slipway.fleet.v1.Assignment
-	(*PoolPolicy)(nil),             // 18: slipway.fleet.v1.PoolPolicy
-	(*OfferReply)(nil),             // 19: slipway.fleet.v1.OfferReply
-	(*ReportAck)(nil),              // 20: slipway.fleet.v1.ReportAck
-	(*Cancel)(nil),                 // 21: slipway.fleet.v1.Cancel
-	(*Kill)(nil),                   // 22: slipway.fleet.v1.Kill
-	(*PushLogsRequest)(nil),        // 23: slipway.fleet.v1.PushLogsRequest
-	(*PushLogsResponse)(nil),       // 24: slipway.fleet.v1.PushLogsResponse
-	(*GetBlobRequest)(nil),         // 25: slipway.fleet.v1.GetBlobRequest
-	(*GetBlobResponse)(nil),        // 26: slipway.fleet.v1.GetBlobResponse
-	(*PutBlobRequest)(nil),         // 27: slipway.fleet.v1.PutBlobRequest
-	(*PutBlobResponse)(nil),        // 28: slipway.fleet.v1.PutBlobResponse
-	(*CreateArtifactRequest)(nil),  // 29: slipway.fleet.v1.CreateArtifactRequest
-	(*CreateArtifactResponse)(nil), // 30: slipway.fleet.v1.CreateArtifactResponse
-	(*ListArtifactsRequest)(nil),   // 31: slipway.fleet.v1.ListArtifactsRequest
-	(*ListArtifactsResponse)(nil),  // 32: slipway.fleet.v1.ListArtifactsResponse
-	nil,                            // 33: slipway.fleet.v1.Abilities.IsolationEntry
-	nil,                            // 34: slipway.fleet.v1.Abilities.RuntimesEntry
-	nil,                            // 35: slipway.fleet.v1.Assignment.ImagesEntry
-	(*v1.Report)(nil),              // 36: slipway.core.v1.Report
-	(*v1.TerminalSize)(nil),        // 37: slipway.core.v1.TerminalSize
-	(*v1.TerminalOutput)(nil),      // 38: slipway.core.v1.TerminalOutput
-	(*v1.TerminalInput)(nil),       // 39: slipway.core.v1.TerminalInput
-	(*v11.Job)(nil),                // 40: slipway.plan.v1.Job
-	(*v11.Entry)(nil),              // 41: slipway.plan.v1.Entry
-	(*v11.Defaults)(nil),           // 42: slipway.plan.v1.Defaults
-	(*v1.Artifact)(nil),            // 43: slipway.core.v1.Artifact
+	(*HeartbeatAck)(nil),           // 16: slipway.fleet.v1.HeartbeatAck
+	(*Offer)(nil),                  // 17: slipway.fleet.v1.Offer
+	(*Assignment)(nil),             // 18: slipway.fleet.v1.Assignment
+	(*PoolPolicy)(nil),             // 19: slipway.fleet.v1.PoolPolicy
+	(*OfferReply)(nil),             // 20: slipway.fleet.v1.OfferReply
+	(*ReportAck)(nil),              // 21: slipway.fleet.v1.ReportAck
+	(*Cancel)(nil),                 // 22: slipway.fleet.v1.Cancel
+	(*Kill)(nil),                   // 23: slipway.fleet.v1.Kill
+	(*PushLogsRequest)(nil),        // 24: slipway.fleet.v1.PushLogsRequest
+	(*PushLogsResponse)(nil),       // 25: slipway.fleet.v1.PushLogsResponse
+	(*GetBlobRequest)(nil),         // 26: slipway.fleet.v1.GetBlobRequest
+	(*GetBlobResponse)(nil),        // 27: slipway.fleet.v1.GetBlobResponse
+	(*PutBlobRequest)(nil),         // 28: slipway.fleet.v1.PutBlobRequest
+	(*PutBlobResponse)(nil),        // 29: slipway.fleet.v1.PutBlobResponse
+	(*CreateArtifactRequest)(nil),  // 30: slipway.fleet.v1.CreateArtifactRequest
+	(*CreateArtifactResponse)(nil), // 31: slipway.fleet.v1.CreateArtifactResponse
+	(*ListArtifactsRequest)(nil),   // 32: slipway.fleet.v1.ListArtifactsRequest
+	(*ListArtifactsResponse)(nil),  // 33: slipway.fleet.v1.ListArtifactsResponse
+	nil,                            // 34: slipway.fleet.v1.Abilities.IsolationEntry
+	nil,                            // 35: slipway.fleet.v1.Abilities.RuntimesEntry
+	nil,                            // 36: slipway.fleet.v1.Assignment.ImagesEntry
+	(*v1.Report)(nil),              // 37: slipway.core.v1.Report
+	(*v1.TerminalSize)(nil),        // 38: slipway.core.v1.TerminalSize
+	(*v1.TerminalOutput)(nil),      // 39: slipway.core.v1.TerminalOutput
+	(*v1.TerminalInput)(nil),       // 40: slipway.core.v1.TerminalInput
+	(*v11.Job)(nil),                // 41: slipway.plan.v1.Job
+	(*v11.Entry)(nil),              // 42: slipway.plan.v1.Entry
+	(*v11.Defaults)(nil),           // 43: slipway.plan.v1.Defaults
+	(*v1.Artifact)(nil),            // 44: slipway.core.v1.Artifact
 }
 var file_slipway_fleet_v1_fleet_proto_depIdxs = []int32{
 	10, // 0: slipway.fleet.v1.SessionRequest.hello:type_name -> slipway.fleet.v1.Hello
 	15, // 1: slipway.fleet.v1.SessionRequest.heartbeat:type_name -> slipway.fleet.v1.Heartbeat
-	19, // 2: slipway.fleet.v1.SessionRequest.offer_reply:type_name -> slipway.fleet.v1.OfferReply
-	36, // 3: slipway.fleet.v1.SessionRequest.report:type_name -> slipway.core.v1.Report
+	20, // 2: slipway.fleet.v1.SessionRequest.offer_reply:type_name -> slipway.fleet.v1.OfferReply
+	37, // 3: slipway.fleet.v1.SessionRequest.report:type_name -> slipway.core.v1.Report
 	12, // 4: slipway.fleet.v1.SessionRequest.drain:type_name -> slipway.fleet.v1.Drain
 	14, // 5: slipway.fleet.v1.SessionResponse.welcome:type_name -> slipway.fleet.v1.Welcome
-	16, // 6: slipway.fleet.v1.SessionResponse.offer:type_name -> slipway.fleet.v1.Offer
-	21, // 7: slipway.fleet.v1.SessionResponse.cancel:type_name -> slipway.fleet.v1.Cancel
-	22, // 8: slipway.fleet.v1.SessionResponse.kill:type_name -> slipway.fleet.v1.Kill
-	20, // 9: slipway.fleet.v1.SessionResponse.report_ack:type_name -> slipway.fleet.v1.ReportAck
+	17, // 6: slipway.fleet.v1.SessionResponse.offer:type_name -> slipway.fleet.v1.Offer
+	22, // 7: slipway.fleet.v1.SessionResponse.cancel:type_name -> slipway.fleet.v1.Cancel
+	23, // 8: slipway.fleet.v1.SessionResponse.kill:type_name -> slipway.fleet.v1.Kill
+	21, // 9: slipway.fleet.v1.SessionResponse.report_ack:type_name -> slipway.fleet.v1.ReportAck
 	6,  // 10: slipway.fleet.v1.SessionResponse.hold:type_name -> slipway.fleet.v1.Hold
 	7,  // 11: slipway.fleet.v1.SessionResponse.attach:type_name -> slipway.fleet.v1.Attach
-	37, // 12: slipway.fleet.v1.Attach.size:type_name -> slipway.core.v1.TerminalSize
-	38, // 13: slipway.fleet.v1.AttachRequest.output:type_name -> slipway.core.v1.TerminalOutput
-	39, // 14: slipway.fleet.v1.AttachResponse.input:type_name -> slipway.core.v1.TerminalInput
-	13, // 15: slipway.fleet.v1.Hello.capacity:type_name -> slipway.fleet.v1.Capacity
-	12, // 16: slipway.fleet.v1.Hello.drain:type_name -> slipway.fleet.v1.Drain
-	11, // 17: slipway.fleet.v1.Hello.abilities:type_name -> slipway.fleet.v1.Abilities
-	33, // 18: slipway.fleet.v1.Abilities.isolation:type_name -> slipway.fleet.v1.Abilities.IsolationEntry
-	34, // 19: slipway.fleet.v1.Abilities.runtimes:type_name -> slipway.fleet.v1.Abilities.RuntimesEntry
-	17, // 20: slipway.fleet.v1.Offer.assignment:type_name -> slipway.fleet.v1.Assignment
-	40, // 21: slipway.fleet.v1.Assignment.job:type_name -> slipway.plan.v1.Job
-	41, // 22: slipway.fleet.v1.Assignment.workflow_env:type_name -> slipway.plan.v1.Entry
-	42, // 23: slipway.fleet.v1.Assignment.workflow_defaults:type_name -> slipway.plan.v1.Defaults
-	35, // 24: slipway.fleet.v1.Assignment.images:type_name -> slipway.fleet.v1.Assignment.ImagesEntry
-	18, // 25: slipway.fleet.v1.Assignment.policy:type_name -> slipway.fleet.v1.PoolPolicy
-	43, // 26: slipway.fleet.v1.CreateArtifactRequest.artifact:type_name -> slipway.core.v1.Artifact
-	43, // 27: slipway.fleet.v1.ListArtifactsResponse.artifacts:type_name -> slipway.core.v1.Artifact
-	0,  // 28: slipway.fleet.v1.JoinService.Join:input_type -> slipway.fleet.v1.JoinRequest
-	2,  // 29: slipway.fleet.v1.FleetService.Renew:input_type -> slipway.fleet.v1.RenewRequest
-	4,  // 30: slipway.fleet.v1.FleetService.Session:input_type -> slipway.fleet.v1.SessionRequest
-	23, // 31: slipway.fleet.v1.FleetService.PushLogs:input_type -> slipway.fleet.v1.PushLogsRequest
-	25, // 32: slipway.fleet.v1.FleetService.GetBlob:input_type -> slipway.fleet.v1.GetBlobRequest
-	27, // 33: slipway.fleet.v1.FleetService.PutBlob:input_type -> slipway.fleet.v1.PutBlobRequest
-	29, // 34: slipway.fleet.v1.FleetService.CreateArtifact:input_type -> slipway.fleet.v1.CreateArtifactRequest
-	31, // 35: slipway.fleet.v1.FleetService.ListArtifacts:input_type -> slipway.fleet.v1.ListArtifactsRequest
-	8,  // 36: slipway.fleet.v1.FleetService.Attach:input_type -> slipway.fleet.v1.AttachRequest
-	1,  // 37: slipway.fleet.v1.JoinService.Join:output_type -> slipway.fleet.v1.JoinResponse
-	3,  // 38: slipway.fleet.v1.FleetService.Renew:output_type -> slipway.fleet.v1.RenewResponse
-	5,  // 39: slipway.fleet.v1.FleetService.Session:output_type -> slipway.fleet.v1.SessionResponse
-	24, // 40: slipway.fleet.v1.FleetService.PushLogs:output_type -> slipway.fleet.v1.PushLogsResponse
-	26, // 41: slipway.fleet.v1.FleetService.GetBlob:output_type -> slipway.fleet.v1.GetBlobResponse
-	28, // 42: slipway.fleet.v1.FleetService.PutBlob:output_type -> slipway.fleet.v1.PutBlobResponse
-	30, // 43: slipway.fleet.v1.FleetService.CreateArtifact:output_type -> slipway.fleet.v1.CreateArtifactResponse
-	32, // 44: slipway.fleet.v1.FleetService.ListArtifacts:output_type -> slipway.fleet.v1.ListArtifactsResponse
-	9,  // 45: slipway.fleet.v1.FleetService.Attach:output_type -> slipway.fleet.v1.AttachResponse
-	37, // [37:46] is the sub-list for method output_type
-	28, // [28:37] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	16, // 12: slipway.fleet.v1.SessionResponse.heartbeat_ack:type_name -> slipway.fleet.v1.HeartbeatAck
+	38, // 13: slipway.fleet.v1.Attach.size:type_name -> slipway.core.v1.TerminalSize
+	39, // 14: slipway.fleet.v1.AttachRequest.output:type_name -> slipway.core.v1.TerminalOutput
+	40, // 15: slipway.fleet.v1.AttachResponse.input:type_name -> slipway.core.v1.TerminalInput
+	13, // 16: slipway.fleet.v1.Hello.capacity:type_name -> slipway.fleet.v1.Capacity
+	12, // 17: slipway.fleet.v1.Hello.drain:type_name -> slipway.fleet.v1.Drain
+	11, // 18: slipway.fleet.v1.Hello.abilities:type_name -> slipway.fleet.v1.Abilities
+	34, // 19: slipway.fleet.v1.Abilities.isolation:type_name -> slipway.fleet.v1.Abilities.IsolationEntry
+	35, // 20: slipway.fleet.v1.Abilities.runtimes:type_name -> slipway.fleet.v1.Abilities.RuntimesEntry
+	18, // 21: slipway.fleet.v1.Offer.assignment:type_name -> slipway.fleet.v1.Assignment
+	41, // 22: slipway.fleet.v1.Assignment.job:type_name -> slipway.plan.v1.Job
+	42, // 23: slipway.fleet.v1.Assignment.workflow_env:type_name -> slipway.plan.v1.Entry
+	43, // 24: slipway.fleet.v1.Assignment.workflow_defaults:type_name -> slipway.plan.v1.Defaults
+	36, // 25: slipway.fleet.v1.Assignment.images:type_name -> slipway.fleet.v1.Assignment.ImagesEntry
+	19, // 26: slipway.fleet.v1.Assignment.policy:type_name -> slipway.fleet.v1.PoolPolicy
+	44, // 27: slipway.fleet.v1.CreateArtifactRequest.artifact:type_name -> slipway.core.v1.Artifact
+	44, // 28: slipway.fleet.v1.ListArtifactsResponse.artifacts:type_name -> slipway.core.v1.Artifact
+	0,  // 29: slipway.fleet.v1.JoinService.Join:input_type -> slipway.fleet.v1.JoinRequest
+	2,  // 30: slipway.fleet.v1.FleetService.Renew:input_type -> slipway.fleet.v1.RenewRequest
+	4,  // 31: slipway.fleet.v1.FleetService.Session:input_type -> slipway.fleet.v1.SessionRequest
+	24, // 32: slipway.fleet.v1.FleetService.PushLogs:input_type -> slipway.fleet.v1.PushLogsRequest
+	26, // 33: slipway.fleet.v1.FleetService.GetBlob:input_type -> slipway.fleet.v1.GetBlobRequest
+	28, // 34: slipway.fleet.v1.FleetService.PutBlob:input_type -> slipway.fleet.v1.PutBlobRequest
+	30, // 35: slipway.fleet.v1.FleetService.CreateArtifact:input_type -> slipway.fleet.v1.CreateArtifactRequest
+	32, // 36: slipway.fleet.v1.FleetService.ListArtifacts:input_type -> slipway.fleet.v1.ListArtifactsRequest
+	8,  // 37: slipway.fleet.v1.FleetService.Attach:input_type -> slipway.fleet.v1.AttachRequest
+	1,  // 38: slipway.fleet.v1.JoinService.Join:output_type -> slipway.fleet.v1.JoinResponse
+	3,  // 39: slipway.fleet.v1.FleetService.Renew:output_type -> slipway.fleet.v1.RenewResponse
+	5,  // 40: slipway.fleet.v1.FleetService.Session:output_type -> slipway.fleet.v1.SessionResponse
+	25, // 41: slipway.fleet.v1.FleetService.PushLogs:output_type -> slipway.fleet.v1.PushLogsResponse
+	27, // 42: slipway.fleet.v1.FleetService.GetBlob:output_type -> slipway.fleet.v1.GetBlobResponse
+	29, // 43: slipway.fleet.v1.FleetService.PutBlob:output_type -> slipway.fleet.v1.PutBlobResponse
+	31, // 44: slipway.fleet.v1.FleetService.CreateArtifact:output_type -> slipway.fleet.v1.CreateArtifactResponse
+	33, // 45: slipway.fleet.v1.FleetService.ListArtifacts:output_type -> slipway.fleet.v1.ListArtifactsResponse
+	9,  // 46: slipway.fleet.v1.FleetService.Attach:output_type -> slipway.fleet.v1.AttachResponse
+	38, // [38:47] is the sub-list for method output_type
+	29, // [29:38] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_slipway_fleet_v1_fleet_proto_init() }
@@ -2604,6 +2691,7 @@ func file_slipway_fleet_v1_fleet_proto_init() {
 		(*SessionResponse_ReportAck)(nil),
 		(*SessionResponse_Hold)(nil),
 		(*SessionResponse_Attach)(nil),
+		(*SessionResponse_HeartbeatAck)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2611,7 +2699,7 @@ func file_slipway_fleet_v1_fleet_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_fleet_v1_fleet_proto_rawDesc), len(file_slipway_fleet_v1_fleet_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   36,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
