@@ -144,12 +144,9 @@ func (s *Supervisor) serve(c *proto.Conn) error {
 		return fmt.Errorf("the agent chose protocol version %d, this supervisor speaks %d to %d", v, proto.MinVersion,
 			proto.MaxVersion)
 	}
-	s.mu.Lock()
-	if s.base == nil {
-		s.base = m.Welcome.Base
+	if err := s.take(c, m.Welcome.Base); err != nil {
+		return err
 	}
-	s.conn = c
-	s.mu.Unlock()
 	for {
 		m, files, err := c.Receive()
 		if err != nil {
@@ -159,6 +156,21 @@ func (s *Supervisor) serve(c *proto.Conn) error {
 			return err
 		}
 	}
+}
+
+// take makes c the connection to the agent, and the first base that comes the pod's. Nothing runs before its filter is in force.
+func (s *Supervisor) take(c *proto.Conn, base *proto.Base) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.base == nil && base != nil {
+		if err := confine(base.Filter); err != nil {
+			s.cfg.Log.Error("no step can run", "err", err)
+			return err
+		}
+		s.base = base
+	}
+	s.conn = c
+	return nil
 }
 
 func (s *Supervisor) hello() *proto.Hello {

@@ -53,6 +53,8 @@ type making struct {
 	ids    idMap
 	held   *held
 	mapped map[string]string
+	// filter is the seccomp filter that supervisors are to install; nil if the runtime does.
+	filter []byte
 	// runtime is how containerd is told of the runtime; nil if it may choose.
 	runtime containerd.NewContainerOpts
 }
@@ -299,6 +301,10 @@ func (s *Sandbox) startJob(ctx context.Context, m *making, p *Pod) (procid.ID, e
 	c := container{
 		name: p.box, img: m.job, args: []string{proto.Binary}, mounts: s.jobMounts(m, p.run()),
 	}
+	if m.runtime == nil && !m.ids.enabled() {
+		m.filter = s.filter()
+		c.confined = m.filter != nil
+	}
 	task, err := s.newTask(ctx, m, c, p.log())
 	if err != nil {
 		return procid.ID{}, err
@@ -330,6 +336,8 @@ func (s *Sandbox) base(m *making) *proto.Base {
 		Env:  mergeEnv(s.cfg.hostEnv(), m.job.config.Env, m.spec.Env),
 		User: or(m.spec.User, m.job.config.User),
 		Dir:  or(m.job.config.WorkingDir, "/"),
+		// In place of the runtime's.
+		Filter: m.filter,
 	}
 }
 

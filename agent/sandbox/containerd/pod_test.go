@@ -77,7 +77,7 @@ func TestContainerIsConfined(t *testing.T) {
 	h, sb := opened(t)
 	pod := create(t, sb, sandbox.PodSpec{ID: "p", Image: h.image})
 	_, status := sh(t, h, pod, "cat /proc/self/status")
-	for _, line := range []string{"NoNewPrivs:\t1", "Seccomp:\t2", "CapBnd:\t00000000a80425fb", "CapEff:\t00000000a80425fb"} {
+	for _, line := range []string{"NoNewPrivs:\t1", "Seccomp:\t2", "Seccomp_filters:\t1", "CapBnd:\t00000000a80425fb", "CapEff:\t00000000a80425fb"} {
 		if !strings.Contains(status, line) {
 			t.Errorf("/proc/self/status has no %q:\n%s", line, status)
 		}

@@ -41,6 +41,8 @@ type Sandbox struct {
 	pool    *pool
 	ids     *idRanges
 	guard   *diskGuard
+	// filter is what seccomp makes of the capabilities of every container; see confine.go.
+	filter func() []byte
 	// abilities are what findAbilities found.
 	abilities sandbox.Abilities
 
@@ -74,6 +76,7 @@ func New(ctx context.Context, cfg Config) (*Sandbox, error) {
 		return nil, err
 	}
 	s := &Sandbox{cfg: cfg, pods: map[string]*Pod{}, busy: map[string]*podLock{}, again: map[string]bool{}, ids: newIDRanges(cfg.UserIDs)}
+	s.filter = sync.OnceValue(s.compileFilter)
 	for _, dir := range []string{s.podsDir(), or(cfg.StepsDir, s.podsDir())} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("containerd sandbox: %w", err)

@@ -18,14 +18,16 @@ package proto
 import "time"
 
 // Versions of the protocol that this build speaks. An agent meets supervisors that an older agent started.
-// Version 2 has a control group for each step, version 3 leases.
+// Version 2 has a control group for each step, version 3 leases, version 4 filters.
 const (
 	MinVersion = 1
-	MaxVersion = 3
+	MaxVersion = 4
 	// GroupVersion is the first in which a step may bring a control group.
 	GroupVersion = 2
 	// LeaseVersion is the first that knows leases.
 	LeaseVersion = 3
+	// FilterVersion is the first in which the supervisor installs the seccomp filter.
+	FilterVersion = 4
 )
 
 // Paths inside a job's container.
@@ -92,6 +94,8 @@ type Base struct {
 	User string `json:"user,omitempty"`
 	// Dir is the working directory of steps that name none.
 	Dir string `json:"dir,omitempty"`
+	// Filter is the program of a seccomp filter (seccomp(2), struct sock_filter) that the supervisor and all its steps are to be under. Empty: the runtime installed one.
+	Filter []byte `json:"filter,omitempty"`
 }
 
 // Step is a process to start. Two descriptors travel with it: the output file and the exit record's file; then those of

@@ -200,6 +200,9 @@ func (s *Supervisor) serve(c *net.UnixConn) error {
 		return fmt.Errorf("the supervisor speaks protocol %d to %d, this agent %d to %d", m.Hello.MinVersion,
 			m.Hello.MaxVersion, proto.MinVersion, proto.MaxVersion)
 	}
+	if s.base != nil && len(s.base.Filter) > 0 && version < proto.FilterVersion {
+		return fmt.Errorf("the supervisor speaks protocol %d and can't install the pod's seccomp filter", version)
+	}
 	_ = c.SetReadDeadline(time.Time{})
 	welcome := &proto.Welcome{Version: version, Base: s.base}
 	if err := conn.Send(&proto.Message{Type: proto.TypeWelcome, Welcome: welcome}); err != nil {

@@ -63,3 +63,39 @@ func TestOlderSupervisor(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestFilterNeedsASupervisorThatKnowsIt: it would start steps without one.
+func TestFilterNeedsASupervisorThatKnowsIt(t *testing.T) {
+	dir, err := os.MkdirTemp("", "sup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	s, err := remote.Listen(dir, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	self, err := procid.Of(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Trust(self, &proto.Base{Filter: make([]byte, 8)})
+	for _, tt := range []struct {
+		version int
+		welcome bool
+	}{{proto.FilterVersion - 1, false}, {proto.FilterVersion, true}} {
+		socket, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: filepath.Join(dir, proto.SocketName), Net: "unix"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn := proto.NewConn(socket)
+		defer conn.Close()
+		if err := conn.Send(&proto.Message{Type: proto.TypeHello, Hello: &proto.Hello{MinVersion: 1, MaxVersion: tt.version}}); err != nil {
+			t.Fatal(err)
+		}
+		if m, _, err := conn.Receive(); (err == nil && len(m.Welcome.Base.Filter) > 0) != tt.welcome {
+			t.Errorf("version %d: %+v, %v", tt.version, m, err)
+		}
+	}
+}
