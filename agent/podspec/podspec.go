@@ -41,14 +41,15 @@ func Build(a *fleetv1.Assignment, d workspace.Dirs, env *expr.Env) (sandbox.PodS
 	if spec.Image == "" {
 		return spec, fmt.Errorf("the assignment of job %s names no image", a.GetJobId())
 	}
+	v := &volumes{policy: a.GetPolicy()}
 	if job.GetContainer() != nil {
 		spec.Container = true
-		if err := jobContainer(&spec, job.GetContainer(), env); err != nil {
+		if err := jobContainer(&spec, job.GetContainer(), v, env); err != nil {
 			return spec, fmt.Errorf("container: %w", err)
 		}
 	}
 	for _, s := range job.GetServices() {
-		service, err := buildService(s, a.GetImages(), env)
+		service, err := buildService(s, a.GetImages(), v, env)
 		if err != nil {
 			return spec, fmt.Errorf("services.%s: %w", s.GetName(), err)
 		}
@@ -84,11 +85,16 @@ func StepImage(a *fleetv1.Assignment, step *planv1.Step, env *expr.Env) (string,
 	return digest, nil
 }
 
-func jobContainer(spec *sandbox.PodSpec, c *planv1.Container, env *expr.Env) error {
+func jobContainer(spec *sandbox.PodSpec, c *planv1.Container, v *volumes, env *expr.Env) error {
 	o, err := common(c, env)
 	if err != nil {
 		return err
 	}
+	mounts, err := v.mounts(c, env)
+	if err != nil {
+		return err
+	}
+	spec.Mounts = append(spec.Mounts, mounts...)
 	if spec.Env, err = environment(c, o, env); err != nil {
 		return err
 	}
@@ -109,11 +115,6 @@ func limit(to *int64, v int64) {
 
 // common evaluates what job containers and services share, and refuses what neither can do.
 func common(c *planv1.Container, env *expr.Env) (dockeropts.Options, error) {
-	if volumes, err := resolve.Strings(c.GetVolumes(), env); err != nil {
-		return dockeropts.Options{}, fmt.Errorf("volumes: %w", err)
-	} else if len(volumes) > 0 {
-		return dockeropts.Options{}, fmt.Errorf("volumes: %s: mounting volumes is not supported; the workspace is there at %s", volumes[0], workspace.ContainerWorkspace)
-	}
 	if c.GetUsername() != nil || c.GetPassword() != nil {
 		return dockeropts.Options{}, fmt.Errorf("credentials: put a registry's credentials into the coordinator's configuration (`registries:`); it resolves every image")
 	}
@@ -150,7 +151,7 @@ func unsupported(used map[string]bool) error {
 }
 
 // buildService returns nil for a service whose image is empty: GitHub skips it.
-func buildService(s *planv1.Service, images map[string]string, env *expr.Env) (*sandbox.Service, error) {
+func buildService(s *planv1.Service, images map[string]string, v *volumes, env *expr.Env) (*sandbox.Service, error) {
 	c := s.GetContainer()
 	name, err := resolve.String(c.GetImage(), env)
 	if err != nil {
@@ -176,6 +177,9 @@ func buildService(s *planv1.Service, images map[string]string, env *expr.Env) (*
 	}
 	out := &sandbox.Service{Name: s.GetName(), Image: digest, User: o.User, Health: health(o)}
 	if out.Env, err = environment(c, o, env); err != nil {
+		return nil, err
+	}
+	if out.Mounts, err = v.mounts(c, env); err != nil {
 		return nil, err
 	}
 	ports, err := resolve.Strings(c.GetPorts(), env)

@@ -74,12 +74,54 @@ func TestBuild(t *testing.T) {
 	}
 }
 
+// TestVolumes: a name is the same volume in all containers, one without a name is each container's own, and the pool's policy names what of the host.
+func TestVolumes(t *testing.T) {
+	a := assignment(postgres(&planv1.Container{Volumes: []*planv1.Value{lit("shared:/s:ro"), lit("/own")}}))
+	a.Job.Container = &planv1.Container{Volumes: []*planv1.Value{lit("shared:/t"), lit("/own"), lit("/srv/cache:/c:ro")}}
+	a.Policy = &fleetv1.PoolPolicy{HostPaths: []string{"/srv/cache"}}
+	got, err := Build(a, workspace.Dirs{}, &expr.Env{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []sandbox.Mount{{Volume: "shared", Target: "/t"}, {Volume: "_0", Target: "/own"}, {Source: "/srv/cache", Target: "/c", ReadOnly: true}}
+	if mounts := got.Mounts[len(got.Mounts)-3:]; !reflect.DeepEqual(mounts, want) {
+		t.Errorf("the job's %+v", mounts)
+	}
+	want = []sandbox.Mount{{Volume: "shared", Target: "/s", ReadOnly: true}, {Volume: "_1", Target: "/own"}}
+	if mounts := got.Services[0].Mounts; !reflect.DeepEqual(mounts, want) {
+		t.Errorf("the service's %+v", mounts)
+	}
+	for _, near := range []string{"/srv", "/srv/cache/x", "/srv/cache2"} {
+		a.Job.Container.Volumes = []*planv1.Value{lit(near + ":/c")}
+		if _, err := Build(a, workspace.Dirs{}, &expr.Env{}); err == nil || !strings.Contains(err.Error(), "host_paths") {
+			t.Errorf("%s: %v", near, err)
+		}
+	}
+}
+
+// TestStepImages: each once, by digest; one that is empty is the job's.
+func TestStepImages(t *testing.T) {
+	a := assignment()
+	step := func(image string) *planv1.Step { return &planv1.Step{Image: lit(image)} }
+	a.Job.Steps = []*planv1.Step{step("postgres:15-alpine"), {}, step(""), step("postgres:15-alpine")}
+	got, err := Build(a, workspace.Dirs{}, &expr.Env{})
+	if err != nil || !reflect.DeepEqual(got.StepImages, []string{"pg@sha256:2"}) || !strings.Contains(strings.Join(Describe(got), "\n"), "Image of single steps: pg@sha256:2") {
+		t.Errorf("%+v, %v", got.StepImages, err)
+	}
+	a.Job.Steps = []*planv1.Step{step("redis:7")}
+	if _, err := Build(a, workspace.Dirs{}, &expr.Env{}); err == nil || !strings.Contains(err.Error(), "step 1: image: redis:7 was not resolved") {
+		t.Error(err)
+	}
+}
+
 func TestBuildRefusesClearly(t *testing.T) {
 	cases := map[string]struct {
 		service *planv1.Container
 		want    string
 	}{
-		"volume":      {&planv1.Container{Volumes: []*planv1.Value{lit("/a:/b")}}, "volumes: /a:/b"},
+		"volume":      {&planv1.Container{Volumes: []*planv1.Value{lit("/a:/b")}}, "volumes: /a:/b: the policy of the agent's pool"},
+		"two volumes": {&planv1.Container{Volumes: []*planv1.Value{lit("/b"), lit("x:/b")}}, "two are mounted at /b"},
+		"bad volume":  {&planv1.Container{Volumes: []*planv1.Value{lit("b")}}, "not an absolute path"},
 		"credentials": {&planv1.Container{Username: lit("u")}, "registries:"},
 		"privileged":  {&planv1.Container{Options: lit("--privileged")}, "--privileged"},
 		"udp":         {&planv1.Container{Ports: []*planv1.Value{lit("53:53/udp")}}, "UDP"},

@@ -1,6 +1,9 @@
 package config
 
-import "regexp"
+import (
+	"path"
+	"regexp"
+)
 
 // Pool is the policy of a pool of agents: what holds for every job that runs there, whatever its workflow says. A pool that is not
 // named in the file has the zero policy.
@@ -9,6 +12,8 @@ type Pool struct {
 	Isolation string `yaml:"isolation"`
 	// Runtime names the container runtime: runc, crun, runsc, kata, or one of the agents' configuration. "" is each agent's own choice.
 	Runtime string `yaml:"runtime"`
+	// HostPaths are what `volumes` may mount of the agents' hosts: these very paths, and nothing below or above them.
+	HostPaths []string `yaml:"host_paths"`
 }
 
 // The levels of isolation.
@@ -50,6 +55,14 @@ func (c Config) checkPools(add func(key []string, hint, format string, args ...a
 		}
 		if p.Runtime != "" && (len(p.Runtime) > 64 || !runtimeName.MatchString(p.Runtime)) {
 			add([]string{"pools", name, "runtime"}, "a path or containerd's type of it belongs into the agents' configuration, `sandbox.runtimes`", "%q is not a runtime's name", p.Runtime)
+		}
+		for _, dir := range p.HostPaths {
+			if !path.IsAbs(dir) || path.Clean(dir) != dir || dir == "/" {
+				add([]string{"pools", name, "host_paths"}, "", "%q is not an absolute path without . and .., and below /", dir)
+			}
+		}
+		if p.Untrusted() && len(p.HostPaths) > 0 {
+			add([]string{"pools", name, "host_paths"}, "make it another pool", "an untrusted pool's jobs can't be given paths of the host")
 		}
 	}
 }

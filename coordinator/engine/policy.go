@@ -30,7 +30,7 @@ func policies(pools map[string]config.Pool) map[string]schedule.Policy {
 // assignmentPolicy is what an agent of the pool is told.
 func (e *Engine) assignmentPolicy(pool string) *fleetv1.PoolPolicy {
 	p := e.c.Pools[pool]
-	return &fleetv1.PoolPolicy{Isolation: p.Isolation, Runtime: p.Runtime, NoSecrets: !p.Secrets(), CacheScope: p.CacheScope(pool)}
+	return &fleetv1.PoolPolicy{Isolation: p.Isolation, Runtime: p.Runtime, NoSecrets: !p.Secrets(), CacheScope: p.CacheScope(pool), HostPaths: p.HostPaths}
 }
 
 func abilitiesOf(s *Session) schedule.Abilities {

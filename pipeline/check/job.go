@@ -138,12 +138,18 @@ func (c *checker) container(k *syntax.Container, what string, service bool) {
 	for _, s := range []*syntax.Scalar{k.Username, k.Password} {
 		if s != nil {
 			c.text(s, credentialsRules)
-			c.errorf(s.Pos, "not-supported", "give the coordinator's `registries` access instead", "`credentials` of %s are not supported yet", what)
+			c.errorf(s.Pos, "not-supported", "give the coordinator access (`registries:` in its configuration)",
+				"`credentials` of %s are not supported by this version: it has no store of secrets, and what a file says is kept with the run", what)
 			break
 		}
 	}
-	if len(k.Volumes) > 0 {
-		c.errorf(k.Volumes[0].Pos, "not-supported", "", "`volumes` of %s are not supported yet", what)
+	for _, v := range k.Volumes {
+		if v.HasExpression() {
+			continue
+		}
+		if _, err := dockeropts.ParseVolume(v.Text); err != nil {
+			c.errorf(v.Pos, "bad-volume", "", "`volumes` of %s: %v", what, err)
+		}
 	}
 	if k.Options != nil && !k.Options.HasExpression() {
 		o, err := dockeropts.Parse(k.Options.Text)

@@ -53,8 +53,7 @@ type making struct {
 	ids    idMap
 	held   *held
 	mapped map[string]string
-	// filter is the seccomp filter that supervisors are to install; nil if the runtime does.
-	filter []byte
+	seeded *seeds
 	// runtime is how containerd is told of the runtime; nil if it may choose.
 	runtime containerd.NewContainerOpts
 }
@@ -157,6 +156,9 @@ func (s *Sandbox) build(ctx context.Context, m *making) (*Pod, error) {
 func (s *Sandbox) begin(ctx context.Context, m *making) (*Pod, procid.ID, error) {
 	var err error
 	if m.runtime, err = s.runtimeOpt(m.spec); err != nil {
+		return nil, procid.ID{}, err
+	}
+	if err := s.volumes(m); err != nil {
 		return nil, procid.ID{}, err
 	}
 	if err := s.isolate(m); err != nil {
@@ -288,7 +290,7 @@ func (s *Sandbox) complete(ctx context.Context, m *making, p *Pod, init procid.I
 
 func writables(spec sandbox.PodSpec) []writable {
 	var out []writable
-	for _, m := range spec.Mounts {
+	for _, m := range allMounts(spec) {
 		if !m.ReadOnly {
 			out = append(out, writable{Source: m.Source, Target: m.Target})
 		}
@@ -301,9 +303,8 @@ func (s *Sandbox) startJob(ctx context.Context, m *making, p *Pod) (procid.ID, e
 	c := container{
 		name: p.box, img: m.job, args: []string{proto.Binary}, mounts: s.jobMounts(m, p.run()),
 	}
-	if m.runtime == nil && !m.ids.enabled() {
-		m.filter = s.filter()
-		c.confined = m.filter != nil
+	if p.image == "" {
+		c.seeds = m.spec.Mounts
 	}
 	task, err := s.newTask(ctx, m, c, p.log())
 	if err != nil {
@@ -336,8 +337,6 @@ func (s *Sandbox) base(m *making) *proto.Base {
 		Env:  mergeEnv(s.cfg.hostEnv(), m.job.config.Env, m.spec.Env),
 		User: or(m.spec.User, m.job.config.User),
 		Dir:  or(m.job.config.WorkingDir, "/"),
-		// In place of the runtime's.
-		Filter: m.filter,
 	}
 }
 
@@ -351,6 +350,9 @@ func (s *Sandbox) newTask(ctx context.Context, m *making, c container, log strin
 	}
 	id := containerID(m.name, c.name)
 	if err := s.snapshot(ctx, m, id, c.img); err != nil {
+		return nil, err
+	}
+	if err := s.seed(ctx, m, id, c.seeds); err != nil {
 		return nil, err
 	}
 	if err := s.userRoot(ctx, m, id, c.name); err != nil {

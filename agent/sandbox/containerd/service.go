@@ -35,7 +35,10 @@ func (s *Sandbox) startService(ctx context.Context, m *making, i int) (serviceSt
 	c := container{
 		name: name, img: img, args: slices.Concat(img.config.Entrypoint, command), dir: img.config.WorkingDir,
 		env: mergeEnv(s.cfg.hostEnv(), img.config.Env, svc.Env), user: or(svc.User, img.config.User),
-		pids: m.spec.Resources.PIDs,
+		pids: m.spec.Resources.PIDs, seeds: svc.Mounts,
+	}
+	for _, mnt := range svc.Mounts {
+		c.mounts = append(c.mounts, bind(mnt.Source, mnt.Target, mnt.ReadOnly))
 	}
 	if len(c.args) == 0 {
 		return serviceState{}, &sandbox.ImageError{

@@ -47,8 +47,8 @@ type container struct {
 	pids int64
 	// mounts come after the common ones.
 	mounts []specs.Mount
-	// confined: its supervisor installs the seccomp filter.
-	confined bool
+	// seeds are those of its mounts whose volumes it may have to fill.
+	seeds []sandbox.Mount
 }
 
 // specOpts builds the OCI spec of a container: least privilege first, then what the pod has.
@@ -92,9 +92,6 @@ func (s *Sandbox) specOpts(p *making, c container) []oci.SpecOpts {
 	}
 	if c.pids > 0 {
 		opts = append(opts, oci.WithPidsLimit(c.pids))
-	}
-	if c.confined {
-		return opts
 	}
 	return append(opts, seccomp.WithDefaultProfile()) // last: it looks at the capabilities
 }

@@ -58,6 +58,7 @@ type podDir string
 func (d podDir) state() string             { return filepath.Join(string(d), "pod.json") }
 func (d podDir) run() string               { return filepath.Join(string(d), "run") }
 func (d podDir) etc(name string) string    { return filepath.Join(string(d), "etc", name) }
+func (d podDir) volume(name string) string { return filepath.Join(string(d), "volumes", name) }
 func (d podDir) annexes() string           { return filepath.Join(string(d), "annexes.json") }
 func (d podDir) annex(i int) string        { return filepath.Join(string(d), annexName(i)+".json") }
 func (d podDir) log(name string) string    { return filepath.Join(string(d), "log", name+".log") }

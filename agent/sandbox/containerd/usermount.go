@@ -84,6 +84,13 @@ func (s *Sandbox) userMounts(m *making) error {
 	for i, mnt := range m.spec.Mounts {
 		trees[mnt.Source] = "mount" + strconv.Itoa(i)
 	}
+	for i, svc := range m.spec.Services {
+		for k, mnt := range svc.Mounts {
+			if trees[mnt.Source] == "" {
+				trees[mnt.Source] = fmt.Sprintf("service%d-%d", i, k)
+			}
+		}
+	}
 	m.mapped = map[string]string{}
 	for source, name := range trees {
 		target := filepath.Join(dir, name)
