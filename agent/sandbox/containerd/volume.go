@@ -85,7 +85,10 @@ func (s *Sandbox) seed(ctx context.Context, m *making, key string, mounts []sand
 			if mnt.Volume == "" || m.seeded.done[mnt.Volume] {
 				continue
 			}
-			m.seeded.done[mnt.Volume] = true
+			if has, err := os.ReadDir(mnt.Source); err != nil || len(has) > 0 { // another container has begun to use it
+				m.seeded.done[mnt.Volume] = true
+				continue
+			}
 			// Links in an image lead nowhere but into it.
 			source, err := confs.RootPath(root, mnt.Target)
 			if err != nil {
@@ -97,6 +100,7 @@ func (s *Sandbox) seed(ctx context.Context, m *making, key string, mounts []sand
 			if err := confs.CopyDir(mnt.Source, source); err != nil {
 				return fmt.Errorf("volume %s: copying what the image has at %s: %w", mnt.Volume, mnt.Target, err)
 			}
+			m.seeded.done[mnt.Volume] = true
 		}
 		return nil
 	})
