@@ -51,8 +51,8 @@ type Engine struct {
 	submitting map[string][]func(string, uint64, error)
 	// offers that are not sent yet, by attempt; never stored.
 	offers map[string]offer
-	// schedule says that a look for placements is due.
-	scheduleDue bool
+	// scheduleDue says that a look for placements is due, resting that it is put off for a moment.
+	scheduleDue, resting bool
 	queue       queue
 }
 
@@ -170,7 +170,7 @@ func (e *Engine) Step() bool {
 	switch {
 	case next != nil:
 		next()
-	case e.scheduleDue:
+	case e.scheduleDue && !e.resting:
 		e.place()
 	default:
 		return false

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/slipway-ci/slipway/coordinator/lifecycle"
 	"github.com/slipway-ci/slipway/coordinator/schedule"
@@ -15,6 +16,8 @@ import (
 
 // place looks for placements, and tells watchers why the rest waits.
 func (e *Engine) place() {
+	begun := e.c.Clock.Now()
+	defer func() { e.rest(e.c.Clock.Now().Sub(begun)) }()
 	e.scheduleDue = false
 	e.syncQueue()
 	q := &e.queue
@@ -22,7 +25,7 @@ func (e *Engine) place() {
 	if q.jobs.Len() == 0 {
 		return
 	}
-	snapshot := schedule.Snapshot{NowMs: e.nowMS(), Agents: make([]schedule.Agent, 0, len(e.agents)), Queue: q.jobs, Policies: policies(e.c.Pools), Projects: q.projects,
+	snapshot := schedule.Snapshot{NowMs: begun.UnixMilli(), Agents: make([]schedule.Agent, 0, len(e.agents)), Queue: q.jobs, Policies: policies(e.c.Pools), Projects: q.projects,
 		Shares: q.shares, MinDiskFree: e.c.Scheduling.MinDiskFree, KeepAfterMs: e.c.Scheduling.KeepAfter.Std().Milliseconds()}
 	for _, a := range e.agents {
 		snapshot.Agents = append(snapshot.Agents, e.snapshotAgent(a))
@@ -34,6 +37,18 @@ func (e *Engine) place() {
 		e.assign(p)
 	}
 	e.tellWatchers()
+}
+
+// planShare is how many times as long as a plan took no other is made: the work of one grows with the fleet, and must not be all that the
+// engine does while jobs end one by one. What is due meanwhile goes into the next.
+const planShare = 4
+
+func (e *Engine) rest(took time.Duration) {
+	if took <= 0 {
+		return
+	}
+	e.resting = true
+	e.c.Clock.AfterFunc(planShare*took, func() { e.post(func() { e.resting = false }) })
 }
 
 func (e *Engine) snapshotAgent(a *agent) schedule.Agent {

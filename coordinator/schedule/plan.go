@@ -44,13 +44,18 @@ func newPlanner(s Snapshot) *planner {
 	}
 	p := &planner{Snapshot: s, full: map[string]bool{}, shares: s.Shares.clone(), kept: map[string]*Job{}, verdicts: map[string]Verdict{}}
 	running := map[string]int{}
-	for _, a := range s.Agents {
-		p.agents = append(p.agents, &a)
-		for project, n := range a.Projects {
+	agents := slices.Clone(s.Agents)
+	p.agents = make([]*Agent, len(agents))
+	for i := range agents {
+		p.agents[i] = &agents[i]
+		for project, n := range agents[i].Projects {
 			running[project] += n
 		}
 	}
-	slices.SortFunc(p.agents, func(a, b *Agent) int { return strings.Compare(a.ID, b.ID) })
+	byID := func(a, b *Agent) int { return strings.Compare(a.ID, b.ID) }
+	if !slices.IsSortedFunc(p.agents, byID) {
+		slices.SortFunc(p.agents, byID)
+	}
 	for project, lines := range s.Queue.projects {
 		f := &flow{Project: s.Projects[project], name: project, running: running[project]}
 		for _, l := range lines {
@@ -106,11 +111,12 @@ func (p *planner) lookAhead(f *flow) {
 func (p *planner) best(j *Job) *Agent {
 	var best *Agent
 	for _, a := range p.agents {
-		if p.refuses(a, j) != nil {
+		// The filters are asked last: most of a fleet is no better than what was found.
+		if best != nil && a.UsedSlots*best.Slots >= best.UsedSlots*a.Slots || p.refuses(a, j) != nil {
 			continue
 		}
-		if best == nil || a.UsedSlots*best.Slots < best.UsedSlots*a.Slots {
-			best = a
+		if best = a; a.UsedSlots == 0 {
+			break
 		}
 	}
 	return best
