@@ -17,6 +17,7 @@ import (
 type linker struct {
 	opt   Options
 	files map[string]*syntax.File
+	texts map[string]text
 	// order in which they were met.
 	order []string
 	// height of a workflow is the levels of calls below it, itself counted; 0 while it is being followed.
@@ -84,16 +85,11 @@ func (l *linker) load(f *syntax.File, j *syntax.Job, path string) *syntax.File {
 		l.errorf(f, j.Uses, "unreadable-workflow", "", "`%s` can't be read: %v", path, err)
 		return nil
 	}
-	callee, found := syntax.Parse(path, src, l.opt.Limits)
-	found = append(found, check.Check(callee)...)
+	callee, parsed := syntax.Parse(path, src, l.opt.Limits)
 	l.files[path] = callee
 	l.order = append(l.order, path)
-	// Its warnings are for who checks that file.
-	for _, d := range found {
-		if d.Severity == diag.Error {
-			l.found = append(l.found, d)
-		}
-	}
+	l.texts[path] = text{src, parsed}
+	l.found = append(append(l.found, parsed...), check.Check(callee)...)
 	return callee
 }
 

@@ -157,3 +157,23 @@ func TestBoundsOfCalls(t *testing.T) {
 	}
 	t.Log(time.Since(begin))
 }
+
+// TestACalledWorkflowIsLinted: its findings have its own positions, and its comments allow only its own.
+func TestACalledWorkflowIsLinted(t *testing.T) {
+	const step = "on: workflow_call\njobs:\n  j:\n    runs-on: x\n    steps:\n      - uses: someone/thing@v1%s\n"
+	const call = "on: push\n%sjobs: {c: {uses: ./.slipway/c.yml}}\n"
+	lint := func(comment, above string) string {
+		_, found := Draft(".slipway/ci.yml", fmt.Appendf(nil, call, above), Options{Read: tree(map[string]string{".slipway/c.yml": fmt.Sprintf(step, comment)})})
+		return found.String()
+	}
+	const want = ".slipway/c.yml:6:15: warning: `someone/thing@v1` is somebody else's tag"
+	if got := lint("", ""); strings.Count(got, want) != 1 {
+		t.Errorf("no %q in %s", want, got)
+	}
+	if got := lint(" # slipway: allow unpinned-action: it is ours", ""); strings.Contains(got, "unpinned-action") {
+		t.Errorf("allowed, and found all the same: %s", got)
+	}
+	if got := lint("", "# slipway: allow unpinned-action: of another file\n"); !strings.Contains(got, want) || !strings.Contains(got, ".slipway/ci.yml:2:1: warning") {
+		t.Errorf("the caller's comment: %s", got)
+	}
+}

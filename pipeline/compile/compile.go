@@ -37,9 +37,9 @@ func compile(path string, src []byte, opt Options, refuse func(diag.List) bool) 
 	f, parsed := syntax.Parse(path, src, opt.Limits)
 	found := parsed
 	found = append(found, check.Check(f)...)
-	l := &linker{opt: opt, files: map[string]*syntax.File{}, height: map[string]int{}}
+	l := &linker{opt: opt, files: map[string]*syntax.File{}, texts: map[string]text{}, height: map[string]int{}}
 	l.link(f, []string{f.Path})
-	found = lints(f, src, parsed, append(found, l.found...)).Sort()
+	found = lintAll(f, text{src, parsed}, l, append(found, l.found...)).Sort()
 	if refuse(found) {
 		return nil, found
 	}

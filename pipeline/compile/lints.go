@@ -8,11 +8,32 @@ import (
 	"github.com/slipway-ci/slipway/pipeline/syntax"
 )
 
-// lints adds what the lints find, and takes out the warnings that a comment allows. A file that could not be read whole is not linted: what is
-// missing in it would look like a defect.
-func lints(f *syntax.File, src []byte, parsed, found diag.List) diag.List {
-	if parsed.Invalid() {
+// text is a file's bytes and what reading them found.
+type text struct {
+	src    []byte
+	parsed diag.List
+}
+
+// lintAll adds what the lints find in a file and in those that it calls, and takes out the warnings that a comment of the same file allows.
+func lintAll(f *syntax.File, t text, l *linker, found diag.List) diag.List {
+	of := map[string]diag.List{}
+	for _, d := range found {
+		if l.files[d.Path] == nil {
+			d.Path = f.Path
+		}
+		of[d.Path] = append(of[d.Path], d)
+	}
+	out := lints(f, t, of[f.Path])
+	for _, path := range l.order {
+		out = append(out, lints(l.files[path], l.texts[path], of[path])...)
+	}
+	return out
+}
+
+// lints does so for one file. One that could not be read whole is not linted: what is missing in it would look like a defect.
+func lints(f *syntax.File, t text, found diag.List) diag.List {
+	if t.parsed.Invalid() {
 		return found
 	}
-	return lint.Allow(f, src, slices.Concat(found, lint.Lint(f)))
+	return lint.Allow(f, t.src, slices.Concat(found, lint.Lint(f)))
 }

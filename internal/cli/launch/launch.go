@@ -140,9 +140,15 @@ func (p *Prepared) compile(ctx context.Context, all []Workflow, compiler Compile
 		refused = diag.List.Invalid
 	}
 	read := func(path string) ([]byte, error) { return p.Tree.ReadFile(ctx, path, MaxWorkflow) }
+	said := map[diag.Diagnostic]bool{} // of a workflow that several call
 	for _, w := range all {
 		plan, list := compiler(w.Path, w.Source, read)
-		found = append(found, list...)
+		for _, d := range list {
+			if !said[d] {
+				said[d] = true
+				found = append(found, d)
+			}
+		}
 		if refused(list) || plan == nil {
 			continue
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/slipway-ci/slipway/internal/cli/exit"
 	"github.com/slipway-ci/slipway/pipeline/diag"
@@ -67,7 +68,21 @@ func Validate(ctx context.Context, dir string, files []string, compile Compile) 
 		}
 		out = append(out, validate(ctx, f, compile))
 	}
+	out.onceEach()
 	return out, nil
+}
+
+// onceEach leaves the warnings of a called workflow to that file, if it is looked at itself.
+func (v Validation) onceEach() {
+	own := map[string]bool{}
+	for _, c := range v {
+		own[pathInProject(c.File)] = c.Unreadable == nil
+	}
+	for i, c := range v {
+		v[i].Findings = slices.DeleteFunc(c.Findings, func(d diag.Diagnostic) bool {
+			return d.Severity != diag.Error && d.Path != c.File && own[d.Path]
+		})
+	}
 }
 
 func validate(ctx context.Context, f string, compile Compile) Checked {

@@ -3,6 +3,7 @@ package planview
 import (
 	"fmt"
 	"io"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -94,9 +95,7 @@ func (p *printer) workflow(w *Workflow) {
 	if w.Concurrency != "" {
 		p.line("", "one run at a time in the group "+w.Concurrency)
 	}
-	for i, j := range w.Jobs {
-		p.job(j, i == len(w.Jobs)-1)
-	}
+	p.jobs("", w.Jobs)
 	p.images(w)
 	for _, a := range w.Aliases {
 		line := fmt.Sprintf("alias: %s runs as the native step %s", a.Uses, a.Native)
@@ -116,7 +115,7 @@ func (p *printer) workflow(w *Workflow) {
 // images are those that no job shows by itself: an expression names them.
 func (p *printer) images(w *Workflow) {
 	shown := map[string]bool{}
-	for _, j := range w.Jobs {
+	for j := range all(w.Jobs) {
 		if j.Image != nil {
 			shown[j.Image.Reference] = true
 		}
@@ -131,7 +130,30 @@ func (p *printer) images(w *Workflow) {
 	}
 }
 
-func (p *printer) job(j *Job, last bool) {
+// all are the jobs with those of the workflows that they call.
+func all(jobs []*Job) iter.Seq[*Job] {
+	return func(yield func(*Job) bool) {
+		for _, j := range jobs {
+			if !yield(j) {
+				return
+			}
+			for inner := range all(j.Jobs) {
+				if !yield(inner) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// jobs writes a list of jobs, each with what it calls beneath it.
+func (p *printer) jobs(prefix string, list []*Job) {
+	for i, j := range list {
+		p.job(prefix, j, i == len(list)-1)
+	}
+}
+
+func (p *printer) job(prefix string, j *Job, last bool) {
 	branch, bar := "├─ ", "│    "
 	if p.style.ASCII {
 		branch, bar = "|- ", "|    "
@@ -142,6 +164,7 @@ func (p *printer) job(j *Job, last bool) {
 			branch = "`- "
 		}
 	}
+	branch, bar = prefix+branch, prefix+bar
 	title := j.ID
 	if j.Name != "" {
 		title += "  " + j.Name
@@ -155,6 +178,8 @@ func (p *printer) job(j *Job, last bool) {
 	for i, s := range j.Steps {
 		p.step(bar, i+1, s)
 	}
+	p.jobs(bar, j.Jobs)
+	p.detail(bar, "not shown", j.NotShown)
 }
 
 func (p *printer) detail(bar, name, text string, paint ...func(string) string) {

@@ -2,7 +2,6 @@
 package planview
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/slipway-ci/slipway/pipeline/diag"
@@ -49,17 +48,21 @@ type Workflow struct {
 
 // Job is a node of the graph.
 type Job struct {
-	ID          string   `json:"id"`
-	Name        string   `json:"name,omitempty"`
-	Line        uint32   `json:"line"`
-	Needs       []string `json:"needs"`
-	If          string   `json:"if,omitempty"`
-	Skipped     string   `json:"skipped,omitempty"`
-	RunsOn      []string `json:"runs_on"`
-	Pool        []string `json:"pool"`
-	Image       *Image   `json:"image,omitempty"`
-	Services    []Image  `json:"services"`
-	Calls       string   `json:"calls,omitempty"`
+	ID       string   `json:"id"`
+	Name     string   `json:"name,omitempty"`
+	Line     uint32   `json:"line"`
+	Needs    []string `json:"needs"`
+	If       string   `json:"if,omitempty"`
+	Skipped  string   `json:"skipped,omitempty"`
+	RunsOn   []string `json:"runs_on"`
+	Pool     []string `json:"pool"`
+	Image    *Image   `json:"image,omitempty"`
+	Services []Image  `json:"services"`
+	Calls    string   `json:"calls,omitempty"`
+	// Jobs are those of the workflow that the job calls, of one leg if it has several; their ids begin with the job's.
+	Jobs []*Job `json:"jobs,omitempty"`
+	// NotShown is why a call's jobs are not.
+	NotShown    string   `json:"not_shown,omitempty"`
 	Matrix      *Matrix  `json:"matrix,omitempty"`
 	Concurrency string   `json:"concurrency,omitempty"`
 	Steps       []*Step  `json:"steps"`
@@ -110,6 +113,8 @@ type Alias struct {
 
 // Finding is one finding of the compiler.
 type Finding struct {
+	// Path of the file if it is one that the workflow calls.
+	Path     string `json:"path,omitempty"`
 	Line     int    `json:"line,omitempty"`
 	Column   int    `json:"column,omitempty"`
 	Severity string `json:"severity"`
@@ -129,18 +134,22 @@ func New(in Input) *Workflow {
 	if w.Images == nil {
 		w.Images = map[string]string{}
 	}
-	d := newDecider(in.Event)
-	for _, j := range pl.GetJobs() {
-		w.Jobs = append(w.Jobs, job(in, d, j))
-	}
-	d.skips(pl.GetJobs(), w.Jobs)
+	u := newUnfolder(in)
+	w.Jobs = u.jobs(pl.GetPath(), pl.GetJobs(), nil)
 	for _, a := range pl.GetAliases() {
 		w.Aliases = append(w.Aliases, Alias{a.GetUses(), a.GetNative(), emptyNotNil(a.GetIgnoredInputs())})
 	}
 	for _, f := range in.Findings {
-		w.Findings = append(w.Findings, Finding{f.Line, f.Column, f.Word(), f.Code, f.Message, f.Hint})
+		shown := Finding{Line: f.Line, Column: f.Column, Severity: f.Word(), Code: f.Code, Message: f.Message, Hint: f.Hint}
+		path := pl.GetPath()
+		if f.Path != "" && f.Path != path {
+			path, shown.Path = f.Path, f.Path
+		}
+		w.Findings = append(w.Findings, shown)
 		if f.Unsupported() {
-			w.place(pl, f)
+			for _, level := range u.levels[path] {
+				level.place(f)
+			}
 		}
 	}
 	return w
@@ -228,27 +237,4 @@ func step(d *decider, s *planv1.Step) *Step {
 		out.Uses = s.GetUnsupported().GetUses()
 	}
 	return out
-}
-
-// place puts a finding of what is not supported at the step or job that it is about: the last that begins before it, and is not less indented.
-func (w *Workflow) place(pl *planv1.Plan, f diag.Diagnostic) {
-	if f.Path != "" && f.Path != pl.GetPath() {
-		return // of a workflow that this one calls
-	}
-	at := uint32(max(f.Line, 0))       //nolint:gosec // a line of a file of a megabyte
-	column := uint32(max(f.Column, 0)) //nolint:gosec // as above
-	message := f.Message
-	for i, j := range slices.Backward(pl.GetJobs()) {
-		if j.GetPosition().GetLine() > at {
-			continue
-		}
-		for k, s := range slices.Backward(j.GetSteps()) {
-			if s.GetPosition().GetLine() <= at && s.GetPosition().GetColumn() <= column {
-				w.Jobs[i].Steps[k].Unsupported = append(w.Jobs[i].Steps[k].Unsupported, message)
-				return
-			}
-		}
-		w.Jobs[i].Unsupported = append(w.Jobs[i].Unsupported, message)
-		return
-	}
 }
