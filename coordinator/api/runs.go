@@ -8,6 +8,7 @@ import (
 	"github.com/slipway-ci/slipway/coordinator/engine"
 	"github.com/slipway-ci/slipway/coordinator/identity"
 	"github.com/slipway-ci/slipway/coordinator/lifecycle"
+	"github.com/slipway-ci/slipway/internal/id"
 	"github.com/slipway-ci/slipway/internal/rpcerr"
 	apiv1 "github.com/slipway-ci/slipway/proto/gen/slipway/api/v1"
 )
@@ -30,11 +31,15 @@ func (s *runs) ListRuns(ctx context.Context, req *apiv1.ListRunsRequest) (*apiv1
 	if req.GetLimit() > engine.MaxRuns {
 		return nil, rpcerr.New(rpcerr.InvalidRequest, "%d runs: at most %d are listed at once", req.GetLimit(), engine.MaxRuns)
 	}
-	all, err := s.Control.Runs(ctx, req.GetProject(), int(req.GetLimit()))
+	if page := req.GetPage(); page != "" && !id.Valid(page) {
+		return nil, rpcerr.New(rpcerr.InvalidRequest, "page %.64q is not one that a listing answered", page)
+	}
+	all, next, err := s.Control.List(ctx, engine.RunQuery{Project: req.GetProject(), Pipeline: req.GetPipeline(), Branch: req.GetBranch(), Commit: req.GetCommit(), Actor: req.GetActor(),
+		States: req.GetStates(), SinceMS: req.GetSinceMs(), UntilMS: req.GetUntilMs(), Before: req.GetPage(), Limit: int(req.GetLimit())})
 	if err != nil {
 		return nil, s.internal("listing runs", err)
 	}
-	return &apiv1.ListRunsResponse{Runs: all}, nil
+	return &apiv1.ListRunsResponse{Runs: all, NextPage: next}, nil
 }
 
 func (s *runs) CancelRun(ctx context.Context, req *apiv1.CancelRunRequest) (*apiv1.CancelRunResponse, error) {

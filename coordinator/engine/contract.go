@@ -44,6 +44,7 @@ type Control interface {
 	// Agents lists every agent known.
 	Agents(ctx context.Context) ([]*apiv1.Agent, error)
 	AgentControl
+	Lister
 	Explainer
 }
 

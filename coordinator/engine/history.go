@@ -31,6 +31,12 @@ type History interface {
 	List(ctx context.Context, q RunQuery) ([]*apiv1.Run, error)
 }
 
+// Lister lists runs, those in the store and the sealed ones alike.
+type Lister interface {
+	// List lists runs newest first, without steps. If there may be more, next is the id to go on before.
+	List(ctx context.Context, q RunQuery) (runs []*apiv1.Run, next string, err error)
+}
+
 // RunQuery says which runs a listing has. Empty fields ask for nothing.
 type RunQuery struct {
 	Project string
@@ -116,8 +122,7 @@ func (e *Engine) sealed(ctx context.Context, runID string, steps bool) (*apiv1.R
 	return ViewSealed(b, steps)
 }
 
-// List lists runs newest first, without steps: those in the store and the sealed ones as one listing. If there may be more, next is the id to
-// go on before.
+// List implements Lister.
 func (e *Engine) List(ctx context.Context, q RunQuery) (runs []*apiv1.Run, next string, err error) {
 	q = q.fill()
 	// The store first: see History.

@@ -122,7 +122,7 @@ func texts(rows *sql.Rows, err error) ([]string, error) {
 
 // Numbered implements engine.History.
 func (h *History) Numbered(ctx context.Context, number uint64) (map[string]string, error) {
-	pairs, err := texts(h.db.QueryContext(ctx, "SELECT project || ' ' || id FROM runs WHERE number = ?", int64(number)))
+	pairs, err := texts(h.db.QueryContext(ctx, "SELECT project || ' ' || id FROM runs WHERE number = ? ORDER BY id", int64(number)))
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/slipway-ci/slipway/internal/rpcerr"
 	apiv1 "github.com/slipway-ci/slipway/proto/gen/slipway/api/v1"
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
+	statev1 "github.com/slipway-ci/slipway/proto/gen/slipway/state/v1"
 )
 
 // Control implements engine.Control in memory. The test plays the engine: it makes runs, offers attempts and ends them.
@@ -171,6 +172,28 @@ func (c *Control) Runs(_ context.Context, project string, limit int) ([]*apiv1.R
 		limit = 20
 	}
 	return out[:min(limit, len(out))], nil
+}
+
+// List implements engine.Lister.
+func (c *Control) List(_ context.Context, q engine.RunQuery) (out []*apiv1.Run, next string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if q.Limit == 0 {
+		q.Limit = 20
+	}
+	for _, run := range c.runs {
+		head := &statev1.RunHeader{State: run.GetState(), CreatedMs: run.GetCreatedMs()}
+		def := &statev1.RunDefinition{Project: run.GetProject(), Name: run.GetName(), Path: run.GetPath(), Source: run.GetSource(), Actor: run.GetActor()}
+		if q.Matches(head, def) && (q.Before == "" || run.GetId() < q.Before) {
+			out = append(out, proto.CloneOf(run))
+		}
+	}
+	slices.SortFunc(out, func(a, b *apiv1.Run) int { return int(b.GetNumber()) - int(a.GetNumber()) })
+	if len(out) >= q.Limit {
+		out = out[:q.Limit]
+		next = out[q.Limit-1].GetId()
+	}
+	return out, next, nil
 }
 
 // Watch implements engine.Control.

@@ -1019,8 +1019,23 @@ func (x *GetRunResponse) GetRun() *Run {
 type ListRunsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// At most 1000; 0 is 20. Newest first.
-	Limit         uint32 `protobuf:"varint,1,opt,name=limit,proto3" json:"limit,omitempty"`
-	Project       string `protobuf:"bytes,2,opt,name=project,proto3" json:"project,omitempty"`
+	Limit uint32 `protobuf:"varint,1,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Empty fields ask for nothing.
+	Project string `protobuf:"bytes,2,opt,name=project,proto3" json:"project,omitempty"`
+	// Name or path of the workflow file, or the path's last element.
+	Pipeline string `protobuf:"bytes,3,opt,name=pipeline,proto3" json:"pipeline,omitempty"`
+	// Branch or tag, or a whole ref.
+	Branch string `protobuf:"bytes,4,opt,name=branch,proto3" json:"branch,omitempty"`
+	// Beginning of a commit's hash.
+	Commit string `protobuf:"bytes,5,opt,name=commit,proto3" json:"commit,omitempty"`
+	// Who submitted it.
+	Actor  string        `protobuf:"bytes,6,opt,name=actor,proto3" json:"actor,omitempty"`
+	States []v1.RunState `protobuf:"varint,7,rep,packed,name=states,proto3,enum=slipway.core.v1.RunState" json:"states,omitempty"`
+	// When it was created: Unix milliseconds, until exclusive.
+	SinceMs int64 `protobuf:"varint,8,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	UntilMs int64 `protobuf:"varint,9,opt,name=until_ms,json=untilMs,proto3" json:"until_ms,omitempty"`
+	// next_page of the listing before; "" begins at the newest.
+	Page          string `protobuf:"bytes,10,opt,name=page,proto3" json:"page,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1069,10 +1084,68 @@ func (x *ListRunsRequest) GetProject() string {
 	return ""
 }
 
+func (x *ListRunsRequest) GetPipeline() string {
+	if x != nil {
+		return x.Pipeline
+	}
+	return ""
+}
+
+func (x *ListRunsRequest) GetBranch() string {
+	if x != nil {
+		return x.Branch
+	}
+	return ""
+}
+
+func (x *ListRunsRequest) GetCommit() string {
+	if x != nil {
+		return x.Commit
+	}
+	return ""
+}
+
+func (x *ListRunsRequest) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *ListRunsRequest) GetStates() []v1.RunState {
+	if x != nil {
+		return x.States
+	}
+	return nil
+}
+
+func (x *ListRunsRequest) GetSinceMs() int64 {
+	if x != nil {
+		return x.SinceMs
+	}
+	return 0
+}
+
+func (x *ListRunsRequest) GetUntilMs() int64 {
+	if x != nil {
+		return x.UntilMs
+	}
+	return 0
+}
+
+func (x *ListRunsRequest) GetPage() string {
+	if x != nil {
+		return x.Page
+	}
+	return ""
+}
+
 type ListRunsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Without jobs' steps.
-	Runs          []*Run `protobuf:"bytes,1,rep,name=runs,proto3" json:"runs,omitempty"`
+	Runs []*Run `protobuf:"bytes,1,rep,name=runs,proto3" json:"runs,omitempty"`
+	// Where to go on; "" if there are no more.
+	NextPage      string `protobuf:"bytes,2,opt,name=next_page,json=nextPage,proto3" json:"next_page,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1112,6 +1185,13 @@ func (x *ListRunsResponse) GetRuns() []*Run {
 		return x.Runs
 	}
 	return nil
+}
+
+func (x *ListRunsResponse) GetNextPage() string {
+	if x != nil {
+		return x.NextPage
+	}
+	return ""
 }
 
 type CancelRunRequest struct {
@@ -4273,12 +4353,22 @@ const file_slipway_api_v1_api_proto_rawDesc = "" +
 	"\rGetRunRequest\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\"7\n" +
 	"\x0eGetRunResponse\x12%\n" +
-	"\x03run\x18\x01 \x01(\v2\x13.slipway.api.v1.RunR\x03run\"A\n" +
+	"\x03run\x18\x01 \x01(\v2\x13.slipway.api.v1.RunR\x03run\"\xa0\x02\n" +
 	"\x0fListRunsRequest\x12\x14\n" +
 	"\x05limit\x18\x01 \x01(\rR\x05limit\x12\x18\n" +
-	"\aproject\x18\x02 \x01(\tR\aproject\";\n" +
+	"\aproject\x18\x02 \x01(\tR\aproject\x12\x1a\n" +
+	"\bpipeline\x18\x03 \x01(\tR\bpipeline\x12\x16\n" +
+	"\x06branch\x18\x04 \x01(\tR\x06branch\x12\x16\n" +
+	"\x06commit\x18\x05 \x01(\tR\x06commit\x12\x14\n" +
+	"\x05actor\x18\x06 \x01(\tR\x05actor\x121\n" +
+	"\x06states\x18\a \x03(\x0e2\x19.slipway.core.v1.RunStateR\x06states\x12\x19\n" +
+	"\bsince_ms\x18\b \x01(\x03R\asinceMs\x12\x19\n" +
+	"\buntil_ms\x18\t \x01(\x03R\auntilMs\x12\x12\n" +
+	"\x04page\x18\n" +
+	" \x01(\tR\x04page\"X\n" +
 	"\x10ListRunsResponse\x12'\n" +
-	"\x04runs\x18\x01 \x03(\v2\x13.slipway.api.v1.RunR\x04runs\"`\n" +
+	"\x04runs\x18\x01 \x03(\v2\x13.slipway.api.v1.RunR\x04runs\x12\x1b\n" +
+	"\tnext_page\x18\x02 \x01(\tR\bnextPage\"`\n" +
 	"\x10CancelRunRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x15\n" +
@@ -4665,81 +4755,82 @@ var file_slipway_api_v1_api_proto_depIdxs = []int32{
 	71, // 19: slipway.api.v1.Job.debug_sessions:type_name -> slipway.core.v1.DebugSession
 	72, // 20: slipway.api.v1.Job.tries:type_name -> slipway.core.v1.Try
 	6,  // 21: slipway.api.v1.GetRunResponse.run:type_name -> slipway.api.v1.Run
-	6,  // 22: slipway.api.v1.ListRunsResponse.runs:type_name -> slipway.api.v1.Run
-	6,  // 23: slipway.api.v1.WatchRunResponse.run:type_name -> slipway.api.v1.Run
-	66, // 24: slipway.api.v1.ListArtifactsResponse.artifacts:type_name -> slipway.core.v1.Artifact
-	27, // 25: slipway.api.v1.Agent.drain:type_name -> slipway.api.v1.AgentDrain
-	28, // 26: slipway.api.v1.Agent.work:type_name -> slipway.api.v1.AgentWork
-	73, // 27: slipway.api.v1.AgentWork.state:type_name -> slipway.core.v1.AttemptState
-	26, // 28: slipway.api.v1.GetAgentResponse.agent:type_name -> slipway.api.v1.Agent
-	26, // 29: slipway.api.v1.DrainAgentResponse.agent:type_name -> slipway.api.v1.Agent
-	26, // 30: slipway.api.v1.ResumeAgentResponse.agent:type_name -> slipway.api.v1.Agent
-	26, // 31: slipway.api.v1.ListAgentsResponse.agents:type_name -> slipway.api.v1.Agent
-	64, // 32: slipway.api.v1.WhyRunResponse.state:type_name -> slipway.core.v1.RunState
-	45, // 33: slipway.api.v1.WhyRunResponse.jobs:type_name -> slipway.api.v1.JobWhy
-	67, // 34: slipway.api.v1.JobWhy.state:type_name -> slipway.core.v1.JobState
-	46, // 35: slipway.api.v1.JobWhy.refusals:type_name -> slipway.api.v1.AgentRefusal
-	47, // 36: slipway.api.v1.JobWhy.ahead:type_name -> slipway.api.v1.QueueAhead
-	48, // 37: slipway.api.v1.JobWhy.needs:type_name -> slipway.api.v1.NeedWhy
-	72, // 38: slipway.api.v1.JobWhy.tries:type_name -> slipway.core.v1.Try
-	67, // 39: slipway.api.v1.NeedWhy.state:type_name -> slipway.core.v1.JobState
-	51, // 40: slipway.api.v1.DebugRequest.open:type_name -> slipway.api.v1.DebugOpen
-	74, // 41: slipway.api.v1.DebugRequest.input:type_name -> slipway.core.v1.TerminalInput
-	50, // 42: slipway.api.v1.DebugRequest.keepalive:type_name -> slipway.api.v1.Keepalive
-	75, // 43: slipway.api.v1.DebugOpen.size:type_name -> slipway.core.v1.TerminalSize
-	53, // 44: slipway.api.v1.DebugResponse.opened:type_name -> slipway.api.v1.DebugOpened
-	76, // 45: slipway.api.v1.DebugResponse.output:type_name -> slipway.core.v1.TerminalOutput
-	70, // 46: slipway.api.v1.DebugOpened.held:type_name -> slipway.core.v1.Held
-	58, // 47: slipway.api.v1.GetDemandResponse.demand:type_name -> slipway.api.v1.Demand
-	0,  // 48: slipway.api.v1.RunService.SubmitRun:input_type -> slipway.api.v1.SubmitRunRequest
-	4,  // 49: slipway.api.v1.RunService.PlanRun:input_type -> slipway.api.v1.PlanRunRequest
-	8,  // 50: slipway.api.v1.RunService.GetRun:input_type -> slipway.api.v1.GetRunRequest
-	10, // 51: slipway.api.v1.RunService.ListRuns:input_type -> slipway.api.v1.ListRunsRequest
-	12, // 52: slipway.api.v1.RunService.CancelRun:input_type -> slipway.api.v1.CancelRunRequest
-	14, // 53: slipway.api.v1.RunService.RerunRun:input_type -> slipway.api.v1.RerunRunRequest
-	16, // 54: slipway.api.v1.RunService.WatchRun:input_type -> slipway.api.v1.WatchRunRequest
-	43, // 55: slipway.api.v1.RunService.WhyRun:input_type -> slipway.api.v1.WhyRunRequest
-	18, // 56: slipway.api.v1.LogService.StreamLogs:input_type -> slipway.api.v1.StreamLogsRequest
-	20, // 57: slipway.api.v1.BlobService.UploadBlob:input_type -> slipway.api.v1.UploadBlobRequest
-	22, // 58: slipway.api.v1.ArtifactService.ListArtifacts:input_type -> slipway.api.v1.ListArtifactsRequest
-	24, // 59: slipway.api.v1.ArtifactService.DownloadArtifact:input_type -> slipway.api.v1.DownloadArtifactRequest
-	37, // 60: slipway.api.v1.AgentService.ListAgents:input_type -> slipway.api.v1.ListAgentsRequest
-	29, // 61: slipway.api.v1.AgentService.GetAgent:input_type -> slipway.api.v1.GetAgentRequest
-	31, // 62: slipway.api.v1.AgentService.DrainAgent:input_type -> slipway.api.v1.DrainAgentRequest
-	33, // 63: slipway.api.v1.AgentService.ResumeAgent:input_type -> slipway.api.v1.ResumeAgentRequest
-	35, // 64: slipway.api.v1.AgentService.RemoveAgent:input_type -> slipway.api.v1.RemoveAgentRequest
-	39, // 65: slipway.api.v1.AgentService.CreateJoinToken:input_type -> slipway.api.v1.CreateJoinTokenRequest
-	56, // 66: slipway.api.v1.AgentService.GetDemand:input_type -> slipway.api.v1.GetDemandRequest
-	49, // 67: slipway.api.v1.DebugService.Debug:input_type -> slipway.api.v1.DebugRequest
-	54, // 68: slipway.api.v1.DebugService.ReleaseJob:input_type -> slipway.api.v1.ReleaseJobRequest
-	41, // 69: slipway.api.v1.TokenService.CreateToken:input_type -> slipway.api.v1.CreateTokenRequest
-	1,  // 70: slipway.api.v1.RunService.SubmitRun:output_type -> slipway.api.v1.SubmitRunResponse
-	5,  // 71: slipway.api.v1.RunService.PlanRun:output_type -> slipway.api.v1.PlanRunResponse
-	9,  // 72: slipway.api.v1.RunService.GetRun:output_type -> slipway.api.v1.GetRunResponse
-	11, // 73: slipway.api.v1.RunService.ListRuns:output_type -> slipway.api.v1.ListRunsResponse
-	13, // 74: slipway.api.v1.RunService.CancelRun:output_type -> slipway.api.v1.CancelRunResponse
-	15, // 75: slipway.api.v1.RunService.RerunRun:output_type -> slipway.api.v1.RerunRunResponse
-	17, // 76: slipway.api.v1.RunService.WatchRun:output_type -> slipway.api.v1.WatchRunResponse
-	44, // 77: slipway.api.v1.RunService.WhyRun:output_type -> slipway.api.v1.WhyRunResponse
-	19, // 78: slipway.api.v1.LogService.StreamLogs:output_type -> slipway.api.v1.StreamLogsResponse
-	21, // 79: slipway.api.v1.BlobService.UploadBlob:output_type -> slipway.api.v1.UploadBlobResponse
-	23, // 80: slipway.api.v1.ArtifactService.ListArtifacts:output_type -> slipway.api.v1.ListArtifactsResponse
-	25, // 81: slipway.api.v1.ArtifactService.DownloadArtifact:output_type -> slipway.api.v1.DownloadArtifactResponse
-	38, // 82: slipway.api.v1.AgentService.ListAgents:output_type -> slipway.api.v1.ListAgentsResponse
-	30, // 83: slipway.api.v1.AgentService.GetAgent:output_type -> slipway.api.v1.GetAgentResponse
-	32, // 84: slipway.api.v1.AgentService.DrainAgent:output_type -> slipway.api.v1.DrainAgentResponse
-	34, // 85: slipway.api.v1.AgentService.ResumeAgent:output_type -> slipway.api.v1.ResumeAgentResponse
-	36, // 86: slipway.api.v1.AgentService.RemoveAgent:output_type -> slipway.api.v1.RemoveAgentResponse
-	40, // 87: slipway.api.v1.AgentService.CreateJoinToken:output_type -> slipway.api.v1.CreateJoinTokenResponse
-	57, // 88: slipway.api.v1.AgentService.GetDemand:output_type -> slipway.api.v1.GetDemandResponse
-	52, // 89: slipway.api.v1.DebugService.Debug:output_type -> slipway.api.v1.DebugResponse
-	55, // 90: slipway.api.v1.DebugService.ReleaseJob:output_type -> slipway.api.v1.ReleaseJobResponse
-	42, // 91: slipway.api.v1.TokenService.CreateToken:output_type -> slipway.api.v1.CreateTokenResponse
-	70, // [70:92] is the sub-list for method output_type
-	48, // [48:70] is the sub-list for method input_type
-	48, // [48:48] is the sub-list for extension type_name
-	48, // [48:48] is the sub-list for extension extendee
-	0,  // [0:48] is the sub-list for field type_name
+	64, // 22: slipway.api.v1.ListRunsRequest.states:type_name -> slipway.core.v1.RunState
+	6,  // 23: slipway.api.v1.ListRunsResponse.runs:type_name -> slipway.api.v1.Run
+	6,  // 24: slipway.api.v1.WatchRunResponse.run:type_name -> slipway.api.v1.Run
+	66, // 25: slipway.api.v1.ListArtifactsResponse.artifacts:type_name -> slipway.core.v1.Artifact
+	27, // 26: slipway.api.v1.Agent.drain:type_name -> slipway.api.v1.AgentDrain
+	28, // 27: slipway.api.v1.Agent.work:type_name -> slipway.api.v1.AgentWork
+	73, // 28: slipway.api.v1.AgentWork.state:type_name -> slipway.core.v1.AttemptState
+	26, // 29: slipway.api.v1.GetAgentResponse.agent:type_name -> slipway.api.v1.Agent
+	26, // 30: slipway.api.v1.DrainAgentResponse.agent:type_name -> slipway.api.v1.Agent
+	26, // 31: slipway.api.v1.ResumeAgentResponse.agent:type_name -> slipway.api.v1.Agent
+	26, // 32: slipway.api.v1.ListAgentsResponse.agents:type_name -> slipway.api.v1.Agent
+	64, // 33: slipway.api.v1.WhyRunResponse.state:type_name -> slipway.core.v1.RunState
+	45, // 34: slipway.api.v1.WhyRunResponse.jobs:type_name -> slipway.api.v1.JobWhy
+	67, // 35: slipway.api.v1.JobWhy.state:type_name -> slipway.core.v1.JobState
+	46, // 36: slipway.api.v1.JobWhy.refusals:type_name -> slipway.api.v1.AgentRefusal
+	47, // 37: slipway.api.v1.JobWhy.ahead:type_name -> slipway.api.v1.QueueAhead
+	48, // 38: slipway.api.v1.JobWhy.needs:type_name -> slipway.api.v1.NeedWhy
+	72, // 39: slipway.api.v1.JobWhy.tries:type_name -> slipway.core.v1.Try
+	67, // 40: slipway.api.v1.NeedWhy.state:type_name -> slipway.core.v1.JobState
+	51, // 41: slipway.api.v1.DebugRequest.open:type_name -> slipway.api.v1.DebugOpen
+	74, // 42: slipway.api.v1.DebugRequest.input:type_name -> slipway.core.v1.TerminalInput
+	50, // 43: slipway.api.v1.DebugRequest.keepalive:type_name -> slipway.api.v1.Keepalive
+	75, // 44: slipway.api.v1.DebugOpen.size:type_name -> slipway.core.v1.TerminalSize
+	53, // 45: slipway.api.v1.DebugResponse.opened:type_name -> slipway.api.v1.DebugOpened
+	76, // 46: slipway.api.v1.DebugResponse.output:type_name -> slipway.core.v1.TerminalOutput
+	70, // 47: slipway.api.v1.DebugOpened.held:type_name -> slipway.core.v1.Held
+	58, // 48: slipway.api.v1.GetDemandResponse.demand:type_name -> slipway.api.v1.Demand
+	0,  // 49: slipway.api.v1.RunService.SubmitRun:input_type -> slipway.api.v1.SubmitRunRequest
+	4,  // 50: slipway.api.v1.RunService.PlanRun:input_type -> slipway.api.v1.PlanRunRequest
+	8,  // 51: slipway.api.v1.RunService.GetRun:input_type -> slipway.api.v1.GetRunRequest
+	10, // 52: slipway.api.v1.RunService.ListRuns:input_type -> slipway.api.v1.ListRunsRequest
+	12, // 53: slipway.api.v1.RunService.CancelRun:input_type -> slipway.api.v1.CancelRunRequest
+	14, // 54: slipway.api.v1.RunService.RerunRun:input_type -> slipway.api.v1.RerunRunRequest
+	16, // 55: slipway.api.v1.RunService.WatchRun:input_type -> slipway.api.v1.WatchRunRequest
+	43, // 56: slipway.api.v1.RunService.WhyRun:input_type -> slipway.api.v1.WhyRunRequest
+	18, // 57: slipway.api.v1.LogService.StreamLogs:input_type -> slipway.api.v1.StreamLogsRequest
+	20, // 58: slipway.api.v1.BlobService.UploadBlob:input_type -> slipway.api.v1.UploadBlobRequest
+	22, // 59: slipway.api.v1.ArtifactService.ListArtifacts:input_type -> slipway.api.v1.ListArtifactsRequest
+	24, // 60: slipway.api.v1.ArtifactService.DownloadArtifact:input_type -> slipway.api.v1.DownloadArtifactRequest
+	37, // 61: slipway.api.v1.AgentService.ListAgents:input_type -> slipway.api.v1.ListAgentsRequest
+	29, // 62: slipway.api.v1.AgentService.GetAgent:input_type -> slipway.api.v1.GetAgentRequest
+	31, // 63: slipway.api.v1.AgentService.DrainAgent:input_type -> slipway.api.v1.DrainAgentRequest
+	33, // 64: slipway.api.v1.AgentService.ResumeAgent:input_type -> slipway.api.v1.ResumeAgentRequest
+	35, // 65: slipway.api.v1.AgentService.RemoveAgent:input_type -> slipway.api.v1.RemoveAgentRequest
+	39, // 66: slipway.api.v1.AgentService.CreateJoinToken:input_type -> slipway.api.v1.CreateJoinTokenRequest
+	56, // 67: slipway.api.v1.AgentService.GetDemand:input_type -> slipway.api.v1.GetDemandRequest
+	49, // 68: slipway.api.v1.DebugService.Debug:input_type -> slipway.api.v1.DebugRequest
+	54, // 69: slipway.api.v1.DebugService.ReleaseJob:input_type -> slipway.api.v1.ReleaseJobRequest
+	41, // 70: slipway.api.v1.TokenService.CreateToken:input_type -> slipway.api.v1.CreateTokenRequest
+	1,  // 71: slipway.api.v1.RunService.SubmitRun:output_type -> slipway.api.v1.SubmitRunResponse
+	5,  // 72: slipway.api.v1.RunService.PlanRun:output_type -> slipway.api.v1.PlanRunResponse
+	9,  // 73: slipway.api.v1.RunService.GetRun:output_type -> slipway.api.v1.GetRunResponse
+	11, // 74: slipway.api.v1.RunService.ListRuns:output_type -> slipway.api.v1.ListRunsResponse
+	13, // 75: slipway.api.v1.RunService.CancelRun:output_type -> slipway.api.v1.CancelRunResponse
+	15, // 76: slipway.api.v1.RunService.RerunRun:output_type -> slipway.api.v1.RerunRunResponse
+	17, // 77: slipway.api.v1.RunService.WatchRun:output_type -> slipway.api.v1.WatchRunResponse
+	44, // 78: slipway.api.v1.RunService.WhyRun:output_type -> slipway.api.v1.WhyRunResponse
+	19, // 79: slipway.api.v1.LogService.StreamLogs:output_type -> slipway.api.v1.StreamLogsResponse
+	21, // 80: slipway.api.v1.BlobService.UploadBlob:output_type -> slipway.api.v1.UploadBlobResponse
+	23, // 81: slipway.api.v1.ArtifactService.ListArtifacts:output_type -> slipway.api.v1.ListArtifactsResponse
+	25, // 82: slipway.api.v1.ArtifactService.DownloadArtifact:output_type -> slipway.api.v1.DownloadArtifactResponse
+	38, // 83: slipway.api.v1.AgentService.ListAgents:output_type -> slipway.api.v1.ListAgentsResponse
+	30, // 84: slipway.api.v1.AgentService.GetAgent:output_type -> slipway.api.v1.GetAgentResponse
+	32, // 85: slipway.api.v1.AgentService.DrainAgent:output_type -> slipway.api.v1.DrainAgentResponse
+	34, // 86: slipway.api.v1.AgentService.ResumeAgent:output_type -> slipway.api.v1.ResumeAgentResponse
+	36, // 87: slipway.api.v1.AgentService.RemoveAgent:output_type -> slipway.api.v1.RemoveAgentResponse
+	40, // 88: slipway.api.v1.AgentService.CreateJoinToken:output_type -> slipway.api.v1.CreateJoinTokenResponse
+	57, // 89: slipway.api.v1.AgentService.GetDemand:output_type -> slipway.api.v1.GetDemandResponse
+	52, // 90: slipway.api.v1.DebugService.Debug:output_type -> slipway.api.v1.DebugResponse
+	55, // 91: slipway.api.v1.DebugService.ReleaseJob:output_type -> slipway.api.v1.ReleaseJobResponse
+	42, // 92: slipway.api.v1.TokenService.CreateToken:output_type -> slipway.api.v1.CreateTokenResponse
+	71, // [71:93] is the sub-list for method output_type
+	49, // [49:71] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_slipway_api_v1_api_proto_init() }
