@@ -220,7 +220,7 @@ func (a *Agent) connect(ctx context.Context) error {
 	m := newMetrics()
 	a.session = session.New(session.Config{
 		Address: a.cfg.Address, Credentials: creds, Hostname: a.cfg.Hostname, Version: a.cfg.Version, Capacity: a.capacity(), Abilities: a.abilities(),
-		DiskFree: a.diskFree.Load, Condition: a.condition, Handler: a.holder, Clock: a.cfg.Clock, Log: a.log,
+		DiskFree: a.diskFree.Load, Condition: a.condition, Handler: a.holder, Leased: a.holder.Leased, Renew: a.holder.Renew, Clock: a.cfg.Clock, Log: a.log,
 		DialOptions: a.tracing(), OnState: m.session,
 	})
 	m.register(a)

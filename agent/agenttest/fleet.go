@@ -125,6 +125,9 @@ func (c *Coordinator) handleLocked(m *fleetv1.SessionRequest) {
 	case *fleetv1.SessionRequest_Heartbeat:
 		c.beats++
 		c.beat = m.Heartbeat
+		if echo := m.Heartbeat.GetEcho(); echo != 0 {
+			c.sendLocked(&fleetv1.SessionResponse{Message: &fleetv1.SessionResponse_HeartbeatAck{HeartbeatAck: &fleetv1.HeartbeatAck{Echo: echo}}})
+		}
 	case *fleetv1.SessionRequest_Drain:
 		c.drain = m.Drain
 	case *fleetv1.SessionRequest_OfferReply:

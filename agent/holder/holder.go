@@ -128,6 +128,8 @@ func (h *Holder) Welcome(live []string) {
 // startLocked runs an actor; the caller holds mu.
 func (h *Holder) startLocked(t *runner.Attempt) {
 	h.attempts[t.ID()] = t
+	// Offers and welcomes come over a live session.
+	t.Renew(h.cfg.Deps.Clock.Now())
 	h.begin(t.ID(), func() {
 		t.Run(h.ctx)
 		if h.ctx.Err() != nil {
@@ -239,6 +241,27 @@ func (h *Holder) Offer(as *fleetv1.Assignment) (accepted bool, reason string) {
 // maxHeld leaves room beyond the slots for attempts that are done but not settled: the coordinator counts their slots as
 // free the moment that their result is committed.
 func maxHeld(slots int) int { return 2*slots + 8 }
+
+// Leased is whether an attempt lives on a lease.
+func (h *Holder) Leased() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, t := range h.attempts {
+		if t.Leased() {
+			return true
+		}
+	}
+	return false
+}
+
+// Renew extends every lease: at contact the coordinator still knew that this agent was there.
+func (h *Holder) Renew(contact time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, t := range h.attempts {
+		t.Renew(contact)
+	}
+}
 
 func (h *Holder) attempt(id string) *runner.Attempt {
 	h.mu.Lock()

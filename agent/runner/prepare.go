@@ -141,6 +141,7 @@ func (t *Attempt) preparePod(ctx context.Context, out *lines, again bool) error 
 		return err
 	}
 	t.pod = pod
+	t.leasePod(pod)
 	t.scope.services = podspec.Context(spec)
 	out.Printf("Prepared in %d ms", t.d.Clock.Now().Sub(began).Milliseconds())
 	return nil
@@ -230,6 +231,7 @@ func (t *Attempt) attach(ctx context.Context) error {
 		return err
 	}
 	t.pod = pod
+	t.leasePod(pod)
 	return t.setServices()
 }
 

@@ -91,6 +91,7 @@ type Attempt struct {
 	resumed bool
 
 	notices notices
+	lease   lease
 	done    chan struct{}
 }
 
@@ -166,7 +167,10 @@ func (t *Attempt) Run(parent context.Context) {
 		case <-ctx.Done():
 		}
 	}()
-	err := t.run(ctx)
+	err := t.underLease(ctx, t.run)
+	if errors.Is(err, errLapsed) {
+		err = t.abandon(ctx, t.lapsedReason())
+	}
 	if err != nil && !errors.Is(err, errKilled) && !errors.Is(err, errDetached) {
 		err = t.abandon(ctx, err)
 	}
@@ -213,10 +217,12 @@ func (t *Attempt) run(ctx context.Context) error {
 	}
 }
 
-// stopReason is errKilled or errDetached.
+// stopReason is errKilled, errLapsed or errDetached.
 func stopReason(ctx context.Context) error {
-	if errors.Is(context.Cause(ctx), errKilled) {
-		return errKilled
+	for _, reason := range []error{errKilled, errLapsed} {
+		if errors.Is(context.Cause(ctx), reason) {
+			return reason
+		}
 	}
 	return errDetached
 }
@@ -232,6 +238,7 @@ func (t *Attempt) advance(ctx context.Context) (finished bool, err error) {
 	case state.PhaseFinishing:
 		return false, t.finish(ctx)
 	case state.PhaseDone:
+		t.endLease()
 		return true, t.settle(ctx)
 	default:
 		return false, fmt.Errorf("runner: attempt %s is in unknown phase %d", t.id, t.p.Phase)

@@ -58,8 +58,12 @@ type Config struct {
 	DiskFree func() int64
 	// Condition returns how many attempts the agent holds, and what is wrong with it; it must not block. nil says nothing of either.
 	Condition func() (held int, problems []string)
-	Handler   Handler
-	Clock     clock.Clock
+	// Leased is whether an attempt lives on a lease; Renew is then told of each heartbeat that the coordinator acknowledged, when it
+	// was sent. Both must not block; nil: there are no leases.
+	Leased  func() bool
+	Renew   func(sent time.Time)
+	Handler Handler
+	Clock   clock.Clock
 	// Jitter spreads the returns of a fleet: a duration in [0, d). nil is random.
 	Jitter func(d time.Duration) time.Duration
 	Log    *slog.Logger
@@ -246,11 +250,13 @@ func (c *Client) serve(ctx context.Context, cancel context.CancelCauseFunc, clie
 		// It may have begun after this session's Hello was sent.
 		c.outbox.tell(&fleetv1.SessionRequest{Message: &fleetv1.SessionRequest_Drain{Drain: d}})
 	}
-	s := &sender{stream: stream}
+	s, began := &sender{stream: stream}, c.cfg.Clock.Now()
 	var wg sync.WaitGroup
-	wg.Go(func() { cancel(c.receive(stream)) })
+	wg.Go(func() { cancel(c.receive(stream, began)) })
 	wg.Go(func() { cancel(c.outbox.drain(ctx, s)) })
-	wg.Go(func() { cancel(s.beat(ctx, c.cfg.Clock, heartbeat, c.sign)) })
+	wg.Go(func() {
+		cancel(s.beat(ctx, c.cfg.Clock, heartbeat, func() *fleetv1.Heartbeat { return c.heartbeat(began) }))
+	})
 	if c.cfg.Credentials != nil {
 		wg.Go(func() { c.rotate(ctx, cancel, client) })
 	}
@@ -275,7 +281,16 @@ func (c *Client) rotate(ctx context.Context, cancel context.CancelCauseFunc, cli
 	}
 }
 
-func (c *Client) receive(stream fleetv1.FleetService_SessionClient) error {
+// heartbeat has the time that went by since the session began as its echo, so that the acknowledgement tells when it was sent.
+func (c *Client) heartbeat(began time.Time) *fleetv1.Heartbeat {
+	h := c.sign()
+	if c.cfg.Leased != nil && c.cfg.Leased() {
+		h.Echo = uint64(c.cfg.Clock.Now().Sub(began)) + 1
+	}
+	return h
+}
+
+func (c *Client) receive(stream fleetv1.FleetService_SessionClient, began time.Time) error {
 	for {
 		m, err := stream.Recv()
 		if err != nil {
@@ -291,6 +306,11 @@ func (c *Client) receive(stream fleetv1.FleetService_SessionClient) error {
 		case *fleetv1.SessionResponse_Kill:
 			c.outbox.forget(m.Kill.GetAttemptId())
 			c.cfg.Handler.Kill(m.Kill.GetAttemptId(), m.Kill.GetReason())
+		case *fleetv1.SessionResponse_HeartbeatAck:
+			if echo := m.HeartbeatAck.GetEcho(); echo != 0 && c.cfg.Renew != nil {
+				// Nothing that a coordinator says reaches into the future.
+				c.cfg.Renew(began.Add(min(time.Duration(echo-1), c.cfg.Clock.Now().Sub(began))))
+			}
 		case *fleetv1.SessionResponse_ReportAck:
 			c.outbox.acked(m.ReportAck.GetAttemptId(), m.ReportAck.GetSeq())
 			c.cfg.Handler.Acked(m.ReportAck.GetAttemptId(), m.ReportAck.GetSeq())

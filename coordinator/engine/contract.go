@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"time"
 
 	apiv1 "github.com/slipway-ci/slipway/proto/gen/slipway/api/v1"
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
@@ -31,6 +32,9 @@ type Control interface {
 	Disconnect(agentID, sessionID string)
 	// Heartbeat keeps a session alive. An agent with less free disk (bytes; 0 is unknown) than Scheduling.MinDiskFree is given nothing new.
 	Heartbeat(agentID, sessionID string, diskFree int64)
+	// AckHeartbeat answers the last heartbeat of a session, if this is its leader and the session is its agent's: the agent renews the
+	// leases of its attempts by it.
+	AckHeartbeat(agentID, sessionID string, echo uint64)
 	// OfferReply accepts or rejects an offered attempt. Errors as Report's.
 	OfferReply(ctx context.Context, sessionID string, r *fleetv1.OfferReply) error
 	// Report applies an attempt's report, idempotent by seq. SESSION_ENDED if the session is not its agent's current one, which says nothing
@@ -43,8 +47,10 @@ type Control interface {
 	AddArtifact(ctx context.Context, ref AttemptRef, a *corev1.Artifact, overwrite bool) error
 	// Agents lists every agent known.
 	Agents(ctx context.Context) ([]*apiv1.Agent, error)
+	Rerunner
 	AgentControl
 	Lister
+	DebugControl
 	Explainer
 }
 
@@ -60,6 +66,8 @@ type Submission struct {
 	EventPayload string
 	Actor        string
 	Traceparent  string
+	// Hold is how long the pods of jobs that fail are kept for debugging, at most Config.MaxHold; 0 is not at all.
+	Hold time.Duration
 }
 
 // Session is one connection of one agent; identity, pool and labels come from its certificate.

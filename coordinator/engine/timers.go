@@ -2,6 +2,7 @@ package engine
 
 import (
 	"slices"
+	"time"
 
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
 )
@@ -40,17 +41,20 @@ func (e *Engine) tick() {
 			e.disconnect(a, "no heartbeat for "+e.c.SessionDeadline.String())
 		}
 		if a.session == nil && len(a.held) > 0 && now.Sub(a.awaySince) >= e.c.Grace {
-			e.loseAll(a)
+			e.loseAll(a, now.Sub(a.awaySince))
 		}
 		e.lookAtDrain(a)
 	}
+	e.lookAtHolds()
 	e.forgetTail(now.UnixMilli())
+	e.c.Metrics.demand.set(e.queue.jobs.Demand(), now.UnixMilli())
 	if e.queue.jobs.Len()+len(e.queue.timed) > 0 {
 		e.scheduleDue, e.queue.tell = true, true
 	}
 }
 
-func (e *Engine) loseAll(a *agent) {
+// loseAll gives up the attempts of an agent that has been away for longer than their grace.
+func (e *Engine) loseAll(a *agent, away time.Duration) {
 	ids := make([]string, 0, len(a.held))
 	for id := range a.held {
 		ids = append(ids, id)
@@ -61,12 +65,16 @@ func (e *Engine) loseAll(a *agent) {
 		if ref == nil || e.runs[ref.runID] == nil {
 			continue
 		}
+		grace := e.graceOf(e.runs[ref.runID], ref.jobID)
+		if away < grace {
+			continue
+		}
 		e.enqueue(e.runs[ref.runID], func(d *draft) {
 			// It may have come back while this waited for a commit.
 			if a.session != nil {
 				return
 			}
-			d.lose(ref, "its agent was away for longer than the grace of "+e.c.Grace.String())
+			d.lose(ref, "its agent was away for longer than the grace of "+grace.String())
 		})
 	}
 }

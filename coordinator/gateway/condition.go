@@ -16,6 +16,9 @@ type condition struct {
 // heartbeat passes on what is new in one: most are like the one before.
 func (s *session) heartbeat(h *fleetv1.Heartbeat) {
 	s.g.Control.Heartbeat(s.agent.Agent.ID, s.id, h.GetDiskFree())
+	if echo := h.GetEcho(); echo != 0 {
+		s.g.Control.AckHeartbeat(s.agent.Agent.ID, s.id, echo)
+	}
 	if s.said.told && s.said.held == h.GetHeld() && slices.Equal(s.said.problems, h.GetProblems()) {
 		return
 	}

@@ -93,6 +93,12 @@ func (c *control) Heartbeat(agentID, sessionID string, diskFree int64) {
 	}
 }
 
+func (c *control) AckHeartbeat(agentID, sessionID string, echo uint64) {
+	if e, err := c.get(); err == nil {
+		e.AckHeartbeat(agentID, sessionID, echo)
+	}
+}
+
 func (c *control) OfferReply(ctx context.Context, sessionID string, r *fleetv1.OfferReply) error {
 	e, err := c.get()
 	if err != nil {

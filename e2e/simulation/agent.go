@@ -63,7 +63,7 @@ func (a *agentProc) boot() error {
 	life := a.life
 	a.client = session.New(session.Config{
 		Hostname: a.name, Version: "sim", Capacity: &fleetv1.Capacity{Slots: uint32(a.slots), CpuMilli: int64(a.slots) * jobCPU * 2}, DiskFree: func() int64 { return 1 << 40 },
-		Condition: func() (int, []string) { return h.Count(), nil }, Handler: h, Clock: a.node, Jitter: a.jitter, Log: a.w.log, Dial: func() (fleetv1.FleetServiceClient, io.Closer, error) { return a.dial(ctx, life) },
+		Condition: func() (int, []string) { return h.Count(), nil }, Handler: h, Leased: h.Leased, Renew: h.Renew, Clock: a.node, Jitter: a.jitter, Log: a.w.log, Dial: func() (fleetv1.FleetServiceClient, io.Closer, error) { return a.dial(ctx, life) },
 	})
 	client := a.client
 	a.holder.Start(ctx, holder.Config{Slots: a.slots, Forget: func(id string) { a.outbox(id+"/forget", func() { client.Forget(id) }) }, Go: func(id string, f func()) {

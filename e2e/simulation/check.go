@@ -45,6 +45,8 @@ type checker struct {
 	// groups are the holders of concurrency groups, by project and name; claims who holds one by the records.
 	groups map[string]*statev1.GroupRecord
 	claims map[string]map[string]bool
+	// groupOf is the group of each run ("run/") and job ("run/job") that asked for one; attemptOf the job ("run/job") of every attempt.
+	groupOf, attemptOf map[string]string
 	// holds counts the live attempts of each agent.
 	holds map[string]int
 	// seqs is the highest report of each attempt that was ever stored; done are attempts stored as done.
@@ -68,7 +70,7 @@ type answer struct {
 func newChecker(l *loop, h *history) *checker {
 	c := &checker{l: l, h: h, slots: map[string]int{}, runs: map[string]*statev1.RunHeader{}, defs: map[string]*statev1.RunDefinition{},
 		jobs: map[string]map[string]*statev1.JobRecord{}, requests: map[string]*statev1.RequestRecord{}, numbers: map[string]string{},
-		groups: map[string]*statev1.GroupRecord{}, claims: map[string]map[string]bool{}, live: map[string]bool{}, holds: map[string]int{}, seqs: map[string]uint64{}, done: map[string]bool{},
+		groups: map[string]*statev1.GroupRecord{}, claims: map[string]map[string]bool{}, groupOf: map[string]string{}, attemptOf: map[string]string{}, live: map[string]bool{}, holds: map[string]int{}, seqs: map[string]uint64{}, done: map[string]bool{},
 		results: map[string]corev1.Result{}, answers: map[string]answer{}}
 	c.waits = newWaits(c)
 	return c
@@ -218,6 +220,7 @@ func (c *checker) job(run, id string, next *statev1.JobRecord, deleted bool) {
 	records[id] = next
 	if a := next.GetAttempt(); a != nil {
 		c.h.relate(a.GetId(), run)
+		c.attemptOf[a.GetId()] = run + "/" + id
 		c.seqs[a.GetId()] = max(c.seqs[a.GetId()], a.GetSeq())
 		c.done[a.GetId()] = c.done[a.GetId()] || a.GetState() == corev1.AttemptState_ATTEMPT_STATE_DONE
 	}

@@ -34,6 +34,7 @@ func (c *checker) claim(run, job string, hold *statev1.Hold, holds bool) {
 	if c.claims[name] == nil {
 		c.claims[name] = map[string]bool{}
 	}
+	c.groupOf[run+"/"+job] = name
 	if !holds {
 		delete(c.claims[name], run+"/"+job)
 		return
@@ -67,4 +68,34 @@ func (c *checker) claimEnded(g *statev1.GroupRecord) bool {
 	}
 	head := c.runs[g.GetRunId()]
 	return head == nil || lifecycle.Run.IsTerminal(head.GetState())
+}
+
+// exclusive names the group on whose behalf an attempt runs, and who holds it: the run, or the job. "" without one.
+func (c *checker) exclusive(attempt string) (group, holder string) {
+	job, ok := c.attemptOf[attempt]
+	if !ok {
+		return "", ""
+	}
+	run, _, _ := strings.Cut(job, "/")
+	for _, holder := range []string{run + "/", job} {
+		if group := c.groupOf[holder]; group != "" {
+			return group, holder
+		}
+	}
+	return "", ""
+}
+
+// stepStarts: what runs for one holder of a group ends before anything runs for the next one, whoever is cut off from whom. The jobs of a run
+// that holds a group run side by side, but no two attempts of one.
+func (c *checker) stepStarts(attempt string, running []string) {
+	group, holder := c.exclusive(attempt)
+	if group == "" {
+		return
+	}
+	for _, other := range running {
+		if g, h := c.exclusive(other); g == group && (h != holder || c.attemptOf[other] == c.attemptOf[attempt] && other != attempt) {
+			c.violate("holders of a group never run at once", []string{attempt, other}, "a step of attempt %s (%s) starts while one of attempt %s (%s) runs; both in group %s", attempt,
+				c.attemptOf[attempt], other, c.attemptOf[other], group)
+		}
+	}
 }

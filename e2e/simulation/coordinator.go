@@ -221,6 +221,15 @@ func (k *control) Disconnect(agent, session string) {
 	})
 }
 
+// AckHeartbeat implements engine.Control.
+func (k *control) AckHeartbeat(agent, session string, echo uint64) {
+	k.c.l.park("control/"+k.c.name+"/ack/"+agent+"/"+session, func() {
+		if e := k.e.Load(); e != nil {
+			e.AckHeartbeat(agent, session, echo)
+		}
+	})
+}
+
 // Heartbeat implements engine.Control.
 func (k *control) Heartbeat(agent, session string, free int64) {
 	k.c.l.park("control/"+k.c.name+"/beat/"+agent+"/"+session, func() {

@@ -206,6 +206,7 @@ func (p *simPod) start(spec sandbox.StepSpec) error {
 			w.check.violate("one step at a time", []string{p.spec.ID}, "step %s of attempt %s starts while step %s runs", spec.ID, p.spec.ID, other.id)
 		}
 	}
+	w.check.stepStarts(p.spec.ID, w.running())
 	st := &simStep{id: spec.ID, began: l.now}
 	p.steps[spec.ID] = st
 	w.hist.add(p.host.name, []string{p.spec.ID}, "host: step %s of attempt %s starts", spec.ID, p.spec.ID)
@@ -225,6 +226,23 @@ func (p *simPod) start(spec sandbox.StepSpec) error {
 		l.after(spec.Timeout, func() { p.exit(st, sandbox.Exit{Code: 143, Signal: 15, TimedOut: true}) })
 	}
 	return nil
+}
+
+// running are the attempts with a step that runs now, on any host, known to its agent or not.
+func (w *world) running() []string {
+	var out []string
+	for _, h := range w.hosts {
+		for _, id := range slices.Sorted(maps.Keys(h.pods)) {
+			p := h.pods[id]
+			for _, st := range p.steps {
+				if st.exit == nil && !p.dead {
+					out = append(out, id)
+					break
+				}
+			}
+		}
+	}
+	return out
 }
 
 func appendTo(path, text string) error {
@@ -268,10 +286,7 @@ func (p *podHandle) Wait(ctx context.Context, id string) (sandbox.Exit, error) {
 
 // Lease implements sandbox.Pod: the host keeps it, so that it runs out whatever becomes of the agent.
 func (p *podHandle) Lease(left, _ time.Duration) {
-	_, _ = call(context.Background(), p.s.n.l, p.key("lease", ""), func(answer func(struct{}, error)) {
-		p.p.lease(left)
-		answer(struct{}{}, nil)
-	})
+	p.s.n.l.park(p.key("lease", ""), func() { p.p.lease(left) })
 }
 
 func (p *simPod) lease(left time.Duration) {

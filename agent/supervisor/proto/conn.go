@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -36,7 +37,13 @@ func NewConn(c *net.UnixConn) *Conn { return &Conn{unix: c} }
 func (c *Conn) Close() error { return c.unix.Close() }
 
 // Send writes one message and hands over copies of files; the caller keeps its own.
-func (c *Conn) Send(m *Message, files ...*os.File) error {
+func (c *Conn) Send(m *Message, files ...*os.File) error { return c.send(0, m, files) }
+
+// SendWithin is Send for a peer that may be stopped: it fails when the peer has not taken the message in time. The connection is of no
+// use then.
+func (c *Conn) SendWithin(patience time.Duration, m *Message) error { return c.send(patience, m, nil) }
+
+func (c *Conn) send(patience time.Duration, m *Message, files []*os.File) error {
 	body, err := json.Marshal(m)
 	if err != nil {
 		return fmt.Errorf("encoding a %s message: %w", m.Type, err)
@@ -55,6 +62,12 @@ func (c *Conn) Send(m *Message, files ...*os.File) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if patience > 0 {
+		if err := c.unix.SetWriteDeadline(time.Now().Add(patience)); err != nil {
+			return fmt.Errorf("sending %s: %w", m.Type, err)
+		}
+		defer c.unix.SetWriteDeadline(time.Time{}) //nolint:errcheck // of a connection that just took the other deadline
+	}
 	n, _, err := c.unix.WriteMsgUnix(frame, oob, nil)
 	if err == nil && n < len(frame) {
 		_, err = c.unix.Write(frame[n:])

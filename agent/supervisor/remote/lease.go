@@ -20,13 +20,16 @@ func (s *Supervisor) Lease(end time.Time, grace time.Duration) {
 	s.sendLease()
 }
 
-// sendLease tells the supervisor that is connected, if one is. Called with mu held; see ask for why that is safe.
+// leasePatience is for a supervisor that is frozen, whose socket is full of leases: whoever renews must not wait for it.
+const leasePatience = 100 * time.Millisecond
+
+// sendLease tells the supervisor that is connected, if one is. Called with mu held.
 func (s *Supervisor) sendLease() {
 	if s.lease == nil || s.conn == nil || s.version < proto.LeaseVersion {
 		return
 	}
 	m := &proto.Lease{Left: max(0, time.Until(s.lease.end)), Grace: s.lease.grace}
-	if err := s.conn.Send(&proto.Message{Type: proto.TypeLease, Lease: m}); err != nil {
+	if err := s.conn.SendWithin(leasePatience, &proto.Message{Type: proto.TypeLease, Lease: m}); err != nil {
 		_ = s.conn.Close()
 	}
 }

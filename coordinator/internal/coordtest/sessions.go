@@ -60,6 +60,13 @@ func (c *Control) Heartbeat(agentID, _ string, diskFree int64) {
 	c.event("heartbeat %s %d", agentID, diskFree)
 }
 
+// AckHeartbeat implements engine.Control.
+func (c *Control) AckHeartbeat(agentID, _ string, echo uint64) {
+	if out := c.Outbox(agentID); out != nil {
+		out.Send(&fleetv1.SessionResponse{Message: &fleetv1.SessionResponse_HeartbeatAck{HeartbeatAck: &fleetv1.HeartbeatAck{Echo: echo}}})
+	}
+}
+
 func (c *Control) fence(sessionID, attemptID string) (*Attempt, error) {
 	a := c.attempts[attemptID]
 	if a == nil {

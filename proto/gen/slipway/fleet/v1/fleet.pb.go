@@ -1137,8 +1137,8 @@ type Heartbeat struct {
 	Held uint32 `protobuf:"varint,2,opt,name=held,proto3" json:"held,omitempty"`
 	// As in Hello.
 	Problems []string `protobuf:"bytes,3,rep,name=problems,proto3" json:"problems,omitempty"`
-	// From 1 in each session; 0 wants no HeartbeatAck.
-	Seq           uint64 `protobuf:"varint,4,opt,name=seq,proto3" json:"seq,omitempty"`
+	// Comes back in a HeartbeatAck; 0 wants none.
+	Echo          uint64 `protobuf:"varint,4,opt,name=echo,proto3" json:"echo,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1194,9 +1194,9 @@ func (x *Heartbeat) GetProblems() []string {
 	return nil
 }
 
-func (x *Heartbeat) GetSeq() uint64 {
+func (x *Heartbeat) GetEcho() uint64 {
 	if x != nil {
-		return x.Seq
+		return x.Echo
 	}
 	return 0
 }
@@ -1204,7 +1204,7 @@ func (x *Heartbeat) GetSeq() uint64 {
 // HeartbeatAck says that the coordinator had the heartbeat: whatever it believes of the agent's absence began after that was sent.
 type HeartbeatAck struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Seq           uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
+	Echo          uint64                 `protobuf:"varint,1,opt,name=echo,proto3" json:"echo,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1239,9 +1239,9 @@ func (*HeartbeatAck) Descriptor() ([]byte, []int) {
 	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{16}
 }
 
-func (x *HeartbeatAck) GetSeq() uint64 {
+func (x *HeartbeatAck) GetEcho() uint64 {
 	if x != nil {
-		return x.Seq
+		return x.Echo
 	}
 	return 0
 }
@@ -2436,14 +2436,14 @@ const file_slipway_fleet_v1_fleet_proto_rawDesc = "" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12#\n" +
 	"\rlive_attempts\x18\x02 \x03(\tR\fliveAttempts\x12!\n" +
 	"\fheartbeat_ms\x18\x03 \x01(\x03R\vheartbeatMs\x12\x19\n" +
-	"\bgrace_ms\x18\x04 \x01(\x03R\agraceMs\"j\n" +
+	"\bgrace_ms\x18\x04 \x01(\x03R\agraceMs\"l\n" +
 	"\tHeartbeat\x12\x1b\n" +
 	"\tdisk_free\x18\x01 \x01(\x03R\bdiskFree\x12\x12\n" +
 	"\x04held\x18\x02 \x01(\rR\x04held\x12\x1a\n" +
-	"\bproblems\x18\x03 \x03(\tR\bproblems\x12\x10\n" +
-	"\x03seq\x18\x04 \x01(\x04R\x03seq\" \n" +
-	"\fHeartbeatAck\x12\x10\n" +
-	"\x03seq\x18\x01 \x01(\x04R\x03seq\"E\n" +
+	"\bproblems\x18\x03 \x03(\tR\bproblems\x12\x12\n" +
+	"\x04echo\x18\x04 \x01(\x04R\x04echo\"\"\n" +
+	"\fHeartbeatAck\x12\x12\n" +
+	"\x04echo\x18\x01 \x01(\x04R\x04echo\"E\n" +
 	"\x05Offer\x12<\n" +
 	"\n" +
 	"assignment\x18\x01 \x01(\v2\x1c.slipway.fleet.v1.AssignmentR\n" +
