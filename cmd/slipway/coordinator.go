@@ -43,6 +43,7 @@ func (a *app) coordinatorCmd() *cobra.Command {
 		if err := conf.Check(); err != nil {
 			return exit.With(exit.Invalid, err)
 		}
+		server.TuneGC(a.getenv)
 		return a.serve(cmd.Context(), "slipway-coordinator", logs, func(ctx context.Context, log *slog.Logger, tracers trace.TracerProvider) error {
 			s, err := server.New(conf, log, server.WithTraces(tracers))
 			if err != nil {

@@ -100,12 +100,6 @@ func inputs(def *statev1.RunDefinition, plan *planv1.Plan, event expr.Value) (ex
 
 // withGitHub returns contexts whose github has some properties set.
 func withGitHub(contexts *expr.Object, pairs ...expr.Pair) *expr.Object {
-	out := expr.NewObject(contexts.Pairs()...)
 	old, _ := contexts.Get("github")
-	gh := expr.NewObject(old.Object().Pairs()...)
-	for _, p := range pairs {
-		gh.Set(p.Key, p.Value)
-	}
-	out.Set("github", gh.Value())
-	return out
+	return contexts.With(expr.Pair{Key: "github", Value: old.Object().With(pairs...).Value()})
 }

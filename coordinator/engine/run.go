@@ -75,7 +75,9 @@ func newRun(def *statev1.RunDefinition, plan *planv1.Plan, number uint64) (*run,
 	if err != nil {
 		return nil, err
 	}
-	contexts = withGitHub(contexts, expr.Pair{Key: "run_number", Value: expr.String(strconv.FormatUint(number, 10))})
+	if number > 0 { // else it has none yet
+		contexts = withGitHub(contexts, expr.Pair{Key: "run_number", Value: expr.String(strconv.FormatUint(number, 10))})
+	}
 	return &run{id: def.GetId(), def: def, plan: plan, contexts: contexts, number: number, callees: called,
 		scopes: map[string]*scope{"": {graph: g, contexts: contexts}}, claims: map[string]*claim{}, jobs: map[string]*jobEntry{}, placing: map[string]string{},
 		why: map[string]string{}, notBefore: map[string]int64{}, avoid: map[string]map[string]avoidance{}, wants: map[string]*wants{},

@@ -38,6 +38,8 @@ type session struct {
 
 	mu    sync.Mutex
 	alarm func() bool // stops the timer of the silence deadline
+	last  time.Time   // when something was heard
+	over  bool
 }
 
 // Session implements fleetv1.FleetServiceServer.
@@ -112,22 +114,37 @@ func (s *session) cause() error {
 	return s.g.internal("a session", err)
 }
 
-// heard winds the silence deadline up again.
+// heard puts the silence deadline off. The timer runs on, and looks when it fires whether it is too early: one for each message would cost more
+// than to read it.
 func (s *session) heard() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.alarm != nil {
-		s.alarm()
+	s.last = s.g.Clock.Now()
+	if s.alarm == nil {
+		s.arm(s.g.Agents.Deadline.Std())
 	}
+}
+
+// arm is called with mu held.
+func (s *session) arm(left time.Duration) {
+	s.alarm = s.g.Clock.AfterFunc(left, s.silent)
+}
+
+func (s *session) silent() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	deadline := s.g.Agents.Deadline.Std()
-	s.alarm = s.g.Clock.AfterFunc(deadline, func() {
-		s.end(rpcerr.New(rpcerr.Busy, "nothing was heard of this session for %v; connect again", deadline.Round(time.Millisecond)))
-	})
+	if left := s.last.Add(deadline).Sub(s.g.Clock.Now()); left > 0 && !s.over {
+		s.arm(left)
+		return
+	}
+	s.end(rpcerr.New(rpcerr.Busy, "nothing was heard of this session for %v; connect again", deadline.Round(time.Millisecond)))
 }
 
 func (s *session) quiet() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.over = true
 	s.alarm()
 }
 

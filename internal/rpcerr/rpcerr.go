@@ -108,7 +108,7 @@ func ReasonOf(err error) Reason {
 func Detail[T proto.Message](err error) (T, bool) {
 	var zero T
 	var withStatus interface{ GRPCStatus() *status.Status }
-	if !errors.As(err, &withStatus) {
+	if err == nil || !errors.As(err, &withStatus) {
 		return zero, false
 	}
 	for _, d := range withStatus.GRPCStatus().Details() {

@@ -1,6 +1,9 @@
 package expr
 
-import "fmt"
+import (
+	"fmt"
+	"maps"
+)
 
 // Kind is the type of a Value.
 type Kind uint8
@@ -116,8 +119,10 @@ type Pair struct {
 
 // Object is a mapping that keeps the order of its keys. Lookup ignores case, unless the object was made case-sensitive.
 type Object struct {
-	pairs         []Pair
+	pairs []Pair
+	// index of pairs by folded key, nil for few; of a With it is the original's, and may name pairs that came to that one later.
 	index         map[string]int
+	shared        bool
 	caseSensitive bool
 }
 
@@ -126,11 +131,20 @@ const indexFrom = 8
 
 // NewObject makes an object of pairs; of keys that are the same, the first one's spelling and the last one's value stay.
 func NewObject(pairs ...Pair) *Object {
-	o := &Object{}
+	o := &Object{pairs: make([]Pair, 0, len(pairs))}
 	for _, p := range pairs {
 		o.Set(p.Key, p.Value)
 	}
 	return o
+}
+
+// With returns a copy with some properties set, as Set does it.
+func (o *Object) With(pairs ...Pair) *Object {
+	out := &Object{pairs: append(make([]Pair, 0, len(o.pairs)+len(pairs)), o.pairs...), index: o.index, shared: true, caseSensitive: o.caseSensitive}
+	for _, p := range pairs {
+		out.Set(p.Key, p.Value)
+	}
+	return out
 }
 
 // NewCaseSensitiveObject makes an object whose lookup minds case, as the env context does on Linux.
@@ -169,9 +183,12 @@ func (o *Object) Set(key string, v Value) {
 	o.pairs = append(o.pairs, Pair{key, v})
 	switch {
 	case o.index != nil:
+		if o.shared {
+			o.index, o.shared = maps.Clone(o.index), false
+		}
 		o.index[o.fold(key)] = len(o.pairs) - 1
 	case len(o.pairs) == indexFrom:
-		o.index = make(map[string]int, 2*indexFrom)
+		o.index, o.shared = make(map[string]int, max(cap(o.pairs), 2*indexFrom)), false
 		for i, p := range o.pairs {
 			o.index[o.fold(p.Key)] = i
 		}
@@ -185,15 +202,20 @@ func (o *Object) fold(key string) string {
 	return fold(key)
 }
 
+func (o *Object) is(i int, key string) bool {
+	k := o.pairs[i].Key
+	return k == key || !o.caseSensitive && equalFold(k, key)
+}
+
 func (o *Object) find(key string) int {
 	if o.index != nil {
-		if i, ok := o.index[o.fold(key)]; ok {
+		if i, ok := o.index[o.fold(key)]; ok && i < len(o.pairs) && o.is(i, key) {
 			return i
 		}
 		return -1
 	}
 	for i := range o.pairs {
-		if k := o.pairs[i].Key; k == key || !o.caseSensitive && equalFold(k, key) {
+		if o.is(i, key) {
 			return i
 		}
 	}
