@@ -215,11 +215,8 @@ func (h *Host) OOMKills(group string) (int64, error) {
 			n, err := field(filepath.Join(dir, "memory.events"), "oom_kill") // counts the groups below, too
 			return n, ignoreGone(err)
 		case m.has("memory"):
-			err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-				if err != nil || !d.IsDir() {
-					return ignoreGone(err)
-				}
-				n, err := field(filepath.Join(path, "memory.oom_control"), "oom_kill")
+			err := walk(dir, func(group string) error {
+				n, err := field(filepath.Join(group, "memory.oom_control"), "oom_kill")
 				kills += n
 				return ignoreGone(err)
 			})
@@ -248,11 +245,8 @@ func field(file, key string) (int64, error) {
 func (h *Host) Processes(group string) ([]int, error) {
 	found := map[int]bool{}
 	for _, m := range h.mounts {
-		err := filepath.WalkDir(filepath.Join(m.path, group), func(path string, d fs.DirEntry, err error) error {
-			if err != nil || !d.IsDir() {
-				return ignoreGone(err)
-			}
-			data, err := os.ReadFile(filepath.Join(path, "cgroup.procs"))
+		err := walk(filepath.Join(m.path, group), func(dir string) error {
+			data, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
 			for _, text := range strings.Fields(string(data)) {
 				if pid, err := strconv.Atoi(text); err == nil && pid > 0 {
 					found[pid] = true
@@ -269,26 +263,6 @@ func (h *Host) Processes(group string) ([]int, error) {
 		pids = append(pids, pid)
 	}
 	return pids, nil
-}
-
-// Kill sends KILL to everything in the group until nothing is left, or ctx ends.
-func (h *Host) Kill(ctx context.Context, group string) error {
-	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
-		pids, err := h.Processes(group)
-		if err != nil || len(pids) == 0 {
-			return err
-		}
-		for _, pid := range pids {
-			if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
-				return fmt.Errorf("killing process %d of %s: %w", pid, group, err)
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%d processes of %s survive KILL: %w", len(pids), group, context.Cause(ctx))
-		case <-time.After(pause):
-		}
-	}
 }
 
 // Remove deletes the group and all below it, in every hierarchy. Nothing may run in it. Idempotent. A killed process keeps
@@ -323,22 +297,6 @@ func (h *Host) Exists(group string) []string {
 		}
 	}
 	return paths
-}
-
-// removeTree removes directories only, deepest first: a cgroup's files vanish with it.
-func removeTree(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return ignoreGone(err)
-	}
-	for _, e := range entries {
-		if e.IsDir() {
-			if err := removeTree(filepath.Join(dir, e.Name())); err != nil {
-				return err
-			}
-		}
-	}
-	return ignoreGone(unix.Rmdir(dir))
 }
 
 func ignoreGone(err error) error {
