@@ -289,10 +289,8 @@ func (c *Coordinator) WaitDone(id string) *Attempt {
 		}
 		for _, sum := range a.Last().GetLogs() {
 			l := a.Logs[sum.GetStep()]
-			if l == nil && sum.GetLength() == 0 {
-				continue
-			}
-			if l == nil || !l.Ended || int64(len(l.Bytes)) < sum.GetLength() {
+			// That it has ended the report says, too: a restart may have lost the message that said so.
+			if sum.GetLength() > 0 && (l == nil || int64(len(l.Bytes)) < sum.GetLength()) {
 				return false
 			}
 		}

@@ -223,6 +223,7 @@ func (a *Attempt) stream(failures *int) error {
 // waitPending blocks until a log has something to send; false if the attempt was closed.
 func (a *Attempt) waitPending() bool {
 	for {
+		a.dropEmpty()
 		a.mu.Lock()
 		pending := slices.ContainsFunc(a.steps, (*Step).pending)
 		a.mu.Unlock()
@@ -234,6 +235,17 @@ func (a *Attempt) waitPending() bool {
 		case <-a.ctx.Done():
 			return false
 		}
+	}
+}
+
+// dropEmpty is through with logs that ended without a byte: the attempt's final report says so, and the store has nothing to keep.
+func (a *Attempt) dropEmpty() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	before := len(a.steps)
+	a.steps = slices.DeleteFunc(a.steps, (*Step).completeEmpty)
+	if len(a.steps) < before {
+		a.releaseLocked()
 	}
 }
 
@@ -262,6 +274,7 @@ func (a *Attempt) send(ctx context.Context, stream fleetv1.FleetService_PushLogs
 
 // sendPending sends one chunk of each log that has one, so that no step starves another.
 func (a *Attempt) sendPending(stream fleetv1.FleetService_PushLogsClient) (sent bool, err error) {
+	a.dropEmpty()
 	a.mu.Lock()
 	steps := slices.Clone(a.steps)
 	a.mu.Unlock()
@@ -323,6 +336,7 @@ func (a *Attempt) acked(number uint32, offset int64) {
 	if !complete {
 		return
 	}
+	s.remove()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.steps = slices.DeleteFunc(a.steps, func(x *Step) bool { return x == s })

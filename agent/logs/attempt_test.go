@@ -251,3 +251,40 @@ func TestManyStepsShareAStream(t *testing.T) {
 		return true
 	})
 }
+
+func TestALogWithoutAByteIsNotSent(t *testing.T) {
+	r := newRig(t)
+	a := r.attempt()
+	defer a.Close()
+	for n := range 2 {
+		s, err := a.Step(uint32(n+1), r.path(n+1), nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n == 1 { // while a stream is open, too
+			r.write(2, "something\n")
+		}
+		end(t, s)
+	}
+	s, err := a.Step(3, r.path(3), nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res := end(t, s); res.Length != 0 || res.SHA256 != hex.EncodeToString(sha256.New().Sum(nil)) {
+		t.Errorf("result %+v", res)
+	}
+	if err := a.WaitAcked(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.stored(2); got != "something\n" {
+		t.Errorf("stored %q", got)
+	}
+	for _, n := range []uint32{1, 3} {
+		if r.c.Attempt("a").Logs[n] != nil {
+			t.Errorf("log %d, which is empty, was sent", n)
+		}
+		if _, err := os.Stat(r.path(int(n))); !os.IsNotExist(err) {
+			t.Errorf("the file of log %d is still there: %v", n, err)
+		}
+	}
+}

@@ -78,6 +78,8 @@ type Step struct {
 	err      error
 	acked    int64
 	complete bool
+	// recorded: that it is complete is.
+	recorded bool
 	// released: the runner has recorded the result, so the files may go once the store holds the log.
 	released, removed bool
 	// sent and endSent belong to the current stream.
@@ -272,9 +274,17 @@ func (s *Step) ack(offset int64) (news, complete bool) {
 	if s.endSent && s.acked >= s.length {
 		s.complete = true
 		news = true
-		s.removeLocked()
 	}
 	return news, s.complete
+}
+
+// remove deletes the files of a complete log, once that it is complete is recorded: a restarted agent would take a missing file for a log
+// without a byte.
+func (s *Step) remove() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.recorded = true
+	s.removeLocked()
 }
 
 // Release says that what End returned is recorded. Before, a restarted agent would need the raw file to learn it again;
@@ -291,8 +301,20 @@ func (s *Step) Release() {
 // a native step again, and its lines would come after an end that the store already knows.
 func (s *Step) finalLocked() bool { return s.ended && s.released }
 
+// completeEmpty says whether nothing was said and nothing will be, and then is through with the log.
+func (s *Step) completeEmpty() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.finalLocked() || s.length > 0 {
+		return false
+	}
+	s.complete, s.recorded = true, true
+	s.removeLocked()
+	return true
+}
+
 func (s *Step) removeLocked() {
-	if !s.released || !s.complete || s.removed {
+	if !s.released || !s.recorded || s.removed {
 		return
 	}
 	s.removed = true

@@ -2,7 +2,7 @@
 //
 //	attempts/ATTEMPT/meta.json   which run, job, agent and token the attempt is of
 //	attempts/ATTEMPT/N.log       the bytes of step N
-//	attempts/ATTEMPT/N.end       its final length, once its end was pushed
+//	attempts/ATTEMPT/N.end       its final length, once its end was pushed; not synced, because sums.json has it, too
 //	attempts/ATTEMPT/sums.json   length and SHA-256 of every log, from the attempt's final report
 //	runs/RUN/ATTEMPT             says that the attempt is one of the run's
 //	registered.jsonl             the attempts that are registered and have no log yet, a line each

@@ -23,7 +23,7 @@ type file struct {
 	size    int64
 	durable int64
 	end     int64 // final length, -1 before the end was pushed
-	endDur  bool  // the end marker is on disk
+	noted   bool  // the end is in its file
 	settled bool  // its name is on disk
 	sum     hash.Hash
 	sumSize int64 // bytes that sum has seen; less than size after a restart
@@ -56,10 +56,10 @@ func loadFile(dir string, step uint32) (*file, error) {
 	case err != nil:
 		return nil, err
 	default:
-		if f.end, err = strconv.ParseInt(string(data), 10, 64); err != nil {
-			return nil, fmt.Errorf("reading %s: %w", f.path(".end"), err)
+		// One that a crash of the host cut short is none: the final report says it again.
+		if end, err := strconv.ParseInt(string(data), 10, 64); err == nil && end >= f.size {
+			f.end, f.noted = end, true
 		}
-		f.endDur = true
 	}
 	return f, nil
 }
@@ -132,7 +132,7 @@ func (f *file) append(offset int64, data []byte, end bool) (grew bool, err error
 func (f *file) sync(settle func() error) (int64, error) {
 	f.mu.Lock()
 	want, wantEnd := f.size, f.end >= 0
-	for f.broken == nil && (f.durable < want || wantEnd && !f.endDur) {
+	for f.broken == nil && (f.durable < want || wantEnd && !f.noted) {
 		if wait := f.syncing; wait != nil {
 			f.mu.Unlock()
 			<-wait
@@ -150,14 +150,19 @@ func (f *file) sync(settle func() error) (int64, error) {
 func (f *file) syncOnce(settle func() error) {
 	done := make(chan struct{})
 	f.syncing = done
-	size, end, endDur, w, settled := f.size, f.end, f.endDur, f.w, f.settled
+	size, end, noted, w, settled := f.size, f.end, f.noted, f.w, f.settled
+	fresh := size > f.durable
 	f.mu.Unlock()
-	err := w.Sync()
-	if err == nil && !settled {
+	var err error
+	if fresh {
+		err = w.Sync()
+	}
+	if err == nil && fresh && !settled {
 		err = settle()
 	}
-	if err == nil && end >= 0 && !endDur {
-		err = writeFile(f.path(".end"), []byte(strconv.FormatInt(end, 10)))
+	if err == nil && end >= 0 && !noted {
+		// Not synced: it must outlive this process, not the host, after whose crash the attempt's final report says it again.
+		err = os.WriteFile(f.path(".end"), []byte(strconv.FormatInt(end, 10)), 0o600)
 	}
 	f.mu.Lock()
 	f.syncing = nil
@@ -167,9 +172,9 @@ func (f *file) syncOnce(settle func() error) {
 		// After a failed fsync the kernel may have dropped the pages and call the file clean: a later success would prove nothing.
 		f.broken = fmt.Errorf("making a log durable: %w", err)
 	default:
-		f.settled = true
+		f.settled = f.settled || fresh
 		f.durable = max(f.durable, size)
-		f.endDur = end >= 0
+		f.noted = end >= 0
 	}
 	if f.writers == 0 && f.w != nil {
 		_ = f.w.Close()
