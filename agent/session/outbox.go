@@ -12,14 +12,22 @@ import (
 	fleetv1 "github.com/slipway-ci/slipway/proto/gen/slipway/fleet/v1"
 )
 
+// reportPause is how soon a report of an attempt follows the one before, unless it is the last. Each costs the coordinator a transaction and
+// whoever watches a message, together more than a short step costs this host; people see no more than this.
+const reportPause = 20 * time.Millisecond
+
 // outbox keeps what must reach the coordinator: of each attempt the newest report, until it is acknowledged.
 type outbox struct {
-	wake chan struct{}
+	clock clock.Clock
+	wake  chan struct{}
 
 	mu      sync.Mutex
 	reports map[string]*entry
 	// order of attempts by their first unacknowledged report, so that none starves.
-	order   []string
+	order []string
+	// sentAt is when an attempt's last report was sent in this session; timed says that a wake-up for one that pauses is set.
+	sentAt  map[string]time.Time
+	timed   bool
 	replies []*fleetv1.OfferReply
 	// news is said once in this session; Hello says it in later ones.
 	news []*fleetv1.SessionRequest
@@ -35,12 +43,12 @@ type entry struct {
 
 // waits is whether a newer report waits for the acknowledgement of the one before: each costs the coordinator a transaction, and of
 // a job with short steps the next one is there before the last is committed. Its end waits for nothing.
-func (e *entry) waits() bool {
-	return e.inFlight > 0 && e.report.GetState() != corev1.AttemptState_ATTEMPT_STATE_DONE
-}
+func (e *entry) waits() bool { return e.inFlight > 0 && !e.last() }
 
-func newOutbox() *outbox {
-	return &outbox{wake: make(chan struct{}, 1), reports: map[string]*entry{}}
+func (e *entry) last() bool { return e.report.GetState() == corev1.AttemptState_ATTEMPT_STATE_DONE }
+
+func newOutbox(c clock.Clock) *outbox {
+	return &outbox{clock: c, wake: make(chan struct{}, 1), reports: map[string]*entry{}, sentAt: map[string]time.Time{}}
 }
 
 func (o *outbox) signal() {
@@ -90,6 +98,9 @@ func (o *outbox) acked(id string, seq uint64) {
 	case e == nil:
 	case e.report.GetSeq() <= seq:
 		o.removeLocked(id)
+		if e.last() {
+			delete(o.sentAt, id)
+		}
 	case e.inFlight <= seq:
 		e.inFlight = 0
 		o.signal()
@@ -100,6 +111,7 @@ func (o *outbox) forget(id string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.removeLocked(id)
+	delete(o.sentAt, id)
 }
 
 func (o *outbox) removeLocked(id string) {
@@ -127,6 +139,7 @@ func (o *outbox) begin() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.replies, o.news = nil, nil
+	clear(o.sentAt)
 	for _, e := range o.reports {
 		e.sent, e.inFlight = false, 0
 	}
@@ -142,13 +155,32 @@ func (o *outbox) next() []*fleetv1.SessionRequest {
 		out = append(out, &fleetv1.SessionRequest{Message: &fleetv1.SessionRequest_OfferReply{OfferReply: r}})
 	}
 	o.replies = nil
+	now, pause := o.clock.Now(), time.Duration(0)
 	for _, id := range o.order {
-		if e := o.reports[id]; !e.sent && !e.waits() {
-			e.sent, e.inFlight = true, e.report.GetSeq()
-			out = append(out, &fleetv1.SessionRequest{Message: &fleetv1.SessionRequest_Report{Report: e.report}})
+		e := o.reports[id]
+		if e.sent || e.waits() {
+			continue
 		}
+		if left := reportPause - now.Sub(o.sentAt[id]); left > 0 && !e.last() {
+			pause = max(pause, left)
+			continue
+		}
+		e.sent, e.inFlight, o.sentAt[id] = true, e.report.GetSeq(), now
+		out = append(out, &fleetv1.SessionRequest{Message: &fleetv1.SessionRequest_Report{Report: e.report}})
+	}
+	if pause > 0 && !o.timed {
+		o.timed = true
+		o.clock.AfterFunc(pause, o.resume)
 	}
 	return out
+}
+
+// resume goes on with what paused.
+func (o *outbox) resume() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.timed = false
+	o.signal()
 }
 
 // drain sends until ctx ends or the stream breaks.

@@ -2,12 +2,15 @@ package session
 
 import (
 	"testing"
+	"time"
 
+	"github.com/slipway-ci/slipway/internal/clock"
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
 )
 
 func TestANewerReportWaitsForTheOneBefore(t *testing.T) {
-	o := newOutbox()
+	c := clock.NewFake(time.Unix(0, 0))
+	o := newOutbox(c)
 	report := func(seq uint64, state corev1.AttemptState) {
 		o.report(&corev1.Report{AttemptId: "a", Seq: seq, State: state})
 	}
@@ -28,6 +31,9 @@ func TestANewerReportWaitsForTheOneBefore(t *testing.T) {
 	report(3, running)
 	sends()
 	o.acked("a", 1)
+	sends() // too soon
+	c.Advance(reportPause)
+	<-o.wake
 	sends(3) // the newest only
 	report(4, running)
 	o.begin() // another session: nothing is in flight

@@ -91,7 +91,7 @@ type Client struct {
 
 // New returns a client; Run connects it.
 func New(cfg Config) *Client {
-	c := &Client{cfg: cfg, outbox: newOutbox(), changed: make(chan struct{})}
+	c := &Client{cfg: cfg, outbox: newOutbox(cfg.Clock), changed: make(chan struct{})}
 	if c.cfg.Jitter == nil {
 		c.cfg.Jitter = rand.N[time.Duration]
 	}
