@@ -12,61 +12,76 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/slipway-ci/slipway/bench/engine"
+	"github.com/slipway-ci/slipway/bench/fleet"
 	"github.com/slipway-ci/slipway/bench/measure"
 )
 
 // A benchmark returns one result per figure.
 type benchmark struct {
 	name string
-	run  func(ctx context.Context, s *stack) ([]measure.Result, error)
+	// run has a whole Slipway; alone makes what it needs by itself.
+	run   func(ctx context.Context, s *stack) ([]measure.Result, error)
+	alone func(ctx context.Context, o engine.Options) ([]measure.Result, error)
 }
 
 var benchmarks = []benchmark{
-	{"step.exec", stepExec},
-	{"run.noop", runNoop},
-	{"run.first_log", runFirstLog},
-	{"run.chain20_steps", runChain20Steps},
-	{"run.chain20_jobs", runChain20Jobs},
-	{"run.fanout100", runFanout100},
-	{"log.100mb", log100MB},
-	{"compile.steps10k", compileSteps10k},
-	{"compile.matrix256", compileMatrix256},
-	{"compile.jobs1000", compileJobs1000},
-	{"agent.memory", agentMemory},
-	{"sandbox.neighbour", sandboxNeighbour},
+	{name: "step.exec", run: stepExec},
+	{name: "run.noop", run: runNoop},
+	{name: "run.first_log", run: runFirstLog},
+	{name: "run.chain20_steps", run: runChain20Steps},
+	{name: "run.chain20_jobs", run: runChain20Jobs},
+	{name: "run.fanout100", run: runFanout100},
+	{name: "log.100mb", run: log100MB},
+	{name: "compile.steps10k", run: compileSteps10k},
+	{name: "compile.matrix256", run: compileMatrix256},
+	{name: "compile.jobs1000", run: compileJobs1000},
+	{name: "agent.memory", run: agentMemory},
+	{name: "sandbox.neighbour", run: sandboxNeighbour},
+	{name: "engine.dispatch", alone: engine.Dispatch},
 }
 
 func main() {
 	out := flag.String("out", "bench/results.json", "where the results go")
 	only := flag.String("only", "", "comma-separated names; empty runs all")
 	scale := flag.Float64("scale", 1, "multiplies the number of rounds")
+	profile := flag.String("profile", "", "directory for profiles of the coordinator, of engine.*")
+	if len(os.Args) == 3 && os.Args[1] == fleet.Command {
+		end(fleet.Main(context.Background(), os.Args[2], os.Stdin, os.Stdout))
+		return
+	}
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *out, *only, *scale); err != nil {
+	end(run(ctx, *out, *only, engine.Options{Scale: *scale, Profile: *profile}))
+}
+
+func end(err error) {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, out, only string, scale float64) (err error) {
+func run(ctx context.Context, out, only string, o engine.Options) (err error) {
 	wanted := map[string]bool{}
 	for _, name := range strings.Split(only, ",") {
 		if name != "" {
 			wanted[name] = true
 		}
 	}
-	s, err := newStack(ctx, scale)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.close()) }()
+	var s *stack
+	defer func() {
+		if s != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
 	var results []measure.Result
 	for _, b := range benchmarks {
 		if len(wanted) > 0 && !wanted[b.name] {
 			continue
 		}
-		rs, err := b.run(ctx, s)
+		rs, err := b.measure(ctx, &s, o)
 		if err != nil {
 			return fmt.Errorf("%s: %w", b.name, err)
 		}
@@ -79,4 +94,17 @@ func run(ctx context.Context, out, only string, scale float64) (err error) {
 		return err
 	}
 	return measure.Write(out, results)
+}
+
+// measure runs a benchmark, and starts the Slipway that it wants if there is none yet.
+func (b benchmark) measure(ctx context.Context, s **stack, o engine.Options) (_ []measure.Result, err error) {
+	if b.alone != nil {
+		return b.alone(ctx, o)
+	}
+	if *s == nil {
+		if *s, err = newStack(ctx, o.Scale); err != nil {
+			return nil, err
+		}
+	}
+	return b.run(ctx, *s)
 }
