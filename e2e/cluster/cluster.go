@@ -271,8 +271,18 @@ func Registry(address string) string {
 	return first(address, os.Getenv("SLIPWAY_TEST_REGISTRY"), "127.0.0.1:7430")
 }
 
-// Usable says why no cluster can be made here, in words for who wonders that tests are skipped; nil if one can.
+// Usable says why no cluster can be made here, in words for who wonders that tests are skipped; nil if one can. Under `make test`, which has set
+// everything up, nothing is skipped: it ends the process.
 func Usable() error {
+	err := usable()
+	if err != nil && os.Getenv("SLIPWAY_TEST_ALL") != "" {
+		fmt.Fprintln(os.Stderr, "no cluster can be made, and SLIPWAY_TEST_ALL forbids to skip the tests that need one:", err)
+		os.Exit(1)
+	}
+	return err
+}
+
+func usable() error {
 	if os.Geteuid() != 0 {
 		return errors.New("containers need root")
 	}
