@@ -114,3 +114,41 @@ func Chains(ctx context.Context, s store.Store) (map[string]Chain, error) {
 	}
 	return out, nil
 }
+
+// BlobsOf are the digests of the blobs that a run in the store needs.
+func BlobsOf(h *statev1.RunHeader, def *statev1.RunDefinition) []string {
+	var out []string
+	for _, digest := range []string{def.GetPlanDigest(), def.GetSource().GetTree()} {
+		if digest != "" {
+			out = append(out, digest)
+		}
+	}
+	for _, a := range h.GetArtifacts() {
+		out = append(out, a.GetDigest())
+	}
+	return out
+}
+
+// EachRequest calls f for what every request id returned: its key, and when it was made (Unix ms).
+func EachRequest(ctx context.Context, s store.Store, f func(key string, createdMS int64) error) error {
+	const page = 500
+	for from := reqPrefix; ; {
+		kvs, more, err := s.Range(ctx, from, store.PrefixEnd(reqPrefix), page)
+		if err != nil {
+			return storeError(err)
+		}
+		for _, kv := range kvs {
+			rec := &statev1.RequestRecord{}
+			if err := decode(kv, rec); err != nil {
+				return err
+			}
+			if err := f(kv.Key, rec.GetCreatedMs()); err != nil {
+				return err
+			}
+			from = kv.Key + "\x00"
+		}
+		if !more {
+			return nil
+		}
+	}
+}

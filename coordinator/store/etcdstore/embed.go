@@ -41,6 +41,7 @@ type Embedded struct {
 	etcd      *embed.Etcd
 	inProcess *clientv3.Client
 	remote    *clientv3.Client
+	quota     int64
 }
 
 // Start starts the embedded etcd and waits until it serves. ctx bounds the start only.
@@ -71,7 +72,7 @@ func Start(ctx context.Context, c EmbedConfig) (*Embedded, error) {
 		server.Close()
 		return nil, fmt.Errorf("embedded etcd's client: %w", err)
 	}
-	return &Embedded{etcd: server, inProcess: v3client.New(server.Server), remote: remote}, nil
+	return &Embedded{etcd: server, inProcess: v3client.New(server.Server), remote: remote, quota: cfg.QuotaBackendBytes}, nil
 }
 
 // Store returns a store that calls the server in process.

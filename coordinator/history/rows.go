@@ -1,0 +1,86 @@
+package history
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	statev1 "github.com/slipway-ci/slipway/proto/gen/slipway/state/v1"
+)
+
+// Row is what the index knows of the size and age of a sealed run.
+type Row struct {
+	Run, Project, Bundle string
+	Seq                  uint64
+	EndedMS              int64
+	// Bytes of the bundle itself.
+	Bytes int64
+}
+
+// Rows returns all sealed runs, by project and place in its chain.
+func (h *History) Rows(ctx context.Context) ([]Row, error) {
+	rows, err := h.db.QueryContext(ctx, "SELECT id, project, bundle, seq, ended, bytes FROM runs ORDER BY project, seq")
+	if err != nil {
+		return nil, fmt.Errorf("reading the index of finished runs: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	var out []Row
+	for rows.Next() {
+		var r Row
+		var seq int64
+		if err := rows.Scan(&r.Run, &r.Project, &r.Bundle, &seq, &r.EndedMS, &r.Bytes); err != nil {
+			return nil, fmt.Errorf("reading the index of finished runs: %w", err)
+		}
+		r.Seq = uint64(max(seq, 0))
+		out = append(out, r)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("reading the index of finished runs: %w", err)
+	}
+	return out, nil
+}
+
+// References returns the blobs that sealed runs keep alive at a time (Unix ms), by run, bundles aside.
+func (h *History) References(ctx context.Context, nowMS int64) (map[string][]Reference, error) {
+	rows, err := h.db.QueryContext(ctx, "SELECT run, digest, size, until FROM refs WHERE until = 0 OR until > ?", nowMS)
+	if err != nil {
+		return nil, fmt.Errorf("reading the index of finished runs: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	out := map[string][]Reference{}
+	for rows.Next() {
+		var run string
+		var r Reference
+		if err := rows.Scan(&run, &r.Digest, &r.Size, &r.UntilMS); err != nil {
+			return nil, fmt.Errorf("reading the index of finished runs: %w", err)
+		}
+		out[run] = append(out[run], r)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("reading the index of finished runs: %w", err)
+	}
+	return out, nil
+}
+
+// Complete says whether the index has all that the chains have: whoever removes what nothing refers to must know.
+func (h *History) Complete(ctx context.Context, heads map[string]*statev1.ChainHead) (bool, error) {
+	for project, head := range heads {
+		var seq, count int64
+		var link string
+		err := h.db.QueryRowContext(ctx, "SELECT seq, link FROM chains WHERE project = ?", project).Scan(&seq, &link)
+		if errors.Is(err, sql.ErrNoRows) {
+			return head.GetSeq() == 0, nil
+		}
+		if err == nil {
+			err = h.db.QueryRowContext(ctx, "SELECT count(*) FROM runs WHERE project = ? AND seq BETWEEN ? AND ?", project, int64(head.GetExpired()+1), int64(head.GetSeq())).Scan(&count)
+		}
+		if err != nil {
+			return false, fmt.Errorf("reading the index of finished runs: %w", err)
+		}
+		if uint64(max(seq, 0)) != head.GetSeq() || link != head.GetLink() || uint64(max(count, 0)) != head.GetSeq()-head.GetExpired() {
+			return false, nil
+		}
+	}
+	return true, nil
+}

@@ -1,0 +1,304 @@
+package retain
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/slipway-ci/slipway/coordinator/blob"
+	"github.com/slipway-ci/slipway/coordinator/engine"
+	"github.com/slipway-ci/slipway/coordinator/history"
+	"github.com/slipway-ci/slipway/coordinator/seal"
+	"github.com/slipway-ci/slipway/coordinator/store"
+	"github.com/slipway-ci/slipway/internal/clock"
+	statev1 "github.com/slipway-ci/slipway/proto/gen/slipway/state/v1"
+)
+
+// ErrFenced: another coordinator leads.
+var ErrFenced = errors.New("retain: no longer the leader")
+
+// Logs are the logs as agents sent them. Implemented by logs.Store.
+type Logs interface {
+	// Runs are the ids of the runs that have logs.
+	Runs() ([]string, error)
+	// Sizes of a run's logs, by attempt and step.
+	Sizes(run string) (map[string]map[uint32]int64, error)
+	Remove(run string) error
+}
+
+// Config configures a Retainer.
+type Config struct {
+	Store store.Store
+	// Fence of the leader's term, in every transaction.
+	Fence   []store.Compare
+	Blobs   blob.Collector
+	Logs    Logs
+	History *history.History
+	Clock   clock.Clock
+	NewID   func() string
+	Log     *slog.Logger
+	// Keep is the policy of a project.
+	Keep func(project string) Keep
+	// Quota in bytes of everything that is stored beside the store; 0 is none. Past it finished runs expire, the oldest first.
+	Quota int64
+	// Grace is how long a blob that nothing refers to is left alone; 0 is an hour.
+	Grace time.Duration
+	// RawLogs is how long after its end the logs of a sealed run stay as its agents sent them; 0 is an hour.
+	RawLogs time.Duration
+	// Every is the time between two looks; 0 is 10 minutes.
+	Every time.Duration
+	// Metrics may be nil.
+	Metrics *Metrics
+	// Failpoint, if set, is asked at every Point, for tests. An error ends the step there, as a crash would.
+	Failpoint func(Point) error
+}
+
+// Point is a place where a test can fail a Retainer.
+type Point string
+
+// The points, in order.
+const (
+	BeforeTombstones Point = "before-tombstones"
+	AfterTombstones  Point = "after-tombstones"
+	AfterCommit      Point = "after-commit"
+	AfterForget      Point = "after-forget"
+	BeforeSweep      Point = "before-sweep"
+)
+
+// Points are all of them.
+var Points = []Point{BeforeTombstones, AfterTombstones, AfterCommit, AfterForget, BeforeSweep}
+
+// Retainer applies a policy. For one goroutine.
+type Retainer struct {
+	c Config
+	// doomed are blobs that nothing referred to, since when.
+	doomed map[string]time.Time
+}
+
+// New returns a Retainer.
+func New(c Config) *Retainer {
+	for _, d := range []struct {
+		v *time.Duration
+		d time.Duration
+	}{{&c.Grace, time.Hour}, {&c.RawLogs, time.Hour}, {&c.Every, 10 * time.Minute}} {
+		if *d.v <= 0 {
+			*d.v = d.d
+		}
+	}
+	if c.Metrics == nil {
+		c.Metrics = NewMetrics(nil)
+	}
+	c.Metrics.quota.Set(float64(c.Quota))
+	return &Retainer{c: c, doomed: map[string]time.Time{}}
+}
+
+// Run applies the policy until ctx ends; ErrFenced if another coordinator leads.
+func (r *Retainer) Run(ctx context.Context) error {
+	for {
+		wait := make(chan struct{})
+		stop := r.c.Clock.AfterFunc(r.c.Every, func() { close(wait) })
+		select {
+		case <-ctx.Done():
+			stop()
+			return nil
+		case <-wait:
+		}
+		err := r.Step(ctx)
+		switch {
+		case errors.Is(err, ErrFenced):
+			return err
+		case err != nil && ctx.Err() == nil:
+			r.c.Log.Error("what has expired can't be removed; trying again later", "error", err)
+		}
+	}
+}
+
+// Step looks once: it lets runs expire, and removes logs and blobs that nothing needs.
+func (r *Retainer) Step(ctx context.Context) error {
+	used, err := r.used(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.expire(ctx, used); err != nil {
+		return fmt.Errorf("letting finished runs expire: %w", err)
+	}
+	if err := r.removeLogs(ctx); err != nil {
+		return fmt.Errorf("removing the logs of sealed runs: %w", err)
+	}
+	if err := r.collect(ctx); err != nil {
+		return fmt.Errorf("collecting blobs: %w", err)
+	}
+	return nil
+}
+
+// used is how many bytes of blobs there are.
+func (r *Retainer) used(ctx context.Context) (int64, error) {
+	sum := int64(0)
+	err := r.c.Blobs.Each(ctx, func(i blob.Info) error {
+		sum += i.Size
+		return nil
+	})
+	r.c.Metrics.bytes.Set(float64(sum))
+	return sum, err
+}
+
+// expire decides, and buries what has expired.
+func (r *Retainer) expire(ctx context.Context, used int64) error {
+	chains, err := engine.Chains(ctx, r.c.Store)
+	if err != nil {
+		return err
+	}
+	rows, err := r.c.History.Rows(ctx)
+	if err != nil {
+		return err
+	}
+	now := r.c.Clock.Now().UnixMilli()
+	refs, err := r.c.History.References(ctx, now)
+	if err != nil {
+		return err
+	}
+	// Entries that are not in a chain (yet) are none of the policy's.
+	byProject := map[string][]history.Row{}
+	var chained []history.Row
+	for _, row := range rows {
+		if head := chains[row.Project].Head; row.Seq > head.GetExpired() && row.Seq <= head.GetSeq() {
+			byProject[row.Project] = append(byProject[row.Project], row)
+			chained = append(chained, row)
+		}
+	}
+	expired := map[string]Expiry{}
+	for project, of := range byProject {
+		if e := Plan(of, refs, r.c.Keep(project), now); e.UpTo > 0 {
+			expired[project] = e
+		}
+	}
+	if r.c.Quota > 0 && used > r.c.Quota {
+		Shrink(chained, refs, expired, used-r.c.Quota)
+	}
+	for project, e := range expired {
+		if err := r.bury(ctx, project, byProject[project], e); err != nil {
+			return fmt.Errorf("project %s: %w", project, err)
+		}
+	}
+	return nil
+}
+
+const (
+	// buryBatch is how many runs expire in one transaction.
+	buryBatch = 1000
+	// mergeBelow is how many tombstones a list may have to be written again with more.
+	mergeBelow = 5000
+)
+
+// bury expires runs of a project, given oldest first, up to a place.
+func (r *Retainer) bury(ctx context.Context, project string, rows []history.Row, e Expiry) error {
+	for len(rows) > 0 && rows[0].Seq <= e.UpTo {
+		n := 0
+		for n < len(rows) && n < buryBatch && rows[n].Seq <= e.UpTo {
+			n++
+		}
+		if err := r.buryBatch(ctx, project, rows[:n], e.Reason); err != nil {
+			return err
+		}
+		rows = rows[n:]
+	}
+	return nil
+}
+
+func (r *Retainer) buryBatch(ctx context.Context, project string, rows []history.Row, reason string) error {
+	if err := r.point(BeforeTombstones); err != nil {
+		return err
+	}
+	chains, err := engine.Chains(ctx, r.c.Store)
+	if err != nil {
+		return err
+	}
+	chain := chains[project]
+	list := &statev1.Tombstones{Project: project}
+	if last := chain.Head.GetTombstones(); last != "" {
+		if list, err = ReadTombstones(ctx, r.c.Blobs, last); err != nil {
+			return err
+		}
+		if len(list.GetTombstones()) >= mergeBelow {
+			list = &statev1.Tombstones{Project: project, Previous: last}
+		}
+	}
+	now := r.c.Clock.Now().UnixMilli()
+	for _, row := range rows {
+		b, _, err := history.ReadBundle(ctx, r.c.Blobs, row.Bundle)
+		if err != nil {
+			return fmt.Errorf("run %s can't expire, its bundle is damaged (restore it from a backup): %w", row.Run, err)
+		}
+		list.Tombstones = append(list.Tombstones, seal.Bury(b, row.Bundle, reason, now))
+	}
+	data, err := seal.EncodeTombstones(list)
+	if err != nil {
+		return err
+	}
+	digest, _, err := r.c.Blobs.Put(ctx, bytes.NewReader(data))
+	if err != nil {
+		return err
+	}
+	if err := r.point(AfterTombstones); err != nil {
+		return err
+	}
+	upTo := rows[len(rows)-1].Seq
+	if err := r.moveHead(ctx, chain, upTo, digest); err != nil {
+		return err
+	}
+	if err := r.point(AfterCommit); err != nil {
+		return err
+	}
+	if err := r.c.History.Forget(ctx, project, upTo); err != nil {
+		return err
+	}
+	r.c.Metrics.expired.WithLabelValues(reason).Add(float64(len(rows)))
+	r.c.Log.Info("finished runs have expired", "project", project, "runs", len(rows), "rule", reason)
+	return r.point(AfterForget)
+}
+
+// moveHead says how far a chain has expired. If a run is sealed at the same moment one of the two loses, and is done again later.
+func (r *Retainer) moveHead(ctx context.Context, chain engine.Chain, upTo uint64, tombstones string) error {
+	head := proto.CloneOf(chain.Head)
+	head.Expired, head.Tombstones, head.TransitionId = upTo, tombstones, r.c.NewID()
+	value, err := proto.Marshal(head)
+	if err != nil {
+		return err
+	}
+	key := engine.ChainKey(head.GetProject())
+	res, err := r.c.Store.Commit(ctx, store.Txn{Fence: r.c.Fence, Branches: []store.Branch{{Compares: []store.Compare{{Key: key, Revision: chain.Revision}}, Ops: []store.Op{{Key: key, Value: value}}}}})
+	switch {
+	case err != nil:
+		return err
+	case res.Fenced:
+		return ErrFenced
+	case !res.Branches[0]:
+		return errors.New("runs are being sealed; the rest expires later")
+	}
+	return nil
+}
+
+// ReadTombstones reads a list of tombstones.
+func ReadTombstones(ctx context.Context, blobs blob.Store, digest string) (*statev1.Tombstones, error) {
+	data, err := blob.ReadAll(ctx, blobs, digest, history.MaxBundle)
+	if err != nil {
+		return nil, fmt.Errorf("reading tombstones: %w", err)
+	}
+	list, err := seal.DecodeTombstones(data)
+	if err != nil {
+		return nil, fmt.Errorf("reading tombstones %s: %w", digest, err)
+	}
+	return list, nil
+}
+
+func (r *Retainer) point(p Point) error {
+	if r.c.Failpoint == nil {
+		return nil
+	}
+	return r.c.Failpoint(p)
+}

@@ -1,0 +1,80 @@
+package etcdstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/slipway-ci/slipway/coordinator/maintain"
+)
+
+// Database implements maintain.Database on every member that a client knows.
+type Database struct {
+	client *clientv3.Client
+	quota  int64
+}
+
+var _ maintain.Database = (*Database)(nil)
+
+// NewDatabase returns the database behind a client, which it does not own. quota in bytes is what the members were started with; 0 is etcd's
+// default of 2 GiB, where the members do not say.
+func NewDatabase(client *clientv3.Client, quota int64) *Database {
+	if quota <= 0 {
+		quota = 2 << 30
+	}
+	return &Database{client: client, quota: quota}
+}
+
+// Database is the embedded etcd's.
+func (e *Embedded) Database() *Database { return NewDatabase(e.remote, e.quota) }
+
+// Status implements maintain.Database: the largest of all members.
+func (d *Database) Status(ctx context.Context) (maintain.Status, error) {
+	out := maintain.Status{Quota: d.quota}
+	for _, endpoint := range d.client.Endpoints() {
+		s, err := d.client.Status(ctx, endpoint)
+		if err != nil {
+			return maintain.Status{}, fmt.Errorf("the state of etcd at %s: %w", endpoint, err)
+		}
+		out.Size, out.InUse, out.Revision = max(out.Size, s.DbSize), max(out.InUse, s.DbSizeInUse), max(out.Revision, s.Header.Revision)
+		if q := s.DbSizeQuota; q > 0 {
+			out.Quota = min(out.Quota, q)
+		}
+	}
+	return out, nil
+}
+
+// Compact implements maintain.Database.
+func (d *Database) Compact(ctx context.Context, revision int64) error {
+	if _, err := d.client.Compact(ctx, revision); err != nil && !errors.Is(err, rpctypes.ErrCompacted) {
+		return fmt.Errorf("compacting etcd: %w", err)
+	}
+	return nil
+}
+
+// Defragment implements maintain.Database: one member after the other, each of which serves nobody meanwhile.
+func (d *Database) Defragment(ctx context.Context) error {
+	for _, endpoint := range d.client.Endpoints() {
+		if _, err := d.client.Defragment(ctx, endpoint); err != nil {
+			return fmt.Errorf("defragmenting etcd at %s: %w", endpoint, err)
+		}
+	}
+	return nil
+}
+
+// Snapshot writes the whole database, as it is at one moment, for a backup.
+func (d *Database) Snapshot(ctx context.Context, w io.Writer) error {
+	r, err := d.client.Snapshot(ctx)
+	if err != nil {
+		return fmt.Errorf("a snapshot of etcd: %w", err)
+	}
+	_, err = io.Copy(w, r)
+	if err = errors.Join(err, r.Close()); err != nil {
+		return fmt.Errorf("a snapshot of etcd: %w", err)
+	}
+	return nil
+}
