@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/slipway-ci/slipway/coordinator/blob"
 	"github.com/slipway-ci/slipway/coordinator/engine"
+	"github.com/slipway-ci/slipway/coordinator/lifecycle"
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
 	statev1 "github.com/slipway-ci/slipway/proto/gen/slipway/state/v1"
 )
@@ -76,14 +78,7 @@ func (a *Archiver) prepare(ctx context.Context, i item) (s *sealing, wait time.D
 }
 
 // held says whether somebody may still look into a job's pod, which its record is to tell.
-func held(jobs []*statev1.JobRecord) bool {
-	for _, rec := range jobs {
-		if h := rec.GetHeld(); h != nil && h.GetReleasedMs() == 0 {
-			return true
-		}
-	}
-	return false
-}
+func held(jobs []*statev1.JobRecord) bool { return slices.ContainsFunc(jobs, lifecycle.Occupied) }
 
 // references are the blobs that the run names.
 func (a *Archiver) references(ctx context.Context, run *engine.EndedRun) ([]*statev1.BlobRef, error) {

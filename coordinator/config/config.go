@@ -38,6 +38,8 @@ type Config struct {
 	Projects map[string]Project `yaml:"projects"`
 	// Scheduling says in which order jobs are placed, and where none is.
 	Scheduling Scheduling `yaml:"scheduling"`
+	// Debug is how the pods of failed jobs may be held.
+	Debug Debug `yaml:"debug"`
 }
 
 // Store is where run state is kept.
@@ -108,6 +110,7 @@ func Default() Config {
 		Store:      Store{Kind: StoreEtcd},
 		Agents:     Agents{Heartbeat: Duration(2 * time.Second), Deadline: Duration(10 * time.Second), Grace: Duration(time.Minute)},
 		Scheduling: Scheduling{Ageing: Duration(5 * time.Minute), KeepAfter: Duration(10 * time.Minute), MinDiskFree: 1 << 30},
+		Debug:      Debug{MaxHold: Duration(4 * time.Hour)},
 		Limits:     Limits{WorkflowBytes: 1 << 20, PayloadBytes: MostPayloadBytes, BlobBytes: 2 << 30},
 	}
 }

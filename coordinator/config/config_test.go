@@ -29,6 +29,7 @@ registries:
 agents: {heartbeat: 1s, deadline: 5s, grace: 1m30s}
 limits: {workflow_bytes: 1000, payload_bytes: 2000, blob_bytes: 3000}
 projects: {team/app: {weight: 3, max_running: 20}}
+debug: {max_hold: 2h}
 scheduling:
   ageing: 1m
   keep_after: 2m
@@ -52,6 +53,7 @@ func TestFullFile(t *testing.T) {
 		Projects:   map[string]config.Project{"team/app": {Weight: 3, MaxRunning: 20}},
 		Scheduling: config.Scheduling{Ageing: config.Duration(time.Minute), KeepAfter: config.Duration(2 * time.Minute), MinDiskFree: 4000,
 			Priorities: []config.Priority{{Project: "team/*", Pipeline: ".slipway/deploy.yml", Event: "release", Priority: 5}}},
+		Debug: config.Debug{MaxHold: config.Duration(2 * time.Hour)},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Fatalf("got %+v\nwant %+v", got, want)
@@ -236,6 +238,7 @@ func TestPrioritiesAreByProjectPipelineAndEvent(t *testing.T) {
 	}
 	for src, want := range map[string]string{
 		"projects: {p: {weight: 1001}}":                           "is not from 0",
+		"debug: {max_hold: 200h}":                                 "is not from 0s to 168h0m0s",
 		"projects: {p: {max_running: -1}}":                        "is less than 0",
 		"scheduling: {ageing: 10ms}":                              "is not from 1s to 24h",
 		"scheduling: {min_disk_free: -1}":                         "is less than 0",

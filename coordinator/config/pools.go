@@ -34,6 +34,10 @@ func (p Pool) Untrusted() bool { return p.Isolation == IsolationUntrusted }
 // Secrets is whether a job in the pool may be given any secret. Whoever hands one out asks this first.
 func (p Pool) Secrets() bool { return !p.Untrusted() }
 
+// Debug is whether the pods of failed jobs may be held for people to look into. Strangers' code must not wait there for somebody who has
+// more rights than it has.
+func (p Pool) Debug() bool { return !p.Untrusted() }
+
 // CacheScope is where the caches of the pool's jobs are written, and the only place in which they are read, name being the pool's; ""
 // is the project's own.
 func (p Pool) CacheScope(name string) string {

@@ -183,6 +183,7 @@ func (e *Engine) evictAll(a *agent, drain *statev1.Drain) {
 	if drain.GetReason() != "" {
 		why += " (" + drain.GetReason() + ")"
 	}
+	e.endAgentsHolds(a, why, func() {})
 	for _, id := range slices.Sorted(maps.Keys(a.held)) {
 		ref := e.attempts[id]
 		if ref == nil || e.runs[ref.runID] == nil {

@@ -42,7 +42,8 @@ func (e *Engine) RemoveAgent(ctx context.Context, r RemoveRequest) (string, erro
 		}
 		id = a.rec.GetId()
 		a.removing = true
-		e.loseHeld(a, "agent "+id+" was removed by "+clip(r.By, maxLabel), func() { e.forgetAgent(a, r, reply) })
+		why := "agent " + id + " was removed by " + clip(r.By, maxLabel)
+		e.endAgentsHolds(a, why, func() { e.loseHeld(a, why, func() { e.forgetAgent(a, r, reply) }) })
 	})
 	if err != nil {
 		return "", err

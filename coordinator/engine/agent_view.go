@@ -159,6 +159,9 @@ func (e *Engine) workOf(a *agent) []*apiv1.AgentWork {
 		if att := rec.GetAttempt(); att.GetId() == id {
 			w.Attempt, w.State, w.OfferedMs = att.GetNumber(), att.GetState(), att.GetOfferedMs()
 		}
+		if h.hold {
+			w.HeldUntilMs = rec.GetHeld().GetUntilMs()
+		}
 		out = append(out, w)
 	}
 	slices.SortFunc(out, func(x, y *apiv1.AgentWork) int {

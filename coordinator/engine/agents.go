@@ -52,6 +52,8 @@ type reservation struct {
 	cpu, memory           int64
 	// sinceMS is when it was made, charge what the project's share was charged for it.
 	sinceMS, charge int64
+	// hold: the attempt is done, and its pod is held.
+	hold bool
 }
 
 func (e *Engine) agent(id string) *agent {
@@ -105,7 +107,7 @@ func (e *Engine) Connect(ctx context.Context, s Session, out Outbox) ([]string, 
 func (e *Engine) reattach(a *agent, s Session, done func([]string)) {
 	runs := map[string]*run{}
 	for id, res := range a.held {
-		if ref := e.attempts[id]; ref != nil {
+		if e.attempts[id] != nil || e.holds[id] != nil {
 			runs[res.runID] = e.runs[res.runID]
 		}
 	}
@@ -115,6 +117,9 @@ func (e *Engine) reattach(a *agent, s Session, done func([]string)) {
 			runs[ref.runID] = e.runs[ref.runID]
 		} else if ref := e.tail[id]; ref != nil && ref.agentID == s.AgentID {
 			live = append(live, id)
+			if ref.mayHold && e.holds[id] == nil {
+				e.sendHold(ref.agentID, id, 0, "it is not held any more")
+			}
 		}
 	}
 	left := len(runs)
@@ -165,6 +170,7 @@ func (d *draft) reattach(s Session) []string {
 		case !holds && !ended && ref != nil:
 			d.lose(ref, "its agent came back without it")
 		}
+		d.reattachHold(rec, slices.Contains(s.Attempts, att.GetId()))
 	})
 	return live
 }
@@ -181,6 +187,7 @@ func (e *Engine) Disconnect(agentID, sessionID string) {
 func (e *Engine) disconnect(a *agent, why string) {
 	e.c.Log.Info("agent disconnected", "agent", a.rec.GetId(), "session", a.session.ID, "reason", why)
 	delete(e.sessions, a.session.ID)
+	e.endSessions(a)
 	a.out.End(rpcerr.New(rpcerr.SessionEnded, "the coordinator ended this session (%s); connect again", why))
 	a.session, a.out, a.ready, a.awaySince = nil, nil, false, e.c.Clock.Now()
 	e.countAgents()

@@ -55,7 +55,7 @@ func clipFailure(f *corev1.Failure, n int) *corev1.Failure {
 // boundReport returns what of a report gets into records. Outputs are judged later: they are never cut.
 func boundReport(r *corev1.Report) *corev1.Report {
 	out := &corev1.Report{AttemptId: r.GetAttemptId(), Seq: r.GetSeq(), State: r.GetState(), Result: r.GetResult(), TimedOut: r.GetTimedOut(),
-		Failure: clipFailure(r.GetFailure(), maxText), Outputs: r.GetOutputs()}
+		Failure: clipFailure(r.GetFailure(), maxText), Outputs: r.GetOutputs(), HeldMs: r.GetHeldMs(), Released: clip(r.GetReleased(), maxReason)}
 	left := maxStepText
 	for _, s := range r.GetSteps()[:min(len(r.GetSteps()), maxSteps)] {
 		c := proto.CloneOf(s)

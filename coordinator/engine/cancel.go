@@ -24,6 +24,7 @@ func (e *Engine) Cancel(ctx context.Context, _, runID, reason string) error {
 		}
 		e.enqueue(r, func(d *draft) {
 			d.cancel(reason)
+			d.endHolds("the run was cancelled: " + reason)
 			d.then(func() { reply(nil) })
 		})
 	})

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -56,6 +57,8 @@ type Config struct {
 	Tick time.Duration
 	// DefaultCPUMilli and DefaultMemory (bytes) are reserved for a job that does not say.
 	DefaultCPUMilli, DefaultMemory int64
+	// MaxHold is the longest that the pod of a failed job may be kept for debugging; 0 keeps none.
+	MaxHold time.Duration
 	// External says that the store is an etcd of others, with its limit of 128 operations a transaction.
 	External bool
 	// History has the runs that were sealed; nil if none ever is.
@@ -89,6 +92,12 @@ const maxPlanBytes = 64 << 20
 
 // BlobPlans loads plans from the blob store.
 type BlobPlans struct{ Blobs blob.Store }
+
+// StorePlan implements PlanKeeper.
+func (b BlobPlans) StorePlan(ctx context.Context, plan []byte) (string, error) {
+	digest, _, err := b.Blobs.Put(ctx, bytes.NewReader(plan))
+	return digest, err
+}
 
 // LoadPlan implements PlanLoader.
 func (b BlobPlans) LoadPlan(ctx context.Context, digest string) (*planv1.Plan, error) {

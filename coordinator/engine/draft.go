@@ -188,7 +188,7 @@ func (d *draft) task(t lifecycle.Task, rec *statev1.JobRecord) {
 	case lifecycle.TaskSeal:
 		d.then(func() {
 			d.e.recordRun(d.r)
-			d.e.retire(d.r)
+			d.e.retireOver(d.r)
 		})
 	}
 }

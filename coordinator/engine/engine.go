@@ -33,11 +33,16 @@ type Engine struct {
 	stopTimer func() bool
 	wg        sync.WaitGroup
 
+	// keeper stores plans; nil if Config.Plans can't.
+	keeper PlanKeeper
+
 	// ---- the goroutine's own ----
 	runs     map[string]*run
 	agents   map[string]*agent
 	sessions map[string]*agent
 	attempts map[string]*attemptRef
+	// holds are the pods of failed jobs that agents hold, by attempt.
+	holds map[string]*held
 	// removed agents by id: their certificates are refused.
 	removed map[string]*statev1.RemovedAgent
 	// tail holds attempts of ended runs for a while: an agent may still deliver their last log bytes and fetch acknowledgements.
@@ -62,7 +67,9 @@ type attemptRef struct {
 	project, source           string
 	tokenHash                 [sha256.Size]byte
 	// done: it ended in a result (not lost, not rejected).
-	done    bool
+	done bool
+	// mayHold: its agent was asked to hold its pod if it fails.
+	mayHold bool
 	endedMS int64
 }
 
@@ -70,9 +77,10 @@ type attemptRef struct {
 func New(ctx context.Context, c Config) (*Engine, error) {
 	c.defaults()
 	e := &Engine{c: c, wake: make(chan struct{}, 1), stopped: make(chan struct{}), runs: map[string]*run{}, agents: map[string]*agent{},
-		sessions: map[string]*agent{}, attempts: map[string]*attemptRef{}, removed: map[string]*statev1.RemovedAgent{}, tail: map[string]*attemptRef{}, numbers: map[string]uint64{},
+		sessions: map[string]*agent{}, attempts: map[string]*attemptRef{}, holds: map[string]*held{}, removed: map[string]*statev1.RemovedAgent{}, tail: map[string]*attemptRef{}, numbers: map[string]uint64{},
 		submitting: map[string][]func(string, uint64, error){}, offers: map[string]offer{}, groups: map[string]*group{}}
 	e.queue = newQueue(c)
+	e.keeper, _ = c.Plans.(PlanKeeper)
 	maxOps := 500
 	if c.External {
 		maxOps = 100

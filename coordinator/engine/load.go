@@ -38,8 +38,9 @@ func (e *Engine) load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("load live runs: %w", err)
 	}
+	reader := newRunReader(e.c.Store)
 	for _, kv := range kvs {
-		if err := e.loadRun(ctx, strings.TrimPrefix(kv.Key, livePrefix)); err != nil {
+		if err := e.loadRun(ctx, reader, strings.TrimPrefix(kv.Key, livePrefix)); err != nil {
 			return err
 		}
 	}
@@ -76,8 +77,8 @@ func (e *Engine) loadAgents(ctx context.Context) error {
 	return e.loadRemoved(ctx)
 }
 
-func (e *Engine) loadRun(ctx context.Context, id string) error {
-	stored, err := readRun(ctx, e.c.Store, id)
+func (e *Engine) loadRun(ctx context.Context, reader *runReader, id string) error {
+	stored, err := reader.read(ctx, id)
 	if err != nil {
 		return fmt.Errorf("load run %s: %w", id, err)
 	}
@@ -99,12 +100,19 @@ func (e *Engine) loadRun(ctx context.Context, id string) error {
 		return nil
 	}
 	r.header, r.headerRev = stored.header, stored.headerRev
+	if r.header.GetState() == corev1.RunState_RUN_STATE_CREATING {
+		if err := e.loadEarlier(ctx, r); err != nil {
+			return err
+		}
+	}
 	for _, j := range stored.jobs {
 		r.jobs[j.rec.GetId()] = &jobEntry{rec: j.rec, rev: j.rev}
 	}
 	r.sortOrder()
 	e.adopt(r)
-	e.c.Metrics.runMoved(corev1.RunState_RUN_STATE_UNSPECIFIED, r.header.GetState(), false)
+	if !r.terminal() { // then only a hold of it is live
+		e.c.Metrics.runMoved(corev1.RunState_RUN_STATE_UNSPECIFIED, r.header.GetState(), false)
+	}
 	for _, j := range stored.jobs {
 		e.loadAttempt(r, j.rec)
 	}
@@ -113,13 +121,14 @@ func (e *Engine) loadRun(ctx context.Context, id string) error {
 
 func (e *Engine) loadAttempt(r *run, rec *statev1.JobRecord) {
 	a := rec.GetAttempt()
-	if a == nil {
+	if a == nil || rec.GetKeptFrom() != "" {
 		return
 	}
 	ref := refOf(r.def, rec)
 	if lifecycle.Attempt.IsTerminal(a.GetState()) {
 		if ref.done {
 			e.remember(ref)
+			e.loadHold(r, rec, ref)
 		}
 		return
 	}
@@ -134,7 +143,8 @@ func (e *Engine) loadAttempt(r *run, rec *statev1.JobRecord) {
 func refOf(def *statev1.RunDefinition, rec *statev1.JobRecord) *attemptRef {
 	a := rec.GetAttempt()
 	ref := &attemptRef{id: a.GetId(), runID: rec.GetRunId(), jobID: rec.GetId(), agentID: a.GetAgentId(), project: def.GetProject(),
-		source: def.GetSource().GetTree(), endedMS: rec.GetEndedMs(), done: a.GetState() == corev1.AttemptState_ATTEMPT_STATE_DONE}
+		source: def.GetSource().GetTree(), endedMS: rec.GetEndedMs(), done: a.GetState() == corev1.AttemptState_ATTEMPT_STATE_DONE,
+		mayHold: def.GetHoldMs() > 0}
 	if len(a.GetTokenHash()) == sha256.Size {
 		ref.tokenHash = [sha256.Size]byte(a.GetTokenHash())
 	}
@@ -148,7 +158,8 @@ func (e *Engine) loadTail(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("load ended runs: %w", err)
 	}
-	for _, kv := range kvs {
+	reader := newRunReader(e.c.Store)
+	for _, kv := range kvs[max(0, len(kvs)-tailMax):] { // no more are remembered
 		header := &statev1.RunHeader{}
 		if err := decode(kv, header); err != nil {
 			return fmt.Errorf("load ended runs: %w", err)
@@ -156,12 +167,15 @@ func (e *Engine) loadTail(ctx context.Context) error {
 		if e.runs[header.GetId()] != nil || now.UnixMilli()-header.GetEndedMs() > tailMS {
 			continue
 		}
-		stored, err := readRun(ctx, e.c.Store, header.GetId())
+		stored, err := reader.read(ctx, header.GetId())
 		if err != nil {
 			return fmt.Errorf("load ended run %s: %w", header.GetId(), err)
 		}
+		if stored == nil {
+			continue // it has been sealed since
+		}
 		for _, j := range stored.jobs {
-			if j.rec.GetAttempt() == nil {
+			if j.rec.GetAttempt() == nil || j.rec.GetKeptFrom() != "" {
 				continue
 			}
 			if ref := refOf(stored.def, j.rec); ref.done {
@@ -174,6 +188,10 @@ func (e *Engine) loadTail(ctx context.Context) error {
 
 // resume goes on where the last leader stopped: it finishes a creation, and follows the graph.
 func (e *Engine) resume(d *draft) {
+	d.closeOrphans()
+	if d.r.terminal() {
+		return
+	}
 	if d.head().GetState() == corev1.RunState_RUN_STATE_CREATING {
 		// Records of an unfinished creation may be there in part; they are made again, the same.
 		d.editHead()

@@ -76,7 +76,7 @@ func (e *Engine) assign(p schedule.Placement) {
 	}
 	token := tlsutil.FormatToken(tlsutil.AttemptToken, secret, "")
 	hash := sha256.Sum256([]byte(token))
-	ref := &attemptRef{id: e.c.NewID(), runID: r.id, jobID: p.Job.Job, agentID: p.Agent, project: r.def.GetProject(), source: r.def.GetSource().GetTree(), tokenHash: hash}
+	ref := &attemptRef{id: e.c.NewID(), runID: r.id, jobID: p.Job.Job, agentID: p.Agent, project: r.def.GetProject(), source: r.def.GetSource().GetTree(), tokenHash: hash, mayHold: r.def.GetHoldMs() > 0}
 	a.held[ref.id] = reservation{runID: r.id, jobID: ref.jobID, project: ref.project, cpu: p.Job.CPUMilli, memory: p.Job.Memory,
 		sinceMS: e.nowMS(), charge: p.Charge}
 	r.placing[ref.jobID] = ref.id
@@ -162,7 +162,9 @@ func (e *Engine) sendKill(agentID, attemptID, reason string) {
 func (e *Engine) release(agentID, attemptID string) {
 	if a := e.agents[agentID]; a != nil {
 		if h, ok := a.held[attemptID]; ok {
-			e.queue.shares.End(h.project, e.queue.projects[h.project], h.charge, e.nowMS()-h.sinceMS)
+			if !h.hold { // which is nobody's work
+				e.queue.shares.End(h.project, e.queue.projects[h.project], h.charge, e.nowMS()-h.sinceMS)
+			}
 			delete(a.held, attemptID)
 		}
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,7 +27,7 @@ func (e *Engine) Report(ctx context.Context, sessionID string, report *corev1.Re
 			return
 		}
 		r := e.runs[ref.runID]
-		if r == nil || ref.done {
+		if r == nil || ref.done && e.holds[ref.id] == nil {
 			// A repeat of a final report whose acknowledgement was lost.
 			reply(nil)
 			return
@@ -74,6 +75,9 @@ func (d *draft) report(ref *attemptRef, report *corev1.Report) error {
 	}
 	a := rec.GetAttempt()
 	switch {
+	case a.GetState() == corev1.AttemptState_ATTEMPT_STATE_DONE && report.GetSeq() > a.GetSeq() && report.GetHeldMs() == 0:
+		d.endHold(ref, cmp.Or(report.GetReleased(), "its agent let it go"))
+		return nil
 	case a.GetState() == corev1.AttemptState_ATTEMPT_STATE_DONE || (report.GetSeq() <= a.GetSeq() && !lifecycle.Attempt.IsTerminal(a.GetState())):
 		return nil // applied before
 	case lifecycle.Attempt.IsTerminal(a.GetState()):
@@ -110,6 +114,7 @@ func (d *draft) follow(ref *attemptRef, report *corev1.Report) {
 	}
 	d.then(func() { d.e.attemptDone(ref) })
 	d.conclude(ref, report)
+	d.hold(ref, report)
 }
 
 // conclude ends the job with its attempt's result, or tries again.
@@ -138,6 +143,7 @@ func (d *draft) conclude(ref *attemptRef, report *corev1.Report) {
 		args.Failure = userFailure("outputs-too-large", fmt.Sprintf("the job's outputs have %d bytes, more than %d: pass large data as an artifact", size, maxOutputs))
 	}
 	if retryOn != "" && d.mayRetry(ref, retryOn) {
+		d.tried(ref.jobID, tryEnding[retryOn], args.Failure.GetMessage())
 		d.retry(ref.jobID, "retry after: "+args.Failure.GetMessage(), d.plan(ref).GetRetry().GetBackoffMs())
 		return
 	}
@@ -166,6 +172,7 @@ func (d *draft) retry(jobID, reason string, backoffMS int64) {
 	if backoffMS > 0 {
 		d.r.notBefore[jobID] = d.now + backoffMS
 	}
+	d.tried(jobID, "", reason)
 	d.fireJob(jobID, lifecycle.JobRetry, lifecycle.JobArgs{Reason: reason})
 }
 

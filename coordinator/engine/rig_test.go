@@ -67,8 +67,8 @@ func (r *rig) lead() {
 		r.t.Fatal(err)
 	}
 	e, err := New(r.t.Context(), Config{Store: r.store, Term: term, Plans: r.plans, Clock: r.clock, NewID: r.ids.New, Random: r.dice,
-		Runners: map[string]config.Runner{"ubuntu-latest": {Image: "runner", Pool: "default"}},
-		Log:     slog.New(slog.NewTextHandler(io.Discard, nil))})
+		Runners: map[string]config.Runner{"ubuntu-latest": {Image: "runner", Pool: "default"}}, MaxHold: time.Hour,
+		Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	if err != nil {
 		r.t.Fatal(err)
 	}

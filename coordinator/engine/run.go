@@ -22,6 +22,8 @@ type run struct {
 	plan     *planv1.Plan
 	contexts *expr.Object
 	number   uint64
+	// earlier is the attempt before this one; nil in attempt 1, and once this one is created.
+	earlier *earlier
 	// callees are the workflows that jobs call, by path; scopes those at work, by the call's instance id, "" the run's own.
 	callees map[string]callee
 	scopes  map[string]*scope
@@ -125,6 +127,7 @@ func (r *run) view(steps bool) *apiv1.Run {
 			needs = append(needs, sc.instance(need))
 		}
 		j := viewJob(rec, needs, steps)
+		j.KeptAttempt = keptAttempt(r.def, rec)
 		switch why := r.waits(rec); {
 		case rec.GetState() == corev1.JobState_JOB_STATE_QUEUED && j.Reason != "" && why != "":
 			// Why it is tried again, and why it is not yet.
@@ -135,6 +138,7 @@ func (r *run) view(steps bool) *apiv1.Run {
 		}
 		v.Jobs = append(v.Jobs, j)
 	}
+	v.Flaky = v.GetState() == corev1.RunState_RUN_STATE_SUCCEEDED && slices.ContainsFunc(v.GetJobs(), (*apiv1.Job).GetFlaky)
 	return v
 }
 
@@ -149,14 +153,15 @@ func (r *run) waits(rec *statev1.JobRecord) string {
 func viewHeader(h *statev1.RunHeader, def *statev1.RunDefinition) *apiv1.Run {
 	return &apiv1.Run{Id: h.GetId(), Number: h.GetNumber(), Project: def.GetProject(), Name: def.GetName(), Path: def.GetPath(), Event: def.GetEvent(),
 		Source: def.GetSource(), State: h.GetState(), CreatedMs: h.GetCreatedMs(), StartedMs: h.GetStartedMs(), EndedMs: h.GetEndedMs(),
-		Actor: def.GetActor(), Failure: h.GetFailure(), Artifacts: h.GetArtifacts(), Reason: h.GetReason()}
+		Actor: def.GetActor(), Failure: h.GetFailure(), Artifacts: h.GetArtifacts(), Reason: h.GetReason(), Attempt: attemptOf(def), Earlier: def.GetEarlier(),
+		RerunBy: def.GetRerun().GetBy(), RerunOf: rerunWord(def), HoldMs: def.GetHoldMs()}
 }
 
 func viewJob(rec *statev1.JobRecord, needs []string, steps bool) *apiv1.Job {
 	a := rec.GetAttempt()
 	j := &apiv1.Job{Id: rec.GetId(), Key: rec.GetKey(), Name: rec.GetName(), State: rec.GetState(), Needs: needs, Attempt: a.GetNumber(), AttemptId: a.GetId(),
 		Agent: a.GetAgentId(), QueuedMs: rec.GetQueuedMs(), StartedMs: rec.GetStartedMs(), EndedMs: rec.GetEndedMs(), Failure: rec.GetFailure(),
-		Reason: rec.GetReason()}
+		Reason: rec.GetReason(), Held: rec.GetHeld(), DebugSessions: rec.GetDebugSessions(), Tries: rec.GetTries(), Flaky: flaky(rec), KeptFrom: rec.GetKeptFrom()}
 	if len(rec.GetOutputs()) > 0 {
 		j.Outputs = make(map[string]string, len(rec.GetOutputs()))
 		for _, o := range rec.GetOutputs() {

@@ -78,6 +78,11 @@ func (d *draft) stages() ([]stage, error) {
 		s.addGroup(d.groups, job)
 	}
 	if d.header == nil {
+		if d.r.terminal() && !d.occupied() {
+			// The last that was held of a run that has ended.
+			last := &out[len(out)-1]
+			last.ops = append(last.ops, store.Op{Key: liveKey(d.r.id), Delete: true})
+		}
 		return out, nil
 	}
 	return d.stageHeader(out, id)
@@ -113,7 +118,7 @@ func (d *draft) stageHeader(out []stage, id string) ([]stage, error) {
 	if d.create && (!terminal || several) {
 		first.ops = append(first.ops, store.Op{Key: liveKey(d.r.id)})
 	}
-	if terminal && (!d.create || several) {
+	if terminal && (!d.create || several) && !d.occupied() {
 		last.ops = append(last.ops, store.Op{Key: liveKey(d.r.id), Delete: true})
 	}
 	return out, err

@@ -25,14 +25,17 @@ func (e *Engine) Submit(ctx context.Context, s Submission) (string, uint64, erro
 		return "", 0, rpcerr.New(rpcerr.InvalidRequest, "a run needs a request id, a project, and a plan with at least one job that is in the blob store")
 	}
 	def := &statev1.RunDefinition{Id: e.c.NewID(), RequestId: s.RequestID, Project: s.Project, Name: clip(s.Plan.GetName(), maxLabel), Path: s.Plan.GetPath(), Event: s.Event,
-		EventPayload: s.EventPayload, Source: s.Source, PlanDigest: s.PlanDigest, Actor: s.Actor}
+		EventPayload: s.EventPayload, Source: s.Source, PlanDigest: s.PlanDigest, Actor: s.Actor, HoldMs: min(max(s.Hold, 0), e.c.MaxHold).Milliseconds()}
 	e.trace(def, s.Traceparent)
 	r, err := newRun(def, s.Plan, 0)
 	if err = errors.Join(err, boundPlan(s.Plan)); err != nil {
 		return "", 0, rpcerr.New(rpcerr.InvalidRequest, "%v", err)
 	}
-	var id string
-	var number uint64
+	return e.submitted(ctx, r)
+}
+
+// submitted creates a run and returns its id and number.
+func (e *Engine) submitted(ctx context.Context, r *run) (id string, number uint64, err error) {
 	err = e.ask(ctx, func(reply func(error)) {
 		e.submit(r, func(gotID string, gotNumber uint64, err error) {
 			if err == nil {
@@ -63,7 +66,10 @@ func (e *Engine) submit(r *run, reply func(string, uint64, error)) {
 		}
 	}
 	project := r.def.GetProject()
-	number := e.numbers[project] + 1
+	number, again := r.number, r.earlier != nil
+	if !again {
+		number = e.numbers[project] + 1
+	}
 	d, err := e.creation(r, number)
 	if err != nil {
 		if rpcerr.ReasonOf(err) == "" {
@@ -72,18 +78,18 @@ func (e *Engine) submit(r *run, reply func(string, uint64, error)) {
 		answer("", 0, err)
 		return
 	}
-	e.numbers[project] = number
+	e.numbers[project] = max(number, e.numbers[project])
 	d.then(func() {
 		e.c.Metrics.submissions.Inc()
 		answer(r.id, number, nil)
 	})
 	d.refused = func(err error) {
-		if e.numbers[project] == number {
+		if !again && e.numbers[project] == number {
 			e.numbers[project]--
 		}
 		e.forgetClaims(r)
 		if errors.Is(err, commit.ErrConflict) {
-			e.repeat(request, answer)
+			e.repeat(r, answer)
 			return
 		}
 		switch {
@@ -128,8 +134,8 @@ func (e *Engine) creation(r *run, number uint64) (*draft, error) {
 	}
 	project := r.def.GetProject()
 	d.extra = []store.Op{{Key: defKey(r.id), Value: defValue}, {Key: reqKey(r.def.GetRequestId()), Value: request},
-		{Key: newestKey(r.id), Value: []byte(project)}, {Key: numKey(project, number), Value: []byte(r.id)}}
-	d.extraCompares = []store.Compare{{Key: reqKey(r.def.GetRequestId())}, {Key: numKey(project, number)}}
+		{Key: newestKey(r.id), Value: []byte(project)}, {Key: nameKey(r.def, number), Value: []byte(r.id)}}
+	d.extraCompares = []store.Compare{{Key: reqKey(r.def.GetRequestId())}, {Key: nameKey(r.def, number)}}
 	d.then(func() { e.adopt(r) })
 	e.create(d)
 	return d, nil
@@ -137,10 +143,8 @@ func (e *Engine) creation(r *run, number uint64) (*draft, error) {
 
 // create adds the records of all jobs, and queues the run.
 func (e *Engine) create(d *draft) {
-	for _, job := range d.r.plan.GetJobs() {
-		for _, rec := range e.initialJobs(d.r, d.r.scopes[""], job) {
-			d.put(rec)
-		}
+	for _, rec := range e.initialRecords(d) {
+		d.put(rec)
 	}
 	// It was evaluated before, when the run was submitted.
 	hold, err := holdOf(d.r.plan.GetConcurrency(), &expr.Env{Contexts: d.r.contexts})
@@ -175,12 +179,17 @@ func (e *Engine) initialJobs(r *run, sc *scope, job *planv1.Job) []*statev1.JobR
 }
 
 // repeat answers a request that was served before with its first result.
-func (e *Engine) repeat(request string, answer func(string, uint64, error)) {
+func (e *Engine) repeat(r *run, answer func(string, uint64, error)) {
+	request := r.def.GetRequestId()
 	e.wg.Go(func() {
 		ctx, cancel := e.background()
 		defer cancel()
 		id, number, found, err := Submitted(ctx, e.c.Store, request)
 		e.post(func() {
+			if err == nil && !found && r.earlier != nil {
+				answer("", 0, r.errTaken())
+				return
+			}
 			if err == nil && !found {
 				// The conflict was about the run's number: memory is behind the store.
 				e.c.Log.Error("a new run's number is taken; stepping down to load again", "request", request)

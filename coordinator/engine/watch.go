@@ -32,6 +32,11 @@ func (e *Engine) Watch(ctx context.Context, name string) (<-chan *apiv1.Run, err
 		if r := e.runs[runID]; r != nil {
 			live = true
 			w.put(r.view(true))
+			if r.terminal() { // a pod of it is held
+				close(w.next)
+				reply(nil)
+				return
+			}
 			r.watchers[w] = struct{}{}
 			e.queue.watched[runID] = true
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/slipway-ci/slipway/internal/rpcerr"
 	apiv1 "github.com/slipway-ci/slipway/proto/gen/slipway/api/v1"
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
+	statev1 "github.com/slipway-ci/slipway/proto/gen/slipway/state/v1"
 )
 
 // Explainer says why things wait. What it answers is made when it is asked for, from the leader's memory, and never stored.
@@ -73,7 +74,7 @@ func (e *Engine) whyRun(r *run, v *apiv1.Run, job string) *apiv1.WhyRunResponse 
 }
 
 func (e *Engine) whyJob(r *run, v *apiv1.Run, byID map[string]*apiv1.Job, j *apiv1.Job) *apiv1.JobWhy {
-	w := &apiv1.JobWhy{JobId: j.GetId(), Name: j.GetName(), State: j.GetState(), Reason: cmp.Or(j.GetFailure().GetMessage(), j.GetReason()), Attempt: j.GetAttempt(), Agent: j.GetAgent()}
+	w := &apiv1.JobWhy{JobId: j.GetId(), Name: j.GetName(), State: j.GetState(), Reason: cmp.Or(j.GetFailure().GetMessage(), j.GetReason()), Attempt: j.GetAttempt(), Agent: j.GetAgent(), Tries: j.GetTries()}
 	switch j.GetState() {
 	case corev1.JobState_JOB_STATE_BLOCKED:
 		w.Needs = needsOf(v, j)
@@ -103,6 +104,9 @@ func (e *Engine) whyJob(r *run, v *apiv1.Run, byID map[string]*apiv1.Job, j *api
 	}
 	if j.GetAttempt() > 0 && j.GetFailure() != nil && j.GetReason() != "" {
 		w.Retried = j.GetReason()
+	}
+	if reason, remedy := e.whyHeld(v.GetNumber(), &statev1.JobRecord{Id: j.GetId(), Name: j.GetName(), Held: j.GetHeld(), Attempt: &statev1.Attempt{Id: j.GetAttemptId()}}); reason != "" {
+		w.Reason, w.Remedy = w.Reason+"; "+reason, cmp.Or(remedy, w.Remedy)
 	}
 	if r != nil && r.jobs[j.GetId()] != nil {
 		rec := r.jobs[j.GetId()].rec
@@ -248,6 +252,9 @@ func (e *Engine) whenRoom(a *agent, j schedule.Job) string {
 		name := h.jobID
 		if r := e.runs[h.runID]; r != nil {
 			name = fmt.Sprintf("job %s of run #%d", h.jobID, r.number)
+			if h.hold {
+				name = fmt.Sprintf("the hold of job %s of run #%d (until %s)", h.jobID, r.number, stamp(r.jobs[h.jobID].rec.GetHeld().GetUntilMs()))
+			}
 		}
 		ends = append(ends, name)
 		s.UsedSlots, s.UsedCPU, s.UsedMem = s.UsedSlots-1, s.UsedCPU-h.cpu, s.UsedMem-h.memory

@@ -49,6 +49,7 @@ func (s *Server) term(ctx context.Context, be *backend, gw *gateway.Gateway, lea
 	e, err := engine.New(ctx, engine.Config{
 		Store: be.store, Term: term, Plans: engine.BlobPlans{Blobs: s.blobs}, Runners: s.conf.Runners, Pools: s.conf.Pools, Projects: s.conf.Projects, Scheduling: s.conf.Scheduling, Clock: s.clock, NewID: s.ids.New,
 		Random: rand.Reader, Log: s.log, Metrics: s.metrics, Tracer: s.tracer(), SessionDeadline: s.conf.Agents.Deadline.Std(), Grace: s.conf.Agents.Grace.Std(),
+		MaxHold: s.conf.Debug.MaxHold.Std(),
 	})
 	if err != nil {
 		return fmt.Errorf("loading the state of all runs: %w", err)

@@ -40,6 +40,12 @@ const (
 	StoreUnavailable Reason = "STORE_UNAVAILABLE"
 	LogIncomplete    Reason = "LOG_INCOMPLETE"
 	InUse            Reason = "IN_USE"
+	RunNotEnded      Reason = "RUN_NOT_ENDED"
+	NotFailed        Reason = "NOT_FAILED"
+	NotHeld          Reason = "NOT_HELD"
+	HoldOver         Reason = "HOLD_OVER"
+	AgentAway        Reason = "AGENT_AWAY"
+	PolicyRefused    Reason = "POLICY_REFUSED"
 	Internal         Reason = "INTERNAL"
 )
 
@@ -59,6 +65,12 @@ var reasonCodes = map[Reason]codes.Code{
 	StoreUnavailable: codes.Unavailable,
 	LogIncomplete:    codes.DataLoss,
 	InUse:            codes.FailedPrecondition,
+	RunNotEnded:      codes.FailedPrecondition,
+	NotFailed:        codes.FailedPrecondition,
+	NotHeld:          codes.FailedPrecondition,
+	HoldOver:         codes.FailedPrecondition,
+	AgentAway:        codes.FailedPrecondition,
+	PolicyRefused:    codes.PermissionDenied,
 	Internal:         codes.Internal,
 }
 

@@ -25,6 +25,7 @@ type Control struct {
 	watchers map[string][]*watcher
 	sessions map[string]*liveSession // by agent
 	attempts map[string]*Attempt
+	held     map[string]*HeldJob // by RUN/JOB
 
 	// Submissions are what Submit took, in order.
 	Submissions []engine.Submission
