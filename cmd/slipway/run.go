@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,6 +14,7 @@ import (
 	"github.com/slipway-ci/slipway/internal/cli/planview"
 	"github.com/slipway-ci/slipway/internal/cli/show"
 	"github.com/slipway-ci/slipway/internal/tui"
+	"github.com/slipway-ci/slipway/sdk/client"
 )
 
 func (a *app) runCmd() *cobra.Command {
@@ -81,6 +83,11 @@ func (a *app) run(ctx context.Context, r launch.Request, detach, json bool) erro
 	if detach {
 		return show.Submitted(a.out, runs, json)
 	}
+	return a.follow(ctx, cl, ids, interrupts, interrupted, json)
+}
+
+// follow follows runs to their ends.
+func (a *app) follow(ctx context.Context, cl *client.Client, ids []string, interrupts <-chan os.Signal, interrupted bool, json bool) error {
 	out, err := follow.Follow(ctx, cl, ids, a.display(ids, json), follow.Options{
 		Interrupts: interrupts, Interrupted: interrupted, Frame: a.frame(json), LogPatience: time.Minute})
 	if err != nil {

@@ -51,6 +51,9 @@ func (s *logServer) StreamLogs(req *apiv1.StreamLogsRequest, stream grpc.ServerS
 	if err := t.checkJob(run); err != nil {
 		return err
 	}
+	if err := t.sendKept(run); err != nil {
+		return s.internal("reading logs", err)
+	}
 	if req.GetFollow() {
 		err = t.follow(ctx)
 	} else {
@@ -72,6 +75,21 @@ func (t *tail) checkJob(run *apiv1.Run) error {
 		known = append(known, j.GetId())
 	}
 	return rpcerr.New(rpcerr.NotFound, "run %s has no job %q; it has %s", run.GetId(), t.job, strings.Join(known, ", "))
+}
+
+// sendKept sends the logs of jobs that an earlier attempt of the run ran.
+func (t *tail) sendKept(run *apiv1.Run) error {
+	for _, j := range run.GetJobs() {
+		if j.GetKeptFrom() == "" || !t.wants(j.GetId()) && j.GetKey() != t.job {
+			continue
+		}
+		earlier := *t
+		earlier.run, earlier.job = j.GetKeptFrom(), j.GetId()
+		if _, _, err := earlier.send(false); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // wants says whether a job instance is asked for: by its id, or by its key for all legs of a matrix.

@@ -44,6 +44,7 @@ func (c Config) check(path string, root *yaml.Node) error {
 	}
 	c.checkPools(add)
 	c.checkScheduling(add)
+	c.checkRetention(add)
 	c.checkDebug(add)
 	for host, r := range c.Registries {
 		if strings.ContainsAny(host, "/@ ") || strings.ContainsAny(r.Mirror, "/@ ") {

@@ -38,6 +38,8 @@ type Config struct {
 	Projects map[string]Project `yaml:"projects"`
 	// Scheduling says in which order jobs are placed, and where none is.
 	Scheduling Scheduling `yaml:"scheduling"`
+	// Retention says how long finished runs are kept.
+	Retention Retention `yaml:"retention"`
 	// Debug is how the pods of failed jobs may be held.
 	Debug Debug `yaml:"debug"`
 }
@@ -111,6 +113,7 @@ func Default() Config {
 		Agents:     Agents{Heartbeat: Duration(2 * time.Second), Deadline: Duration(10 * time.Second), Grace: Duration(time.Minute)},
 		Scheduling: Scheduling{Ageing: Duration(5 * time.Minute), KeepAfter: Duration(10 * time.Minute), MinDiskFree: 1 << 30},
 		Debug:      Debug{MaxHold: Duration(4 * time.Hour)},
+		Retention:  defaultRetention(),
 		Limits:     Limits{WorkflowBytes: 1 << 20, PayloadBytes: MostPayloadBytes, BlobBytes: 2 << 30},
 	}
 }

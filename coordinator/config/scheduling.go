@@ -12,6 +12,8 @@ type Project struct {
 	Weight int64 `yaml:"weight"`
 	// MaxRunning jobs at once; 0 is without a cap.
 	MaxRunning int64 `yaml:"max_running"`
+	// Retention of its finished runs, where that is another than that of all.
+	Retention Keep `yaml:"retention"`
 }
 
 // Bounds of what Project and Priority may say.

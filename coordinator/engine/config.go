@@ -61,6 +61,8 @@ type Config struct {
 	MaxHold time.Duration
 	// External says that the store is an etcd of others, with its limit of 128 operations a transaction.
 	External bool
+	// Admit, if set, refuses new runs with its error; it must not block.
+	Admit func() error
 	// History has the runs that were sealed; nil if none ever is.
 	History History
 	// Sealer, if set, is told of every run that ended, after its last commit, from the engine's goroutine; it must not block.
@@ -78,6 +80,9 @@ func (c *Config) defaults() {
 	}
 	if c.Tick <= 0 {
 		c.Tick = 500 * time.Millisecond
+	}
+	if c.Admit == nil {
+		c.Admit = func() error { return nil }
 	}
 	if c.History == nil {
 		c.History = noHistory{}

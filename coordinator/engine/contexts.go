@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -56,11 +57,11 @@ func github(def *statev1.RunDefinition, plan *planv1.Plan, event expr.Value) exp
 		text("sha", src.GetSha()),
 		text("repository", src.GetRepository()),
 		text("repository_owner", owner),
-		text("run_id", def.GetId()),
+		text("run_id", originOf(def)),
 		text("run_number", "0"),
-		text("run_attempt", "1"),
+		text("run_attempt", fmt.Sprint(attemptOf(def))),
 		text("actor", def.GetActor()),
-		text("triggering_actor", def.GetActor()),
+		text("triggering_actor", cmp.Or(def.GetRerun().GetBy(), def.GetActor())),
 		text("workflow", workflow),
 		text("workflow_ref", src.GetRepository()+"/"+def.GetPath()+"@"+src.GetRef()),
 		text("workflow_sha", src.GetSha()),

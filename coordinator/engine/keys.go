@@ -15,6 +15,7 @@ const (
 	livePrefix  = root + "live/"
 	newPrefix   = root + "newest/"
 	numPrefix   = root + "num/"
+	againPrefix = root + "again/"
 	reqPrefix   = root + "req/"
 	agentPrefix = root + "agent/"
 	// chainPrefix is written by coordinator/archive.
@@ -42,6 +43,15 @@ func numProject(project string) string { return numPrefix + url.PathEscape(proje
 
 func numKey(project string, number uint64) string {
 	return fmt.Sprintf("%s%012d", numProject(project), maxNumber-min(number, maxNumber))
+}
+
+// againProject and againKey are where a run's later attempts are found, the newest first.
+func againRun(project string, number uint64) string {
+	return fmt.Sprintf("%s%s/%012d/", againPrefix, url.PathEscape(project), number)
+}
+
+func againKey(project string, number uint64, attempt uint32) string {
+	return fmt.Sprintf("%s%06d", againRun(project, number), maxAttempts-min(attempt, maxAttempts))
 }
 
 // numOf reads a project and number from a key of numKey.

@@ -27,6 +27,7 @@ type Metrics struct {
 	jobTime     *prometheus.HistogramVec
 	rejected    prometheus.Counter
 	term        prometheus.Gauge
+	demand      demandMetrics
 }
 
 // NewMetrics makes the metrics and registers them; reg may be nil.
@@ -52,10 +53,12 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Buckets: endBuckets}, []string{"state"}),
 		rejected: prometheus.NewCounter(prometheus.CounterOpts{Name: "slipway_offers_rejected_total", Help: "Attempts that an agent refused."}),
 		term:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "slipway_leading", Help: "1 while this coordinator leads."}),
+		demand:   newDemandMetrics(),
 	}
 	if reg != nil {
 		reg.MustRegister(m.runs, m.ended, m.queued, m.waiting, m.agents, m.batch, m.commitTime, m.lost, m.dispatch, m.submissions, m.runTime, m.jobs, m.jobTime,
 			m.rejected, m.term)
+		reg.MustRegister(m.demand.all()...)
 	}
 	return m
 }
@@ -72,6 +75,7 @@ func (m *Metrics) begin() {
 // leave is for a leader that is none any more.
 func (m *Metrics) leave() {
 	m.runs.Reset()
+	m.demand.set(nil, 0)
 	for _, g := range []prometheus.Gauge{m.queued, m.waiting, m.agents, m.term} {
 		g.Set(0)
 	}
@@ -84,7 +88,7 @@ func (m *Metrics) runEnded(h *statev1.RunHeader) {
 
 // jobMoved counts a job that ended.
 func (m *Metrics) jobMoved(from corev1.JobState, rec *statev1.JobRecord) {
-	if !lifecycle.Job.IsTerminal(rec.GetState()) || lifecycle.Job.IsTerminal(from) {
+	if !lifecycle.Job.IsTerminal(rec.GetState()) || lifecycle.Job.IsTerminal(from) || rec.GetKeptFrom() != "" {
 		return
 	}
 	state := jobStateWord(rec.GetState())

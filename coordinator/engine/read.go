@@ -132,29 +132,30 @@ func readRun(ctx context.Context, s store.Store, runID string) (*storedRun, erro
 	if err != nil || !found {
 		return nil, storeError(err)
 	}
-	out := &storedRun{header: &statev1.RunHeader{}, headerRev: kv.ModRevision, def: &statev1.RunDefinition{}}
-	if err := decode(kv, out.header); err != nil {
-		return nil, err
-	}
-	kvs, _, err := s.Range(ctx, jobsPrefix(runID), store.PrefixEnd(jobsPrefix(runID)), 0)
+	jobs, _, err := s.Range(ctx, jobsPrefix(runID), store.PrefixEnd(jobsPrefix(runID)), 0)
 	if err != nil {
 		return nil, storeError(err)
 	}
-	for _, kv := range kvs {
+	def, found, err := s.Get(ctx, defKey(runID))
+	if err != nil || !found {
+		return nil, storeError(err)
+	}
+	return assembleRun(kv, jobs, def)
+}
+
+func assembleRun(header store.KV, jobs []store.KV, def store.KV) (*storedRun, error) {
+	out := &storedRun{header: &statev1.RunHeader{}, headerRev: header.ModRevision, def: &statev1.RunDefinition{}}
+	if err := decode(header, out.header); err != nil {
+		return nil, err
+	}
+	for _, kv := range jobs {
 		rec := &statev1.JobRecord{}
 		if err := decode(kv, rec); err != nil {
 			return nil, err
 		}
 		out.jobs = append(out.jobs, storedRec{rec: rec, rev: kv.ModRevision})
 	}
-	kv, found, err = s.Get(ctx, defKey(runID))
-	if err != nil || !found {
-		return nil, storeError(err)
-	}
-	if err := decode(kv, out.def); err != nil {
-		return nil, err
-	}
-	return out, nil
+	return out, decode(def, out.def)
 }
 
 func decode(kv store.KV, m proto.Message) error {
@@ -173,6 +174,9 @@ func storeError(err error) error {
 
 // resolveID turns what people type into a run's id: an id, a unique prefix of one, or "#12".
 func (e *Engine) resolveID(ctx context.Context, name string) (string, error) {
+	if whole, n, found := strings.Cut(name, "."); found {
+		return e.resolveAttempt(ctx, whole, n)
+	}
 	if id.Valid(name) {
 		return strings.ToLower(name), nil
 	}
@@ -211,25 +215,10 @@ func (e *Engine) resolveID(ctx context.Context, name string) (string, error) {
 
 // byNumber finds the run of a number; numbers are unique within a project only.
 func (e *Engine) byNumber(ctx context.Context, number uint64) (string, error) {
-	newest, err := newestNumbers(ctx, e.c.Store)
+	found, err := e.numbered(ctx, number)
 	if err != nil {
 		return "", err
 	}
-	found := map[string]string{}
-	for project := range newest {
-		kv, ok, err := e.c.Store.Get(ctx, numKey(project, number))
-		if err != nil {
-			return "", storeError(err)
-		}
-		if ok {
-			found[project] = string(kv.Value)
-		}
-	}
-	old, err := e.c.History.Numbered(ctx, number)
-	if err != nil {
-		return "", err
-	}
-	maps.Copy(found, old)
 	projects := slices.Collect(maps.Keys(found))
 	switch len(found) {
 	case 0:
@@ -239,6 +228,67 @@ func (e *Engine) byNumber(ctx context.Context, number uint64) (string, error) {
 	}
 	slices.Sort(projects)
 	return "", rpcerr.New(rpcerr.InvalidRequest, "several projects have a run #%d (%s); give the run's id", number, strings.Join(projects, ", "))
+}
+
+// numbered finds the newest attempt of the run of a number in each project that has one. A later attempt has a later id.
+func (e *Engine) numbered(ctx context.Context, number uint64) (map[string]string, error) {
+	newest, err := newestNumbers(ctx, e.c.Store)
+	if err != nil {
+		return nil, err
+	}
+	found := map[string]string{}
+	for project := range newest {
+		kv, ok, err := e.c.Store.Get(ctx, numKey(project, number))
+		if err != nil {
+			return nil, storeError(err)
+		}
+		if ok {
+			found[project] = string(kv.Value)
+		}
+		again := againRun(project, number)
+		later, _, err := e.c.Store.Range(ctx, again, store.PrefixEnd(again), 1)
+		if err != nil {
+			return nil, storeError(err)
+		}
+		if len(later) > 0 {
+			found[project] = string(later[0].Value)
+		}
+	}
+	old, err := e.c.History.Numbered(ctx, number)
+	if err != nil {
+		return nil, err
+	}
+	for project, id := range old {
+		found[project] = max(found[project], id)
+	}
+	return found, nil
+}
+
+// resolveAttempt finds attempt n of a run.
+func (e *Engine) resolveAttempt(ctx context.Context, name, n string) (string, error) {
+	number, err := strconv.Atoi(n)
+	if err != nil {
+		return "", rpcerr.New(rpcerr.InvalidRequest, "%q is not an attempt's number; write the first attempt of run #12 as #12.1", n)
+	}
+	runID, err := e.resolveID(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	v, err := e.Run(ctx, runID)
+	if err != nil {
+		return "", err
+	}
+	// An id names one attempt; the run has it in common with later ones.
+	if ids, err := e.numbered(ctx, v.GetNumber()); err == nil && ids[v.GetProject()] != "" && ids[v.GetProject()] != runID {
+		if v, err = e.Run(ctx, ids[v.GetProject()]); err != nil {
+			return "", err
+		}
+	}
+	found, err := attemptID(&statev1.RunDefinition{Id: v.GetId(), Earlier: v.GetEarlier()}, number)
+	if err != nil {
+		return "", rpcerr.New(rpcerr.NotFound, "run #%d has no attempt %d; it has %d", v.GetNumber(), number, v.GetAttempt())
+	}
+	return found, nil
 }
 
 // newestNumbers is the highest run number of every project, of those in the store and those that were sealed. One short read a project.

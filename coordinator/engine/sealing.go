@@ -44,7 +44,7 @@ func (r *EndedRun) Removal() []store.Op {
 	runID := r.Header.GetId()
 	jobs := jobsPrefix(runID)
 	return []store.Op{{Key: runKey(runID), Delete: true}, {Key: defKey(runID), Delete: true}, {Key: jobs, To: store.PrefixEnd(jobs), Delete: true},
-		{Key: newestKey(runID), Delete: true}, {Key: numKey(r.Definition.GetProject(), r.Header.GetNumber()), Delete: true}}
+		{Key: newestKey(runID), Delete: true}, {Key: nameKey(r.Definition, r.Header.GetNumber()), Delete: true}}
 }
 
 // EachRun calls f for the header of every run in the store, oldest first. It reads in pages.

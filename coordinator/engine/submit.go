@@ -57,6 +57,10 @@ func (e *Engine) submit(r *run, reply func(string, uint64, error)) {
 		e.submitting[request] = append(waiting, reply)
 		return
 	}
+	if err := e.c.Admit(); err != nil {
+		reply("", 0, err)
+		return
+	}
 	e.submitting[request] = []func(string, uint64, error){reply}
 	answer := func(id string, number uint64, err error) {
 		waiting := e.submitting[request]

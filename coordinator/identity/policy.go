@@ -44,6 +44,7 @@ var services = map[string]rule{
 var methods = map[string]rule{
 	apiv1.RunService_SubmitRun_FullMethodName:         {need: needUser, audit: true},
 	apiv1.RunService_CancelRun_FullMethodName:         {need: needUser, audit: true},
+	apiv1.RunService_RerunRun_FullMethodName:          {need: needUser, audit: true},
 	apiv1.BlobService_UploadBlob_FullMethodName:       {need: needUser, audit: true},
 	apiv1.AgentService_CreateJoinToken_FullMethodName: {need: needAdmin, audit: true},
 	apiv1.AgentService_DrainAgent_FullMethodName:      {need: needAdmin, audit: true},

@@ -11,6 +11,7 @@ import (
 	"github.com/slipway-ci/slipway/coordinator/config"
 	"github.com/slipway-ci/slipway/coordinator/leader"
 	"github.com/slipway-ci/slipway/coordinator/leader/etcdleader"
+	"github.com/slipway-ci/slipway/coordinator/maintain"
 	"github.com/slipway-ci/slipway/coordinator/store"
 	"github.com/slipway-ci/slipway/coordinator/store/etcdstore"
 	"github.com/slipway-ci/slipway/coordinator/store/memstore"
@@ -28,6 +29,10 @@ const (
 type backend struct {
 	store   store.Store
 	elector leader.Elector
+	// database is what there is to maintain; nil if nothing is.
+	database maintain.Database
+	// external: the store is an etcd of others.
+	external bool
 	// failed delivers the store's fatal error; nil if it can't have one.
 	failed <-chan error
 	close  func() error
@@ -46,7 +51,7 @@ func openBackend(ctx context.Context, conf config.Config, c clock.Clock, name st
 	}
 	// Nobody waits to lead in its place, and a starved host is not a dead one: the fence alone would do.
 	elector := etcdleader.New(etcdleader.Config{Client: e.Client(), Prefix: electionPrefix, Name: name, TTL: exclusiveTTL, Exclusive: true, Clock: c, Log: log})
-	return &backend{store: e.Store(), elector: elector, failed: e.Err(), close: e.Close}, nil
+	return &backend{store: e.Store(), elector: elector, database: e.Database(), failed: e.Err(), close: e.Close}, nil
 }
 
 // watch returns the store's fatal error, or nil when ctx ends.

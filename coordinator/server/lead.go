@@ -46,7 +46,12 @@ func (s *Server) term(ctx context.Context, be *backend, gw *gateway.Gateway, lea
 		return fmt.Errorf("campaigning: %w", err)
 	}
 	defer func() { err = errors.Join(err, s.resign(ctx, term)) }()
+	keep, err := s.newKeeper(ctx, be, term)
+	if err != nil {
+		return err
+	}
 	e, err := engine.New(ctx, engine.Config{
+		History: s.history, Sealer: keep.archiver.Ended, Admit: keep.admit,
 		Store: be.store, Term: term, Plans: engine.BlobPlans{Blobs: s.blobs}, Runners: s.conf.Runners, Pools: s.conf.Pools, Projects: s.conf.Projects, Scheduling: s.conf.Scheduling, Clock: s.clock, NewID: s.ids.New,
 		Random: rand.Reader, Log: s.log, Metrics: s.metrics, Tracer: s.tracer(), SessionDeadline: s.conf.Agents.Deadline.Std(), Grace: s.conf.Agents.Grace.Std(),
 		MaxHold: s.conf.Debug.MaxHold.Std(),
@@ -55,6 +60,8 @@ func (s *Server) term(ctx context.Context, be *backend, gw *gateway.Gateway, lea
 		return fmt.Errorf("loading the state of all runs: %w", err)
 	}
 	e.Start()
+	keep.start(ctx)
+	defer keep.close()
 	s.control.set(e)
 	leading()
 	select {

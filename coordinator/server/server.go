@@ -27,6 +27,7 @@ import (
 	"github.com/slipway-ci/slipway/coordinator/config"
 	"github.com/slipway-ci/slipway/coordinator/engine"
 	"github.com/slipway-ci/slipway/coordinator/gateway"
+	"github.com/slipway-ci/slipway/coordinator/history"
 	"github.com/slipway-ci/slipway/coordinator/identity"
 	"github.com/slipway-ci/slipway/coordinator/images"
 	"github.com/slipway-ci/slipway/coordinator/logs"
@@ -57,6 +58,8 @@ type Server struct {
 	logs     *logs.Store
 	images   *images.Resolver
 	control  *control
+	history  *history.History
+	keeping  keepMetrics
 	tracers  trace.TracerProvider
 	logBytes prometheus.Counter
 	rpcs     *grpcprom.ServerMetrics
@@ -89,6 +92,7 @@ func New(conf config.Config, log *slog.Logger, options ...Option) (*Server, erro
 	s.ids = id.NewSource(s.clock.Now)
 	s.registerMetrics()
 	s.metrics = engine.NewMetrics(s.registry)
+	s.registerKeepMetrics()
 	if err := s.open(); err != nil {
 		return nil, errors.Join(err, s.closeListeners())
 	}
@@ -104,6 +108,9 @@ func (s *Server) open() (err error) {
 		return err
 	}
 	if s.logs, err = logs.Open(filepath.Join(dir, "logs"), s.log); err != nil {
+		return err
+	}
+	if err = s.openHistory(context.Background()); err != nil {
 		return err
 	}
 	if s.images, err = images.New(s.conf.Registries, s.clock); err != nil {

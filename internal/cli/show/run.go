@@ -26,12 +26,15 @@ func (p *printer) f(format string, args ...any) {
 // Run writes all that is known of a run: its jobs and steps, failures, artifacts, and what its tests say.
 func Run(w io.Writer, r *apiv1.Run, style tui.Style, now time.Time) error {
 	p := &printer{w: w}
-	p.f("%s #%d  %s  %s", safe(r.GetName()), r.GetNumber(), tui.RunWord(r.GetState()), took(r.GetCreatedMs(), r.GetEndedMs(), now))
+	p.f("%s %s  %s  %s", safe(r.GetName()), numberOf(r), wordOf(r), took(r.GetCreatedMs(), r.GetEndedMs(), now))
 	p.f("  id       %s", r.GetId())
 	p.f("  source   %s %s", safe(r.GetSource().GetRepository()), tui.Describe(r))
 	p.f("  file     %s", safe(r.GetPath()))
 	if r.GetActor() != "" {
 		p.f("  by       %s, %s", safe(r.GetActor()), time.UnixMilli(r.GetCreatedMs()).Format(time.RFC3339))
+	}
+	if r.GetAttempt() > 1 {
+		p.f("  again    %s, asked for by %s; attempt %d was %s", safe(r.GetRerunOf()), safe(r.GetRerunBy()), r.GetAttempt()-1, r.GetEarlier()[len(r.GetEarlier())-1])
 	}
 	if r.GetReason() != "" {
 		p.f("  %s", safe(r.GetReason()))
@@ -59,7 +62,16 @@ func (p *printer) job(j *apiv1.Job, style tui.Style, now time.Time) {
 	if j.GetAttempt() > 1 {
 		line += fmt.Sprintf("  attempt %d", j.GetAttempt())
 	}
+	if j.GetKeptAttempt() > 0 {
+		line += fmt.Sprintf("  kept from attempt %d of the run", j.GetKeptAttempt())
+	}
+	if j.GetFlaky() {
+		line += "  passed on retry"
+	}
 	p.f("%s", line)
+	for _, t := range j.GetTries() {
+		p.f("    earlier  %s", try(t))
+	}
 	if j.GetReason() != "" && !strings.Contains(j.GetFailure().GetMessage(), j.GetReason()) {
 		p.f("    %s", safe(j.GetReason()))
 	}
@@ -177,7 +189,7 @@ func counts(t *corev1.TestSummary) string {
 // Ended is the last line of `slipway run`.
 func Ended(w io.Writer, r *apiv1.Run, now time.Time) error {
 	p := &printer{w: w}
-	p.f("%s #%d %s in %s", safe(r.GetName()), r.GetNumber(), tui.RunWord(r.GetState()), took(r.GetCreatedMs(), r.GetEndedMs(), now))
+	p.f("%s %s %s in %s", safe(r.GetName()), numberOf(r), wordOf(r), took(r.GetCreatedMs(), r.GetEndedMs(), now))
 	said := false
 	for _, j := range r.GetJobs() {
 		if f := j.GetFailure(); f != nil && (j.GetState() == corev1.JobState_JOB_STATE_FAILED || j.GetState() == corev1.JobState_JOB_STATE_TIMED_OUT) {

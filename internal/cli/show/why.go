@@ -25,6 +25,9 @@ func Why(w io.Writer, why *apiv1.WhyRunResponse) error {
 		if j.GetRemedy() != "" {
 			line("  helps    %s", j.GetRemedy())
 		}
+		for _, t := range j.GetTries() {
+			line("  earlier  %s", try(t))
+		}
 		if j.GetRetried() != "" && j.GetRetried() != j.GetReason() {
 			line("  attempt  %d: %s", j.GetAttempt(), j.GetRetried())
 		}
