@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"unicode"
 
 	"github.com/slipway-ci/slipway/pipeline/diag"
 	"github.com/slipway-ci/slipway/pipeline/expr"
@@ -146,6 +148,10 @@ func (c *checker) text(s *syntax.Scalar, r expr.Rules) {
 			c.expression(s, p.Text, p.Offset, r)
 		}
 	}
+	if len(parts) > 1 && expr.Length(expr.Join(parts)) > expr.MaxLength {
+		c.errorf(s.Pos, "bad-expression", "give the values to `env`, so that the text needs no expression, or put the text into a file",
+			"a text with expressions in it is one expression, text and all, and this one is longer than %d characters", expr.MaxLength)
+	}
 }
 
 func (c *checker) textMap(m *syntax.Map, r expr.Rules) {
@@ -164,10 +170,14 @@ func (c *checker) condition(s *syntax.Scalar, r expr.Rules) {
 	}
 	if !s.HasExpression() {
 		c.expression(s, s.Text, 0, r)
-		return
+	} else {
+		c.text(s, r)
 	}
-	c.text(s, r)
-	if _, whole := Condition(s); !whole {
+	src, whole := Condition(s)
+	if expr.Length(src) > expr.MaxLength && expr.Length(strings.TrimSpace(s.Text)) <= expr.MaxLength {
+		c.errorf(s.Pos, "bad-expression", "", "with the success() that every condition without a status function gets, this `if` is longer than %d characters", expr.MaxLength)
+	}
+	if !whole {
 		c.warnf(s.Pos, "if-always-true", "put the whole condition inside one ${{ }}, or leave ${{ }} out",
 			"this `if` is always true: beside ${{ }} it holds text, so it is a text that is not empty")
 	}
@@ -175,6 +185,10 @@ func (c *checker) condition(s *syntax.Scalar, r expr.Rules) {
 
 // expression checks one expression, whose source stands at offset in the text of s.
 func (c *checker) expression(s *syntax.Scalar, src string, offset int, r expr.Rules) {
+	// The space around it does not count as a part of its length.
+	if left := strings.TrimLeftFunc(src, unicode.IsSpace); left != "" {
+		src, offset = strings.TrimRightFunc(left, unicode.IsSpace), offset+len(src)-len(left)
+	}
 	e, err := expr.Parse(src)
 	if err != nil {
 		c.syntaxError(s, offset, err)

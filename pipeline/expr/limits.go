@@ -2,6 +2,9 @@ package expr
 
 import "unicode/utf16"
 
+// Length is how GitHub counts an expression's characters: as UTF-16 does.
+func Length(src string) int { return utf16Length(src) }
+
 // utf16Length is the length that .NET sees, in which a character beyond the basic plane counts twice.
 func utf16Length(s string) (n int) {
 	for _, r := range s {

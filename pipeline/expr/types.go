@@ -94,8 +94,16 @@ func literalArg(n *call, name string) (string, bool) {
 // checkTypes finds what surely fails, or has surely not the value that was meant, whatever the contexts hold.
 func (e *Expr) checkTypes() []*SyntaxError {
 	t := typeChecker{src: e.src}
-	e.walk(func(n node) {
-		switch n := n.(type) {
+	type visit struct {
+		n      node
+		unsure bool
+	}
+	stack := []visit{{n: e.root}}
+	for len(stack) > 0 {
+		v := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		t.unsure = v.unsure
+		switch n := v.n.(type) {
 		case *call:
 			t.call(n)
 		case *compare:
@@ -103,13 +111,47 @@ func (e *Expr) checkTypes() []*SyntaxError {
 		case *index:
 			t.index(n)
 		}
-	})
+		below, sure := children(v.n), surely(v.n)
+		for i := len(below) - 1; i >= 0; i-- {
+			stack = append(stack, visit{below[i], v.unsure || i >= sure})
+		}
+	}
 	return t.problems
+}
+
+// surely is how many of a node's children are evaluated whatever the contexts hold.
+func surely(n node) int {
+	switch n := n.(type) {
+	case *logic:
+		i := 0
+		for ; i < len(n.args)-1; i++ {
+			if l, ok := n.args[i].(*literal); !ok || l.value.Truthy() != n.and {
+				break
+			}
+		}
+		return i + 1
+	case *call:
+		if strings.EqualFold(n.name, "case") {
+			return 1
+		}
+	}
+	return math.MaxInt
 }
 
 type typeChecker struct {
 	src      string
 	problems []*SyntaxError
+	// unsure: what is looked at may never be evaluated.
+	unsure bool
+}
+
+// fails reports what is an error when it is evaluated.
+func (t *typeChecker) fails(n node, format string, args ...any) {
+	p := t.errorf(n, format, args...)
+	if t.unsure {
+		p.Warning = true
+		p.Message += "; it fails if it is evaluated"
+	}
 }
 
 func (t *typeChecker) errorf(n node, format string, args ...any) *SyntaxError {
@@ -136,14 +178,15 @@ func (t *typeChecker) call(n *call) {
 			return
 		}
 		if strings.TrimSpace(text) == "" {
-			_ = t.errorf(n.args[0], "fromJSON is given an empty string, which is not JSON")
+			t.fails(n.args[0], "fromJSON is given an empty string, which is not JSON")
 		} else if _, err := FromJSON([]byte(text)); err != nil {
-			_ = t.errorf(n.args[0], "fromJSON: `%s` is %v", clip(text), err)
+			t.fails(n.args[0], "fromJSON: `%s` is %v", clip(text), err)
 		}
 	case "case":
 		for i := 0; i+1 < len(n.args); i += 2 {
 			if k := kindsOf(n.args[i]); k&only(KindBool) == 0 {
-				_ = t.errorf(n.args[i], "case needs a boolean here, not %s", k)
+				t.unsure = t.unsure || i > 0
+				t.fails(n.args[i], "case needs a boolean here, not %s", k)
 			}
 		}
 	case "contains":
@@ -166,7 +209,7 @@ func (t *typeChecker) call(n *call) {
 
 func (t *typeChecker) format(n *call) {
 	if err := formatProblem(n); err != nil {
-		_ = t.errorf(n, "%v", err)
+		t.fails(n, "%v", err)
 		return
 	}
 	for _, arg := range n.args[1:] {
