@@ -28,12 +28,14 @@ type Compiler func(path string, src []byte, read func(path string) ([]byte, erro
 
 // Deps is what the servers work with.
 type Deps struct {
-	Control   engine.Control
-	Compile   Compiler
-	Images    *images.Planner
-	Store     store.Store
-	Blobs     blob.Store
-	Logs      *logs.Store
+	Control engine.Control
+	Compile Compiler
+	Images  *images.Planner
+	Store   store.Store
+	Blobs   blob.Store
+	Logs    *logs.Store
+	// Sealed has the logs of runs that have left Logs; nil if none has.
+	Sealed    SealedLogs
 	Artifacts *artifacts.Artifacts
 	Tokens    *identity.Tokens
 	Limits    config.Limits

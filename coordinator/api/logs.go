@@ -15,6 +15,7 @@ import (
 	"github.com/slipway-ci/slipway/internal/bytestream"
 	"github.com/slipway-ci/slipway/internal/rpcerr"
 	apiv1 "github.com/slipway-ci/slipway/proto/gen/slipway/api/v1"
+	statev1 "github.com/slipway-ci/slipway/proto/gen/slipway/state/v1"
 )
 
 // logPatience is how long a finished run's logs may stand still before they are given up.
@@ -33,6 +34,8 @@ type tail struct {
 	job    string
 	stream grpc.ServerStreamingServer[apiv1.StreamLogsResponse]
 	sent   map[tailKey]int64
+	// bundle of the run, if it is sealed.
+	bundle *statev1.Bundle
 	buf    []byte
 }
 
@@ -50,6 +53,11 @@ func (s *logServer) StreamLogs(req *apiv1.StreamLogsRequest, stream grpc.ServerS
 	t := &tail{d: &s.Deps, run: run.GetId(), job: req.GetJobId(), stream: stream, sent: map[tailKey]int64{}, buf: make([]byte, bytestream.Chunk)}
 	if err := t.checkJob(run); err != nil {
 		return err
+	}
+	if lifecycle.Run.IsTerminal(run.GetState()) {
+		if err := t.findSealed(ctx); err != nil {
+			return s.internal("reading logs", err)
+		}
 	}
 	if err := t.sendKept(run); err != nil {
 		return s.internal("reading logs", err)
@@ -85,6 +93,9 @@ func (t *tail) sendKept(run *apiv1.Run) error {
 		}
 		earlier := *t
 		earlier.run, earlier.job = j.GetKeptFrom(), j.GetId()
+		if err := earlier.findSealed(t.stream.Context()); err != nil {
+			return err
+		}
 		if _, _, err := earlier.send(false); err != nil {
 			return err
 		}
@@ -156,6 +167,11 @@ func (t *tail) send(inOrder bool) (missing string, progress bool, err error) {
 	infos, err := t.d.Logs.List(t.run)
 	if err != nil {
 		return "", false, err
+	}
+	if t.bundle != nil {
+		if missing, err = t.sendSealed(infos); err != nil {
+			return "", false, err
+		}
 	}
 	partial := ""
 	for _, i := range infos {

@@ -53,7 +53,8 @@ func TestFullFile(t *testing.T) {
 		Projects:   map[string]config.Project{"team/app": {Weight: 3, MaxRunning: 20}},
 		Scheduling: config.Scheduling{Ageing: config.Duration(time.Minute), KeepAfter: config.Duration(2 * time.Minute), MinDiskFree: 4000,
 			Priorities: []config.Priority{{Project: "team/*", Pipeline: ".slipway/deploy.yml", Event: "release", Priority: 5}}},
-		Debug: config.Debug{MaxHold: config.Duration(2 * time.Hour)},
+		Debug:     config.Debug{MaxHold: config.Duration(2 * time.Hour)},
+		Retention: config.Default().Retention,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Fatalf("got %+v\nwant %+v", got, want)

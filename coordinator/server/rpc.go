@@ -65,7 +65,7 @@ func (s *Server) newGRPC(be *backend, tokens *identity.Tokens, arts *artifacts.A
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: idlePing, Timeout: pingTimeout}),
 	)...)
 	api.Register(rpc, api.Deps{Control: s.control, Compile: compileFile, Images: images.NewPlanner(s.images, s.conf.Runners), Store: be.store,
-		Blobs: s.blobs, Logs: s.logs, Artifacts: arts, Tokens: tokens, Limits: s.conf.Limits, Clock: s.clock, Log: s.log, Stop: stop})
+		Blobs: s.blobs, Logs: s.logs, Sealed: s.history, Artifacts: arts, Tokens: tokens, Limits: s.conf.Limits, Clock: s.clock, Log: s.log, Stop: stop})
 	fleetv1.RegisterJoinServiceServer(rpc, gw)
 	fleetv1.RegisterFleetServiceServer(rpc, gw)
 	healthv1.RegisterHealthServer(rpc, health.NewServer())

@@ -94,6 +94,9 @@ func New(conf config.Config, log *slog.Logger, options ...Option) (*Server, erro
 	s.metrics = engine.NewMetrics(s.registry)
 	s.registerKeepMetrics()
 	if err := s.open(); err != nil {
+		if s.history != nil {
+			err = errors.Join(err, s.history.Close())
+		}
 		return nil, errors.Join(err, s.closeListeners())
 	}
 	return s, nil
@@ -173,10 +176,10 @@ func (s *Server) Run(ctx context.Context) error {
 	defer s.images.Close()
 	be, err := openBackend(ctx, s.conf, s.clock, s.ids.New(), s.log)
 	if err != nil {
-		return errors.Join(err, s.closeListeners())
+		return errors.Join(err, s.closeListeners(), s.history.Close())
 	}
 	err = s.serve(ctx, be)
-	return errors.Join(err, s.closeListeners(), be.close(), s.logs.Close())
+	return errors.Join(err, s.closeListeners(), be.close(), s.logs.Close(), s.history.Close())
 }
 
 func (s *Server) serve(ctx context.Context, be *backend) error {
