@@ -36,6 +36,7 @@ var benchmarks = []benchmark{
 	{name: "compile.steps10k", run: compileSteps10k},
 	{name: "compile.matrix256", run: compileMatrix256},
 	{name: "compile.jobs1000", run: compileJobs1000},
+	{name: "compile.growth", run: compileGrowth},
 	{name: "agent.memory", run: agentMemory},
 	{name: "sandbox.neighbour", run: sandboxNeighbour},
 	{name: "engine.dispatch", alone: engine.Dispatch},
