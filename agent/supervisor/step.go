@@ -38,13 +38,15 @@ type step struct {
 	forksRefused int64
 	timedOut     bool
 	lapsed       bool
+	console      proto.Console
+	swept        bool          // its leader has ended, and what it left is being ended
 	record       *proto.Record // set once, when the step has ended
 }
 
 // launch starts a step's process and registers it. Called with mu held, so that the reaper can't take the child's
 // status before it is known.
-func (s *Supervisor) launch(spec *proto.Step, output, record *os.File, g *group) *step {
-	st := &step{id: spec.ID, began: time.Now(), file: record, grace: spec.Grace, group: g}
+func (s *Supervisor) launch(spec *proto.Step, output, record *os.File, stdio []*os.File, g *group) *step {
+	st := &step{id: spec.ID, began: time.Now(), file: record, grace: spec.Grace, group: g, console: spec.Console}
 	s.steps[spec.ID] = st
 	if s.lease.over {
 		s.refuse(st, &startError{proto.CauseLapsed, errors.New("the job's lease is over")})
@@ -63,11 +65,13 @@ func (s *Supervisor) launch(spec *proto.Step, output, record *os.File, g *group)
 		st.older = sessionsNow()
 	}
 	restore := s.exposeToOOM()
-	pid, err := g.fork(cmd, &syscall.ProcAttr{
+	attr := &syscall.ProcAttr{
 		Dir: cmd.dir, Env: cmd.env,
 		Files: []uintptr{s.null.Fd(), output.Fd(), output.Fd()},
 		Sys:   &syscall.SysProcAttr{Setsid: true, Credential: cmd.credential},
-	})
+	}
+	st.furnish(attr, output, stdio)
+	pid, err := g.fork(cmd, attr)
 	restore()
 	g.entered()
 	if err != nil {
@@ -174,7 +178,12 @@ func (s *Supervisor) reap() {
 		}
 		delete(s.byPID, pid)
 		st.exited = &status
-		if !st.stopping {
+		switch {
+		case st.stopping:
+		case st.console != "":
+			st.swept = true
+			s.terminate(st, st.grace)
+		default:
 			s.conclude(st)
 		}
 	}
@@ -199,7 +208,7 @@ func (s *Supervisor) end(st *step, r *proto.Record) {
 		st.timeout.Stop()
 	}
 	r.ID, r.TimedOut, r.Duration = st.id, st.timedOut, time.Since(st.began)
-	r.Stopped, r.Killed, r.Lapsed = st.stopping, st.killed, st.lapsed
+	r.Stopped, r.Killed, r.Lapsed = st.stopping && !st.swept, st.killed, st.lapsed
 	st.count(r)
 	st.group.close()
 	data, err := proto.EncodeRecord(*r)

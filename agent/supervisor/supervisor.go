@@ -187,7 +187,7 @@ func (s *Supervisor) hello() *proto.Hello {
 
 func (s *Supervisor) handle(c *proto.Conn, m *proto.Message, files []*os.File) error {
 	switch {
-	case m.Type == proto.TypeStart && m.Start != nil && len(files) == 2+len(m.Start.Group):
+	case m.Type == proto.TypeStart && m.Start != nil && len(files) == 2+len(m.Start.Group)+m.Start.Console.Files():
 		return s.start(c, m.Start, files)
 	case m.Type == proto.TypeStop && m.Stop != nil:
 		closeFiles(files)
@@ -205,10 +205,14 @@ func (s *Supervisor) handle(c *proto.Conn, m *proto.Message, files []*os.File) e
 // start answers started or ended; it runs the step unless its id was seen before.
 func (s *Supervisor) start(c *proto.Conn, spec *proto.Step, files []*os.File) error {
 	output, record := files[0], files[1]
+	rest := 2 + len(spec.Group)
+	stdio := files[rest:]
+	files = files[:rest]
+	defer closeFiles(stdio)
 	s.mu.Lock()
 	st, known := s.steps[spec.ID]
 	if !known {
-		st = s.launch(spec, output, record, newGroup(spec.Group, files[2:]))
+		st = s.launch(spec, output, record, stdio, newGroup(spec.Group, files[2:]))
 	}
 	ended := st.record
 	s.mu.Unlock()
@@ -252,6 +256,7 @@ func (s *Supervisor) drop(c *proto.Conn) {
 	}
 	if s.conn == c {
 		s.conn = nil
+		s.endConsoles()
 	}
 	s.mu.Unlock()
 	if c != nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/slipway-ci/slipway/agent/sandbox"
+	"github.com/slipway-ci/slipway/agent/sandbox/console"
 	"github.com/slipway-ci/slipway/agent/sandbox/procid"
 	"github.com/slipway-ci/slipway/agent/supervisor/proto"
 	"github.com/slipway-ci/slipway/agent/supervisor/remote"
@@ -136,6 +137,11 @@ func (p *Pod) Start(ctx context.Context, spec sandbox.StepSpec) error {
 	if spec.Image != "" {
 		return p.startAnnexed(ctx, spec)
 	}
+	return p.begin(ctx, spec, nil)
+}
+
+// begin starts a step, or a console: then ends are what it is given.
+func (p *Pod) begin(ctx context.Context, spec sandbox.StepSpec, ends *console.Ends) error {
 	p.starting.Lock()
 	defer p.starting.Unlock()
 	if _, err := p.dir.record(spec.ID); err == nil {
@@ -151,7 +157,7 @@ func (p *Pod) Start(ctx context.Context, spec sandbox.StepSpec) error {
 	if err := p.mark(spec, group != nil); err != nil {
 		return err
 	}
-	output, err := os.OpenFile(spec.Output, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	output, kind, rest, err := ends.Given(spec.Output)
 	if err != nil {
 		return fmt.Errorf("output of step %s: %w", spec.ID, err)
 	}
@@ -166,8 +172,8 @@ func (p *Pod) Start(ctx context.Context, spec sandbox.StepSpec) error {
 	purposes, files := group.Files()
 	err = p.sup.Start(ctx, &proto.Step{
 		ID: spec.ID, Argv: spec.Argv, Otherwise: spec.Otherwise, Env: spec.Env, Dir: spec.Dir, User: spec.User, Timeout: spec.Timeout, Grace: spec.Grace,
-		Group: purposes,
-	}, output, record, files...)
+		Group: purposes, Console: kind,
+	}, output, record, append(files, rest...)...)
 	if err != nil {
 		return fmt.Errorf("starting step %s: %w", spec.ID, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/slipway-ci/slipway/agent/sandbox"
+	"github.com/slipway-ci/slipway/agent/sandbox/console"
 	"github.com/slipway-ci/slipway/agent/sandbox/procid"
 	"github.com/slipway-ci/slipway/agent/supervisor/proto"
 	"github.com/slipway-ci/slipway/agent/supervisor/remote"
@@ -120,6 +121,11 @@ func (p *Pod) Start(ctx context.Context, spec sandbox.StepSpec) error {
 	if spec.User != "" {
 		return fmt.Errorf("step %s as user %s: %w: without containers, steps run as the agent's user", spec.ID, spec.User, sandbox.ErrUnsupported)
 	}
+	return p.begin(ctx, spec, nil)
+}
+
+// begin starts a step, or a console: then ends are what it is given.
+func (p *Pod) begin(ctx context.Context, spec sandbox.StepSpec, ends *console.Ends) error {
 	p.starting.Lock()
 	defer p.starting.Unlock()
 	if _, err := p.dir.record(spec.ID); err == nil {
@@ -128,14 +134,14 @@ func (p *Pod) Start(ctx context.Context, spec sandbox.StepSpec) error {
 	if err := p.dir.ask(spec.ID); err != nil {
 		return err
 	}
-	if err := p.launch(ctx, spec); err != nil {
+	if err := p.launch(ctx, spec, ends); err != nil {
 		return fmt.Errorf("starting step %s: %w", spec.ID, p.orLost(ctx, err))
 	}
 	return nil
 }
 
-func (p *Pod) launch(ctx context.Context, spec sandbox.StepSpec) error {
-	output, err := os.OpenFile(spec.Output, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+func (p *Pod) launch(ctx context.Context, spec sandbox.StepSpec, ends *console.Ends) error {
+	output, kind, rest, err := ends.Given(spec.Output)
 	if err != nil {
 		return fmt.Errorf("its output: %w", err)
 	}
@@ -154,8 +160,8 @@ func (p *Pod) launch(ctx context.Context, spec sandbox.StepSpec) error {
 	defer stop()
 	purposes, files := group.Files()
 	return p.sup.Start(guarded, &proto.Step{
-		ID: spec.ID, Argv: spec.Argv, Otherwise: spec.Otherwise, Env: spec.Env, Dir: spec.Dir, Timeout: spec.Timeout, Grace: spec.Grace, Group: purposes,
-	}, output, record, files...)
+		ID: spec.ID, Argv: spec.Argv, Otherwise: spec.Otherwise, Env: spec.Env, Dir: spec.Dir, Timeout: spec.Timeout, Grace: spec.Grace, Group: purposes, Console: kind,
+	}, output, record, append(files, rest...)...)
 }
 
 // Wait implements sandbox.Pod.

@@ -111,6 +111,9 @@ func Run(t *testing.T, b Backend) {
 		{"AttachToStepWithAnImage", s.stepImageAttached},
 		{"RemoveIsIdempotent", s.removeTwice},
 		{"WhatItLacksIsRefused", s.refusals},
+		{"ConsoleOfPipes", s.consolePipes},
+		{"ConsoleOnATerminal", s.consoleTerminal},
+		{"ConsoleEndsWithItsAgent", s.consoleEnds},
 	} {
 		t.Run(c.name, c.test)
 	}

@@ -18,16 +18,18 @@ package proto
 import "time"
 
 // Versions of the protocol that this build speaks. An agent meets supervisors that an older agent started.
-// Version 2 has a control group for each step, version 3 leases, version 4 filters.
+// Version 2 has a control group for each step, version 3 leases, version 4 filters, version 5 consoles.
 const (
 	MinVersion = 1
-	MaxVersion = 4
+	MaxVersion = 5
 	// GroupVersion is the first in which a step may bring a control group.
 	GroupVersion = 2
 	// LeaseVersion is the first that knows leases.
 	LeaseVersion = 3
 	// FilterVersion is the first in which the supervisor installs the seccomp filter.
 	FilterVersion = 4
+	// ConsoleVersion is the first in which a step may bring more than a file for its output.
+	ConsoleVersion = 5
 )
 
 // Paths inside a job's container.
@@ -113,6 +115,28 @@ type Step struct {
 	// Group says what each descriptor after the first two is for (package cgroup has the purposes). Unknown ones are
 	// ignored. Empty: the step shares the supervisor's control group.
 	Group []string `json:"group,omitempty"`
+	// Console makes a step of it whose input and output somebody holds: it ends, with all that it started, when its process does, and when
+	// the connection to the agent does. Empty: an ordinary step.
+	Console Console `json:"console,omitempty"`
+}
+
+// Console says what a step's descriptors for input and output are.
+type Console string
+
+// The kinds of consoles.
+const (
+	// Pipes: the output file is standard output; standard input and standard error follow after all others.
+	Pipes Console = "pipes"
+	// Terminal: the output file is a terminal, and is all three, and the step's controlling terminal.
+	Terminal Console = "terminal"
+)
+
+// Files is how many descriptors follow after those of the group.
+func (c Console) Files() int {
+	if c == Pipes {
+		return 2
+	}
+	return 0
 }
 
 // Started says that a step's process runs, or ran: a step is started at most once.

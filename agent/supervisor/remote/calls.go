@@ -48,6 +48,13 @@ func (s *Supervisor) Groups() bool {
 	return s.conn != nil && s.version >= proto.GroupVersion
 }
 
+// Consoles is whether the supervisor that is connected now can start consoles.
+func (s *Supervisor) Consoles() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conn != nil && s.version >= proto.ConsoleVersion
+}
+
 // Known is whether the supervisor has named the step: it runs, or ended while this agent was connected.
 func (s *Supervisor) Known(id string) bool {
 	s.mu.Lock()
