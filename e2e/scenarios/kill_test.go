@@ -37,6 +37,9 @@ steps:
       for f in first slow last; do echo "$f ran $(wc -l < $f) times"; done
 `)
 
+// slowAnnexed is the same with a slow step that has an image of its own.
+var slowAnnexed = strings.Replace(slowSteps, "- run: |\n          echo ran >> slow", "- image: busybox:latest\n        run: |\n          echo ran >> slow", 1)
+
 func slowLine(i int) string {
 	return fmt.Sprintf("line %d of the slow step 0123456789 abcdefghijklmnopqrstuvwxyz\n", i)
 }
@@ -105,7 +108,7 @@ func healthy(t *testing.T) {
 
 // isSetup says whether a line is one of the agent's own about preparing the job.
 func isSetup(line string) bool {
-	for _, s := range []string{"Job ", "Image: ", "pull", "Prepared "} {
+	for _, s := range []string{"Job ", "Image: ", "Image of single steps: ", "pull", "Prepared "} {
 		if strings.HasPrefix(line, s) {
 			return true
 		}
@@ -152,9 +155,17 @@ func TestKillInMidStep(t *testing.T) {
 		{"both at once", [][]string{{"coordinator", "agent"}}},
 		{"containerd", [][]string{{"containerd"}}},
 		{"one after the other", [][]string{{"agent"}, {"coordinator"}, {"agent"}}},
+		{"agent, of a step with an image", [][]string{{"agent"}, {"agent"}}},
+		{"containerd, of a step with an image", [][]string{{"containerd"}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := workflow(t, slowSteps)
+			file := slowSteps
+			if strings.HasSuffix(tt.name, "of a step with an image") {
+				if file = slowAnnexed; file == slowSteps {
+					t.Fatal("the slow step has no image")
+				}
+			}
+			p := workflow(t, file)
 			l := p.start("run", "ci.yml")
 			for i, names := range tt.kills {
 				l.await(strings.TrimSpace(slowLine((i + 1) * slowLines / 6)))
