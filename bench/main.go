@@ -15,6 +15,7 @@ import (
 	"github.com/slipway-ci/slipway/bench/engine"
 	"github.com/slipway-ci/slipway/bench/fleet"
 	"github.com/slipway-ci/slipway/bench/measure"
+	"github.com/slipway-ci/slipway/coordinator/server"
 )
 
 // A benchmark returns one result per figure.
@@ -40,12 +41,16 @@ var benchmarks = []benchmark{
 	{name: "agent.memory", run: agentMemory},
 	{name: "sandbox.neighbour", run: sandboxNeighbour},
 	{name: "engine.dispatch", alone: engine.Dispatch},
+	{name: "engine.queue100k", alone: engine.Queue},
+	{name: "engine.restart", alone: engine.Restart},
+	{name: "engine.idle_agents", alone: engine.Idle},
 }
 
 func main() {
 	out := flag.String("out", "bench/results.json", "where the results go")
 	only := flag.String("only", "", "comma-separated names; empty runs all")
 	scale := flag.Float64("scale", 1, "multiplies the number of rounds")
+	server.TuneGC(os.Getenv)
 	profile := flag.String("profile", "", "directory for profiles of the coordinator, of engine.*")
 	if len(os.Args) == 3 && os.Args[1] == fleet.Command {
 		end(fleet.Main(context.Background(), os.Args[2], os.Stdin, os.Stdout))
