@@ -90,7 +90,7 @@ func (s *Sandbox) createTask(ctx context.Context, pod string, c containerd.Conta
 func (s *Sandbox) removeTask(ctx context.Context, c containerd.Container) error {
 	task, err := c.Task(ctx, nil)
 	if err == nil {
-		_, err = task.Delete(ctx, containerd.WithProcessKill)
+		_, err = task.Delete(ctx, awaitEnd)
 	}
 	if errdefs.IsNotFound(err) {
 		// containerd may still know a shim whose container was never made, which then is in the way of another task.
@@ -101,6 +101,27 @@ func (s *Sandbox) removeTask(ctx context.Context, c containerd.Container) error 
 		return fmt.Errorf("deleting the task of %s: %w", c.ID(), err)
 	}
 	return nil
+}
+
+// endPatience is how long a shim may take to notice that all processes of its task were killed.
+const endPatience = time.Second
+
+// awaitEnd waits until containerd knows that a task, whose processes were killed before, has ended. To have it kill them, as it can, is the last resort:
+// the shim starts the runtime for it in any case, which is a tenth of what a pod costs.
+func awaitEnd(ctx context.Context, p containerd.Process) error {
+	if p.Pid() == 0 {
+		return nil // as in WithProcessKill
+	}
+	known, cancel := context.WithTimeout(ctx, endPatience)
+	defer cancel()
+	exited, err := p.Wait(known)
+	if err != nil {
+		return err
+	}
+	if end := <-exited; end.Error() == nil { // it comes with an error when known ends
+		return nil
+	}
+	return containerd.WithProcessKill(ctx, p)
 }
 
 // shimGone says whether containerd lost a pod's shim while it asked it something. The text is all of the shim's error that containerd
