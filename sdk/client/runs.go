@@ -58,6 +58,16 @@ func (c *Client) Runs(ctx context.Context, project string, limit uint32) ([]*api
 	return out.GetRuns(), err
 }
 
+// FindRuns lists the runs that are asked for, newest first, without their steps; next is the page to go on with, "" if there are no more.
+func (c *Client) FindRuns(ctx context.Context, req *apiv1.ListRunsRequest) (runs []*apiv1.Run, next string, err error) {
+	var out *apiv1.ListRunsResponse
+	err = c.retry(ctx, "listing runs", func(ctx context.Context) (err error) {
+		out, err = c.runs.ListRuns(ctx, req)
+		return err
+	})
+	return out.GetRuns(), out.GetNextPage(), err
+}
+
 // Cancel asks a run to end; nil also if it has ended or is being cancelled already.
 func (c *Client) Cancel(ctx context.Context, runID, reason string) error {
 	r := &apiv1.CancelRunRequest{RequestId: c.newID(), RunId: runID, Reason: reason}
