@@ -32,6 +32,8 @@ func Pick[T any](rule string, is, becomes T) T {
 
 // mutations are a sample of the rules. TestMutations runs them and writes MUTATIONS.md.
 var mutations = []mutation{
+	{"E1a", "only what stands in ${{ }} counts", "pipeline/check/check.go", "if len(parts) > 1 && expr.Length(", `if len(parts) > 1 && !mutant.On("E1a") && expr.Length(`,
+		[]string{"expressions/length-counts-the-whole-text"}},
 	{"E1e", "literals in any case", "pipeline/expr/lex.go", "switch text {\n\tcase \"null\":", "switch mutant.Pick(\"E1e\", text, strings.ToLower(text)) {\n\tcase \"null\":",
 		[]string{"expressions/literals-in-exact-case"}},
 	{"E2b", "comparisons are right-associative", "pipeline/expr/parse.go", "\t\tright, err := operand()\n",
@@ -87,4 +89,6 @@ var mutations = []mutation{
 		"\tif sc.workflow != nil && !mutant.On(\"J17a\") {\n\t\t// The caller's env is not inherited.", []string{"calls/env-is-not-inherited"}},
 	{"J19a", "naming one permission leaves the others as they are", "pipeline/check/permissions.go", "\treturn \"none\"\n", "\treturn mutant.Pick(\"J19a\", \"none\", \"write\")\n",
 		[]string{"calls/naming-one-permission", "calls/permissions-only-shrink"}},
+	{"K5", "a step with an image runs in the job's container", "agent/runner/exec.go", "Resources: stepResources(e.step), Image: image,", `Resources: stepResources(e.step), Image: mutant.Pick("K5", image, ""),`,
+		[]string{"keys/image", "keys/image-shares-the-job"}},
 }
