@@ -697,6 +697,59 @@ func (x *Tombstone) GetReason() string {
 	return ""
 }
 
+// StoredKey is one key of the store in a backup.
+type StoredKey struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Value         []byte                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StoredKey) Reset() {
+	*x = StoredKey{}
+	mi := &file_slipway_state_v1_bundle_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StoredKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StoredKey) ProtoMessage() {}
+
+func (x *StoredKey) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_state_v1_bundle_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StoredKey.ProtoReflect.Descriptor instead.
+func (*StoredKey) Descriptor() ([]byte, []int) {
+	return file_slipway_state_v1_bundle_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *StoredKey) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *StoredKey) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
 var File_slipway_state_v1_bundle_proto protoreflect.FileDescriptor
 
 const file_slipway_state_v1_bundle_proto_rawDesc = "" +
@@ -772,7 +825,10 @@ const file_slipway_state_v1_bundle_proto_rawDesc = "" +
 	"\x05state\x18\a \x01(\x0e2\x19.slipway.core.v1.RunStateR\x05state\x12\x1d\n" +
 	"\n" +
 	"expired_ms\x18\b \x01(\x03R\texpiredMs\x12\x16\n" +
-	"\x06reason\x18\t \x01(\tR\x06reasonB\xc7\x01\n" +
+	"\x06reason\x18\t \x01(\tR\x06reason\"3\n" +
+	"\tStoredKey\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\fR\x05valueB\xc7\x01\n" +
 	"\x14com.slipway.state.v1B\vBundleProtoP\x01Z@github.com/slipway-ci/slipway/proto/gen/slipway/state/v1;statev1\xa2\x02\x03SSX\xaa\x02\x10Slipway.State.V1\xca\x02\x10Slipway\\State\\V1\xe2\x02\x1cSlipway\\State\\V1\\GPBMetadata\xea\x02\x12Slipway::State::V1b\x06proto3"
 
 var (
@@ -787,7 +843,7 @@ func file_slipway_state_v1_bundle_proto_rawDescGZIP() []byte {
 	return file_slipway_state_v1_bundle_proto_rawDescData
 }
 
-var file_slipway_state_v1_bundle_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_slipway_state_v1_bundle_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_slipway_state_v1_bundle_proto_goTypes = []any{
 	(*Bundle)(nil),        // 0: slipway.state.v1.Bundle
 	(*LogPack)(nil),       // 1: slipway.state.v1.LogPack
@@ -796,20 +852,21 @@ var file_slipway_state_v1_bundle_proto_goTypes = []any{
 	(*ChainHead)(nil),     // 4: slipway.state.v1.ChainHead
 	(*Tombstones)(nil),    // 5: slipway.state.v1.Tombstones
 	(*Tombstone)(nil),     // 6: slipway.state.v1.Tombstone
-	(*RunHeader)(nil),     // 7: slipway.state.v1.RunHeader
-	(*RunDefinition)(nil), // 8: slipway.state.v1.RunDefinition
-	(*JobRecord)(nil),     // 9: slipway.state.v1.JobRecord
-	(v1.RunState)(0),      // 10: slipway.core.v1.RunState
+	(*StoredKey)(nil),     // 7: slipway.state.v1.StoredKey
+	(*RunHeader)(nil),     // 8: slipway.state.v1.RunHeader
+	(*RunDefinition)(nil), // 9: slipway.state.v1.RunDefinition
+	(*JobRecord)(nil),     // 10: slipway.state.v1.JobRecord
+	(v1.RunState)(0),      // 11: slipway.core.v1.RunState
 }
 var file_slipway_state_v1_bundle_proto_depIdxs = []int32{
-	7,  // 0: slipway.state.v1.Bundle.header:type_name -> slipway.state.v1.RunHeader
-	8,  // 1: slipway.state.v1.Bundle.definition:type_name -> slipway.state.v1.RunDefinition
-	9,  // 2: slipway.state.v1.Bundle.jobs:type_name -> slipway.state.v1.JobRecord
+	8,  // 0: slipway.state.v1.Bundle.header:type_name -> slipway.state.v1.RunHeader
+	9,  // 1: slipway.state.v1.Bundle.definition:type_name -> slipway.state.v1.RunDefinition
+	10, // 2: slipway.state.v1.Bundle.jobs:type_name -> slipway.state.v1.JobRecord
 	1,  // 3: slipway.state.v1.Bundle.logs:type_name -> slipway.state.v1.LogPack
 	3,  // 4: slipway.state.v1.Bundle.blobs:type_name -> slipway.state.v1.BlobRef
 	2,  // 5: slipway.state.v1.LogPack.logs:type_name -> slipway.state.v1.SealedLog
 	6,  // 6: slipway.state.v1.Tombstones.tombstones:type_name -> slipway.state.v1.Tombstone
-	10, // 7: slipway.state.v1.Tombstone.state:type_name -> slipway.core.v1.RunState
+	11, // 7: slipway.state.v1.Tombstone.state:type_name -> slipway.core.v1.RunState
 	8,  // [8:8] is the sub-list for method output_type
 	8,  // [8:8] is the sub-list for method input_type
 	8,  // [8:8] is the sub-list for extension type_name
@@ -829,7 +886,7 @@ func file_slipway_state_v1_bundle_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_state_v1_bundle_proto_rawDesc), len(file_slipway_state_v1_bundle_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
