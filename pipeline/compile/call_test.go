@@ -103,6 +103,17 @@ func TestACalledWorkflowIsInThePlanOnce(t *testing.T) {
 }
 
 // chain is a workflow that calls the next one, n levels deep in all.
+// TestOutputsOfCalls: what a call's `needs` can have is what the called workflow declares.
+func TestOutputsOfCalls(t *testing.T) {
+	src := "on: push\njobs:\n  c: {uses: ./.github/workflows/c.yml, with: {n: 2}, secrets: inherit}\n" +
+		"  d: {needs: c, runs-on: x, steps: [{run: 'echo ${{ needs.c.outputs.O }} ${{ needs.c.outputs.oo }} ${{ needs.c.result }}'}]}\n"
+	_, found := Compile(".github/workflows/ci.yml", []byte(src), Options{Read: tree(map[string]string{".github/workflows/c.yml": callable})})
+	const want = "ci.yml:4:78: warning: `needs.c.outputs.oo` is always empty: `.github/workflows/c.yml`, which the job `c` calls, declares no such output (unset-output)\n  hint: did you mean `o`?"
+	if got := found.String(); !strings.Contains(got, want) || strings.Count(got, "unset-output") != 1 {
+		t.Errorf("%s\nwant %s", got, want)
+	}
+}
+
 func chain(n int) map[string]string {
 	files := map[string]string{}
 	for i := 1; i < n; i++ {

@@ -3,6 +3,7 @@ package compile
 import (
 	"slices"
 
+	"github.com/slipway-ci/slipway/pipeline/check"
 	"github.com/slipway-ci/slipway/pipeline/diag"
 	"github.com/slipway-ci/slipway/pipeline/lint"
 	"github.com/slipway-ci/slipway/pipeline/syntax"
@@ -23,17 +24,23 @@ func lintAll(f *syntax.File, t text, l *linker, found diag.List) diag.List {
 		}
 		of[d.Path] = append(of[d.Path], d)
 	}
-	out := lints(f, t, of[f.Path])
+	out := l.lints(f, t, of[f.Path])
 	for _, path := range l.order {
-		out = append(out, lints(l.files[path], l.texts[path], of[path])...)
+		out = append(out, l.lints(l.files[path], l.texts[path], of[path])...)
 	}
 	return out
 }
 
 // lints does so for one file. One that could not be read whole is not linted: what is missing in it would look like a defect.
-func lints(f *syntax.File, t text, found diag.List) diag.List {
+func (l *linker) lints(f *syntax.File, t text, found diag.List) diag.List {
 	if t.parsed.Invalid() {
 		return found
 	}
-	return lint.Allow(f, t.src, slices.Concat(found, lint.Lint(f)))
+	return lint.Allow(f, t.src, slices.Concat(found, lint.Lint(f, func(j *syntax.Job) *syntax.File {
+		path, _ := check.CalleePath(f, j)
+		if l.texts[path].parsed.Invalid() {
+			return nil // what is missing in it may be what could not be read
+		}
+		return l.files[path]
+	})))
 }

@@ -69,8 +69,11 @@ const maxScripts = 4 << 20
 const maxFindings = 200
 
 // Lint returns every finding about f, which may lack what its own findings are about.
-func Lint(f *syntax.File) diag.List {
+//
+// callee returns the workflow that a job of f calls, nil where it is not known; it may be nil itself.
+func Lint(f *syntax.File, callee func(*syntax.Job) *syntax.File) diag.List {
 	l := newLinter(f)
+	l.callee = callee
 	for _, j := range l.jobs {
 		for _, s := range j.steps {
 			l.injection(s)
@@ -100,6 +103,8 @@ type linter struct {
 	found diag.List
 	jobs  []*job
 	byID  map[string]*job
+	// callee may be nil.
+	callee func(*syntax.Job) *syntax.File
 	// uses and envs remember what was worked out of a scalar or mapping.
 	uses map[*syntax.Scalar][]use
 	envs map[*syntax.Map]map[string]*syntax.Scalar

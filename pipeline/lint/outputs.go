@@ -69,10 +69,17 @@ func (l *linter) outputsIn(j *job, text *syntax.Scalar, condition bool) {
 // neededOutput: check warns already where the job is not in `needs`.
 func (l *linter) neededOutput(j *job, text *syntax.Scalar, u use) {
 	from := l.byID[strings.ToLower(u.Path[0])]
-	if from == nil || !from.ast.HasSteps || !slices.ContainsFunc(j.ast.Needs, func(n *syntax.Scalar) bool { return strings.EqualFold(n.Text, u.Path[0]) }) {
+	if from == nil || !slices.ContainsFunc(j.ast.Needs, func(n *syntax.Scalar) bool { return strings.EqualFold(n.Text, u.Path[0]) }) {
 		return
 	}
 	var declared []string
+	if from.ast.Uses != nil {
+		l.calledOutput(from, text, u)
+		return
+	}
+	if !from.ast.HasSteps {
+		return
+	}
 	if from.ast.Outputs != nil {
 		for _, p := range from.ast.Outputs.Pairs {
 			if strings.EqualFold(p.Key.Text, u.Path[2]) {
@@ -86,6 +93,31 @@ func (l *linter) neededOutput(j *job, text *syntax.Scalar, u use) {
 		hint = "name it under `outputs` of the job `" + from.ast.ID.Text + "`: what a step sets stays inside its job"
 	}
 	l.warn(l.place(text, u.offset), UnsetOutput, hint, "`%s` is always empty: the job `%s` has no such output", name(u.Flow), from.ast.ID.Text)
+}
+
+// calledOutput warns about an output that a called workflow does not declare.
+func (l *linter) calledOutput(from *job, text *syntax.Scalar, u use) {
+	if l.callee == nil {
+		return
+	}
+	called := l.callee(from.ast)
+	if called == nil {
+		return
+	}
+	var declared []string
+	for _, e := range called.On {
+		if e.Name.Text != "workflow_call" {
+			continue
+		}
+		for _, o := range e.Outputs {
+			if strings.EqualFold(o.Name.Text, u.Path[2]) {
+				return
+			}
+			declared = append(declared, o.Name.Text)
+		}
+	}
+	l.warn(l.place(text, u.offset), UnsetOutput, diag.DidYouMean(u.Path[2], declared), "`%s` is always empty: `%s`, which the job `%s` calls, declares no such output",
+		name(u.Flow), called.Path, from.ast.ID.Text)
 }
 
 // stepOutput: check warns already where there is no such step.
