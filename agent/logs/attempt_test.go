@@ -31,6 +31,8 @@ func (accept) Held() []string                           { return nil }
 func (accept) Welcome([]string)                         {}
 func (accept) Cancel(string, string)                    {}
 func (accept) Kill(string, string)                      {}
+func (accept) Hold(string, time.Duration, string)       {}
+func (accept) Attach(*fleetv1.Attach)                   {}
 func (accept) Acked(string, uint64)                     {}
 func (accept) Offer(*fleetv1.Assignment) (bool, string) { return true, "" }
 

@@ -43,6 +43,7 @@ func (t *Attempt) finish(_ context.Context) error {
 	if t.p.Result == corev1.Result_RESULT_CANCELLED && t.p.Failure == nil {
 		t.p.Failure = &state.Failure{Code: codeCancelled, Fault: user, Message: "cancelled: " + t.p.Reason}
 	}
+	t.beginHold()
 	t.p.Phase = state.PhaseDone
 	t.save()
 	t.d.Metrics.attempt(word(t.p.Result))
@@ -106,6 +107,9 @@ func (t *Attempt) evaluateOutputs(out *lines, x *ending) ([]commands.Pair, error
 
 // settle waits until nothing of the attempt is needed any more, then forgets it: pod and workspace removed, report committed, logs stored.
 func (t *Attempt) settle(ctx context.Context) error {
+	if err := t.holdPod(ctx); err != nil {
+		return err
+	}
 	if err := t.removePod(ctx); err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ type notices struct {
 	killWhy   string
 	isKilled  bool
 	reportAck uint64
+	hold      holdNotices
 }
 
 func (n *notices) signal() {

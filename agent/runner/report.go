@@ -83,7 +83,7 @@ func (t *Attempt) report() *corev1.Report {
 	for _, s := range t.p.Steps {
 		r.Steps = append(r.Steps, &corev1.StepStatus{
 			Number: s.Number, Name: s.Name, State: s.State, Outcome: s.Outcome, Conclusion: s.Conclusion,
-			ExitCode: s.ExitCode, StartedMs: s.StartedMS, EndedMs: s.EndedMS, Failure: failureOf(s.Failure),
+			ExitCode: s.ExitCode, StartedMs: s.StartedMS, EndedMs: s.EndedMS, Failure: failureOf(s.Failure), Tries: s.Tries,
 		})
 		for _, a := range s.Annotations {
 			r.Annotations = append(r.Annotations, &corev1.Annotation{
@@ -94,7 +94,10 @@ func (t *Attempt) report() *corev1.Report {
 	if t.p.Phase != state.PhaseDone {
 		return r
 	}
-	r.Result = t.p.Result
+	r.Result, r.HeldMs = t.p.Result, t.heldMS()
+	if t.p.Hold != nil {
+		r.Released = t.p.Hold.Released
+	}
 	for _, s := range t.p.Steps {
 		if s.Log != nil {
 			r.Logs = append(r.Logs, &corev1.LogSum{Step: s.Number, Length: s.Log.Length, Sha256: s.Log.SHA256})

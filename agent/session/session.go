@@ -43,6 +43,10 @@ type Handler interface {
 	Kill(attemptID, reason string)
 	// Acked says that a report with this number, or an earlier one, is committed.
 	Acked(attemptID string, seq uint64)
+	// Hold sets how much longer the pod of an attempt that is done may be held; 0 ends it, for reason.
+	Hold(attemptID string, left time.Duration, reason string)
+	// Attach asks for a command in a held pod.
+	Attach(a *fleetv1.Attach)
 }
 
 // Config is what a client needs.
@@ -314,6 +318,10 @@ func (c *Client) receive(stream fleetv1.FleetService_SessionClient, began time.T
 		case *fleetv1.SessionResponse_ReportAck:
 			c.outbox.acked(m.ReportAck.GetAttemptId(), m.ReportAck.GetSeq())
 			c.cfg.Handler.Acked(m.ReportAck.GetAttemptId(), m.ReportAck.GetSeq())
+		case *fleetv1.SessionResponse_Hold:
+			c.cfg.Handler.Hold(m.Hold.GetAttemptId(), time.Duration(m.Hold.GetLeftMs())*time.Millisecond, m.Hold.GetReason())
+		case *fleetv1.SessionResponse_Attach:
+			c.cfg.Handler.Attach(m.Attach)
 		default:
 			// A newer coordinator may say more than this agent knows.
 			c.cfg.Log.Debug("unknown message from the coordinator")

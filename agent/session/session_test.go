@@ -38,10 +38,18 @@ func (r *recorder) note(s string) {
 	r.events = append(r.events, s)
 }
 
-func (r *recorder) Held() []string            { r.mu.Lock(); defer r.mu.Unlock(); return r.held }
-func (r *recorder) Welcome(live []string)     { r.note("welcome " + strings.Join(live, ",")) }
-func (r *recorder) Cancel(id, reason string)  { r.note("cancel " + id + " " + reason) }
-func (r *recorder) Kill(id, _ string)         { r.note("kill " + id) }
+func (r *recorder) Held() []string           { r.mu.Lock(); defer r.mu.Unlock(); return r.held }
+func (r *recorder) Welcome(live []string)    { r.note("welcome " + strings.Join(live, ",")) }
+func (r *recorder) Cancel(id, reason string) { r.note("cancel " + id + " " + reason) }
+func (r *recorder) Kill(id, _ string)        { r.note("kill " + id) }
+func (r *recorder) Hold(id string, left time.Duration, reason string) {
+	r.note("hold " + id + " " + left.String() + " " + reason)
+}
+
+func (r *recorder) Attach(a *fleetv1.Attach) {
+	r.note("attach " + a.GetSessionId() + " to " + a.GetAttemptId())
+}
+
 func (r *recorder) Acked(id string, n uint64) { r.mu.Lock(); defer r.mu.Unlock(); r.acks[id] = n }
 func (r *recorder) Offer(a *fleetv1.Assignment) (bool, string) {
 	r.note("offer " + a.GetAttemptId())

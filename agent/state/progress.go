@@ -45,6 +45,16 @@ type Progress struct {
 	Result corev1.Result `json:"result,omitempty"`
 	// Hidden: a step declared more masks than there may be, so nothing that steps made is shown from then on.
 	Hidden bool `json:"hidden,omitempty"`
+	// Hold, in PhaseDone: the pod of an attempt that failed is kept, or was.
+	Hold *Hold `json:"hold,omitempty"`
+}
+
+// Hold is a pod that is kept for people to look into.
+type Hold struct {
+	// UntilMS in milliseconds of the host's wall clock.
+	UntilMS int64 `json:"until_ms"`
+	// Released is why it is not kept any more; "" while it is.
+	Released string `json:"released,omitempty"`
 }
 
 // Step is one step that has begun.
@@ -61,6 +71,8 @@ type Step struct {
 	StartedMS int64    `json:"started_ms"`
 	EndedMS   int64    `json:"ended_ms"`
 	Failure   *Failure `json:"failure,omitempty"`
+	// Tries that it took, from its `retry:`; 0 is one.
+	Tries uint32 `json:"tries,omitempty"`
 	// Masks is how many of the attempt's masks were known when the step began: its log is filtered with those.
 	Masks int `json:"masks,omitempty"`
 	// HasLog: the step has an output file. Log is known once it ended.

@@ -286,7 +286,7 @@ func (e *Engine) whyNotHeld(number uint64, holdMS int64, rec *statev1.JobRecord)
 	case pool != "" && !e.c.Pools[pool].Debug():
 		return rpcerr.New(rpcerr.PolicyRefused, "job %s ran in pool %s, whose policy refuses it: the pool is untrusted, so nothing of its jobs is held", rec.GetName(), pool)
 	}
-	return rpcerr.New(rpcerr.NotHeld, "job %s failed, but there was no pod to hold: it had not been made, or was lost", rec.GetName())
+	return rpcerr.New(rpcerr.NotHeld, "job %s failed, but there was no pod to hold: it had not been made, was lost, or the job is in a concurrency group, whose next holder may run by now", rec.GetName())
 }
 
 func holdOver(job string, h *corev1.Held) error {

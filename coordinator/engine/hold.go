@@ -24,7 +24,8 @@ type held struct {
 	session *debugSession
 }
 
-// offerHold is how long the pod of an attempt on an agent of the pool is to be held; 0 is not at all.
+// offerHold is how long the pod of an attempt on an agent of the pool is to be held; 0 is not at all. A job on a lease (it is in a concurrency
+// group) leaves nothing behind that could go on beside its successor: its agent does not hold it.
 func (e *Engine) offerHold(r *run, pool string) time.Duration {
 	if !e.c.Pools[pool].Debug() {
 		return 0
