@@ -176,6 +176,8 @@ type ending struct {
 	failure  *state.Failure
 	values   stepValues
 	extra    []state.Annotation
+	// tries it took; 0 is one.
+	tries int
 }
 
 func (x *ending) failed(code string, fault corev1.Fault, format string, args ...any) {
@@ -209,6 +211,7 @@ func (t *Attempt) endWith(rec *state.Step, l *logs.Step, x ending, lenient bool)
 	}
 	rec.Log = &state.Log{Length: result.Length, SHA256: result.SHA256}
 	t.unreleased = append(t.unreleased, l)
+	rec.Tries = uint32(max(x.tries, 0))
 	rec.Annotations = append(t.fromOutput(result.Commands, &x.values), x.extra...)
 	if result.Dropped {
 		x.failed(codeStepFailed, user, "the step printed too many ::set-output or ::save-state commands; put large things into a file")

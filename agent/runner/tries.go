@@ -93,8 +93,11 @@ func (t *Attempt) again(ctx context.Context, e entry, try int) (sandbox.StepSpec
 	return spec, t.dirs.WritePrivate(specFile(e.number), spec)
 }
 
-// flaky notes a success that took several tries.
+// flaky notes how many tries it took, and a success that took several.
 func flaky(x *ending, try int) {
+	if try > 1 {
+		x.tries = try
+	}
 	if x.outcome == corev1.Result_RESULT_SUCCESS && try > 1 {
 		x.extra = append(x.extra, state.Annotation{Level: "notice", Title: "Flaky", Message: fmt.Sprintf("The step passed on try %d.", try)})
 	}
