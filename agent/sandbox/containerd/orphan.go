@@ -53,9 +53,11 @@ func (s *Sandbox) tasks(ctx context.Context) ([]string, error) {
 }
 
 // orphanPatience is how long a task of a killed agent may take to be gone; orphanPause is between two looks. A containerd that was killed
-// may list a task for ever that its shim never made, as long as that shim lives: after stuckPatience only removing the whole pod helps.
+// may list a task for ever that its shim never made, as long as that shim lives: after stuckPatience only removing the whole pod helps. What a
+// dying task is in the way of fails with all kinds of errors, most of which can be the job's own mistake: oddPatience is for those.
 const (
 	orphanPatience = 20 * time.Second
+	oddPatience    = 5 * time.Second
 	stuckPatience  = 2 * time.Second
 	orphanPause    = 50 * time.Millisecond
 )
@@ -68,11 +70,7 @@ func (s *Sandbox) createTask(ctx context.Context, pod string, c containerd.Conta
 		s.mu.Lock()
 		again := s.again[pod]
 		s.mu.Unlock()
-		patience := orphanPatience
-		if !again {
-			patience = stuckPatience
-		}
-		if err == nil || !again && !errdefs.IsAlreadyExists(err) || time.Since(began) > patience {
+		if err == nil || time.Since(began) > taskPatience(err, again) {
 			return task, err
 		}
 		if err := s.removeTask(ctx, c); err != nil {
@@ -83,6 +81,21 @@ func (s *Sandbox) createTask(ctx context.Context, pod string, c containerd.Conta
 			return nil, context.Cause(ctx)
 		case <-time.After(orphanPause):
 		}
+	}
+}
+
+// taskPatience is how long to try again after such an error; again is whether there may be another task in the way.
+func taskPatience(err error, again bool) time.Duration {
+	inTheWay := errdefs.IsAlreadyExists(err) || errdefs.IsUnavailable(err)
+	switch {
+	case again && inTheWay:
+		return orphanPatience
+	case again:
+		return oddPatience
+	case errdefs.IsAlreadyExists(err):
+		return stuckPatience
+	default:
+		return 0
 	}
 }
 
