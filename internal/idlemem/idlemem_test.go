@@ -5,6 +5,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -70,5 +71,18 @@ func TestParseTakesOnlyTheExecutable(t *testing.T) {
 		if m := parse(line(s), "/bin/x"); m != nil {
 			t.Errorf("%s: %+v", s, m)
 		}
+	}
+}
+
+func TestPoolsAreEmptied(t *testing.T) {
+	var pool sync.Pool
+	for range 100 {
+		pool.Put(new([1 << 10]byte))
+	}
+	if err := Release(); err != nil {
+		t.Fatal(err)
+	}
+	if pool.Get() != nil {
+		t.Error("something is left in a pool")
 	}
 }
