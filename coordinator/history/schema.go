@@ -85,3 +85,11 @@ func removeIndex(path string) error {
 	}
 	return errors.Join(errs...)
 }
+
+// Remove removes an index that nobody has open; Open makes it again.
+func Remove(path string) error {
+	if err := removeIndex(path); err != nil {
+		return fmt.Errorf("removing the index of finished runs: %w", err)
+	}
+	return nil
+}

@@ -118,3 +118,8 @@ func (s *Store) OpenRange(_ context.Context, digest string, offset, length int64
 		io.Closer
 	}{io.NewSectionReader(f, offset, length), f}, nil
 }
+
+// Look returns the store in root for reading beside the process that has it open: nothing is made or cleaned.
+func Look(root string) *Store {
+	return &Store{root: filepath.Join(root, "sha256"), tmp: filepath.Join(root, "tmp"), shards: map[string]bool{}}
+}

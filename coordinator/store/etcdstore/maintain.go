@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -16,21 +15,23 @@ import (
 type Database struct {
 	client *clientv3.Client
 	quota  int64
+	// shared with others: it is only looked at.
+	shared bool
 }
 
 var _ maintain.Database = (*Database)(nil)
 
 // NewDatabase returns the database behind a client, which it does not own. quota in bytes is what the members were started with; 0 is etcd's
-// default of 2 GiB, where the members do not say.
-func NewDatabase(client *clientv3.Client, quota int64) *Database {
+// default of 2 GiB, where the members do not say. Of one that is shared with others Compact and Defragment do nothing.
+func NewDatabase(client *clientv3.Client, quota int64, shared bool) *Database {
 	if quota <= 0 {
 		quota = 2 << 30
 	}
-	return &Database{client: client, quota: quota}
+	return &Database{client: client, quota: quota, shared: shared}
 }
 
 // Database is the embedded etcd's.
-func (e *Embedded) Database() *Database { return NewDatabase(e.remote, e.quota) }
+func (e *Embedded) Database() *Database { return NewDatabase(e.remote, e.quota, false) }
 
 // Status implements maintain.Database: the largest of all members.
 func (d *Database) Status(ctx context.Context) (maintain.Status, error) {
@@ -50,6 +51,9 @@ func (d *Database) Status(ctx context.Context) (maintain.Status, error) {
 
 // Compact implements maintain.Database.
 func (d *Database) Compact(ctx context.Context, revision int64) error {
+	if d.shared {
+		return nil
+	}
 	if _, err := d.client.Compact(ctx, revision); err != nil && !errors.Is(err, rpctypes.ErrCompacted) {
 		return fmt.Errorf("compacting etcd: %w", err)
 	}
@@ -58,23 +62,13 @@ func (d *Database) Compact(ctx context.Context, revision int64) error {
 
 // Defragment implements maintain.Database: one member after the other, each of which serves nobody meanwhile.
 func (d *Database) Defragment(ctx context.Context) error {
+	if d.shared {
+		return nil
+	}
 	for _, endpoint := range d.client.Endpoints() {
 		if _, err := d.client.Defragment(ctx, endpoint); err != nil {
 			return fmt.Errorf("defragmenting etcd at %s: %w", endpoint, err)
 		}
-	}
-	return nil
-}
-
-// Snapshot writes the whole database, as it is at one moment, for a backup.
-func (d *Database) Snapshot(ctx context.Context, w io.Writer) error {
-	r, err := d.client.Snapshot(ctx)
-	if err != nil {
-		return fmt.Errorf("a snapshot of etcd: %w", err)
-	}
-	_, err = io.Copy(w, r)
-	if err = errors.Join(err, r.Close()); err != nil {
-		return fmt.Errorf("a snapshot of etcd: %w", err)
 	}
 	return nil
 }
