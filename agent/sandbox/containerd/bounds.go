@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-ci/slipway/agent/sandbox"
+	"github.com/slipway-ci/slipway/agent/sandbox/cgroup"
 )
 
 // What a pod gets that asks for no limit: far more than a build needs, and less than what a host is brought down with. A fork bomb
@@ -27,4 +28,14 @@ func bounded(r sandbox.Resources) sandbox.Resources {
 		r.Memory = int64(info.Totalram) * int64(info.Unit) / 8 * memoryPart
 	}
 	return r
+}
+
+// podLimits are those of the group above the pod's containers.
+func podLimits(spec sandbox.PodSpec) cgroup.Limits {
+	r := spec.Resources
+	limits := cgroup.Limits{CPUMilli: r.CPUMilli, Memory: r.Memory}
+	if r.PIDs > 0 {
+		limits.PIDs = r.PIDs + ownProcesses*int64(1+len(spec.StepImages))
+	}
+	return limits
 }

@@ -210,35 +210,6 @@ func (s *Sandbox) gather(ctx context.Context, m *making) error {
 	return g.Wait()
 }
 
-// otherImages gets those of the services and of single steps.
-func (s *Sandbox) otherImages(ctx context.Context, m *making) error {
-	m.services = make([]*image, len(m.spec.Services))
-	g, gctx := errgroup.WithContext(ctx)
-	for _, ref := range m.spec.StepImages {
-		g.Go(func() error {
-			_, err := s.images.get(gctx, ref, m.progress)
-			return err
-		})
-	}
-	for i, svc := range m.spec.Services {
-		g.Go(func() (err error) {
-			m.services[i], err = s.images.get(gctx, svc.Image, m.progress)
-			return err
-		})
-	}
-	return g.Wait()
-}
-
-// podLimits are those of the group above the pod's containers.
-func podLimits(spec sandbox.PodSpec) cgroup.Limits {
-	r := spec.Resources
-	limits := cgroup.Limits{CPUMilli: r.CPUMilli, Memory: r.Memory}
-	if r.PIDs > 0 {
-		limits.PIDs = r.PIDs + ownProcesses*int64(1+len(spec.StepImages))
-	}
-	return limits
-}
-
 // state is what is known of the pod before it is complete.
 func (p *making) state() podState {
 	st := podState{ID: p.spec.ID, Created: time.Now().UTC(), Namespace: p.ns.Name, IDs: p.ids}

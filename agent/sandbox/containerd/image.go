@@ -16,6 +16,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/slipway-ci/slipway/agent/sandbox"
 )
@@ -174,3 +175,22 @@ func (i *images) inspect(ctx context.Context, ref string, got containerd.Image) 
 
 // quote makes one word for a POSIX shell.
 func quote(word string) string { return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'" }
+
+// otherImages gets those of the services and of single steps.
+func (s *Sandbox) otherImages(ctx context.Context, m *making) error {
+	m.services = make([]*image, len(m.spec.Services))
+	g, gctx := errgroup.WithContext(ctx)
+	for _, ref := range m.spec.StepImages {
+		g.Go(func() error {
+			_, err := s.images.get(gctx, ref, m.progress)
+			return err
+		})
+	}
+	for i, svc := range m.spec.Services {
+		g.Go(func() (err error) {
+			m.services[i], err = s.images.get(gctx, svc.Image, m.progress)
+			return err
+		})
+	}
+	return g.Wait()
+}
