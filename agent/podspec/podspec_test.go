@@ -83,7 +83,7 @@ func TestVolumes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []sandbox.Mount{{Volume: "shared", Target: "/t"}, {Volume: "_0", Target: "/own"}, {Source: "/srv/cache", Target: "/c", ReadOnly: true}}
+	want := []sandbox.Mount{{Volume: "shared", Target: "/t"}, {Volume: "_0", Target: "/own"}, {Source: "/srv/cache", Target: "/c", ReadOnly: true, Host: true}}
 	if mounts := got.Mounts[len(got.Mounts)-3:]; !reflect.DeepEqual(mounts, want) {
 		t.Errorf("the job's %+v", mounts)
 	}

@@ -35,7 +35,7 @@ func (v *volumes) mounts(c *planv1.Container, env *expr.Env) ([]sandbox.Mount, e
 				return nil, fmt.Errorf("volumes: two are mounted at %s", parsed.Target)
 			}
 		}
-		m := sandbox.Mount{Target: parsed.Target, ReadOnly: parsed.ReadOnly, Source: parsed.Host, Volume: parsed.Name}
+		m := sandbox.Mount{Target: parsed.Target, ReadOnly: parsed.ReadOnly, Source: parsed.Host, Volume: parsed.Name, Host: parsed.Host != ""}
 		switch {
 		case parsed.Host != "":
 			if !slices.Contains(v.policy.GetHostPaths(), parsed.Host) {

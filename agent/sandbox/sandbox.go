@@ -103,6 +103,8 @@ type Mount struct {
 	// Volume, in place of Source, names a directory that the pod has as long as it lives: all mounts of that name in the pod share
 	// it. A new one has what the image of the first container that mounts it has at Target, owners included.
 	Volume string `json:",omitempty"`
+	// Host: Source holds more than what this job wrote, and stays when it is gone.
+	Host bool `json:",omitempty"`
 }
 
 // Resources limit the whole pod. Zero is no limit of the job's; a sandbox may have one to protect its host.

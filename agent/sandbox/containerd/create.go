@@ -263,7 +263,7 @@ func writables(spec sandbox.PodSpec) []writable {
 	var out []writable
 	for _, m := range allMounts(spec) {
 		if !m.ReadOnly {
-			out = append(out, writable{Source: m.Source, Target: m.Target})
+			out = append(out, writable{Source: m.Source, Target: m.Target, Host: m.Host})
 		}
 	}
 	return out

@@ -143,7 +143,9 @@ func (g *diskGuard) filledBy(ctx context.Context, p *Pod) int64 {
 func (p *Pod) usage(ctx context.Context) int64 {
 	var dirs []string
 	for _, w := range p.state.Writable {
-		dirs = append(dirs, w.Source)
+		if !w.Host {
+			dirs = append(dirs, w.Source)
+		}
 	}
 	service := p.sb.client.SnapshotService(p.sb.cfg.Snapshotter)
 	var names []string

@@ -48,6 +48,8 @@ type serviceState struct {
 type writable struct {
 	Source string `json:"source"`
 	Target string `json:"target"`
+	// Host: not only the pod has written there.
+	Host bool `json:"host,omitempty"`
 }
 
 const stateVersion = 1
