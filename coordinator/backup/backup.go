@@ -119,7 +119,10 @@ func dumpStore(ctx context.Context, s store.Store) (data []byte, keys int, err e
 		}
 		keys++
 	}
-	return out.Bytes(), keys, enc.Close()
+	if err := enc.Close(); err != nil {
+		return nil, 0, err
+	}
+	return out.Bytes(), keys, nil
 }
 
 // copyTree copies the files below a directory. Files that grow are copied after those that say how long they are. What goes away meanwhile is
