@@ -21,7 +21,7 @@ var ErrRunning = errors.New("devstack: already supervised")
 const (
 	firstBackoff = 200 * time.Millisecond
 	lastBackoff  = 10 * time.Second
-	steady       = 30 * time.Second
+	steady       = 5 * time.Second
 	readyPause   = 20 * time.Millisecond
 	// giveUp is how often a process may end before it was ready for the first time.
 	giveUp = 4
