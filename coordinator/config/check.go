@@ -31,8 +31,12 @@ func (c Config) check(path string, root *yaml.Node) error {
 	if c.Metrics != "" && !loopback(c.Metrics) {
 		add([]string{"metrics"}, "it has no authentication; let a local collector read it", "%q is not a loopback IP address with a port", c.Metrics)
 	}
-	if c.Store.Kind != StoreEtcd && c.Store.Kind != StoreMemory {
-		add([]string{"store", "kind"}, "", "%q is neither %s nor %s", c.Store.Kind, StoreEtcd, StoreMemory)
+	switch c.Store.Kind {
+	case StoreEtcd, StoreMemory:
+	case StoreExternal:
+		c.Store.External.check(func(key, message string) { add([]string{"store", "external", key}, "", "%s", message) })
+	default:
+		add([]string{"store", "kind"}, "", "%q is neither %s, %s nor %s", c.Store.Kind, StoreEtcd, StoreExternal, StoreMemory)
 	}
 	for label, r := range c.Runners {
 		if r.Image == "" {

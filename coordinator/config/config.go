@@ -46,8 +46,10 @@ type Config struct {
 
 // Store is where run state is kept.
 type Store struct {
-	// Kind is "etcd" (embedded) or "memory" (gone when the process ends: for tests).
+	// Kind is "etcd" (embedded), "external" (an etcd of others) or "memory" (gone when the process ends: for tests).
 	Kind string `yaml:"kind"`
+	// External is for kind external.
+	External ExternalEtcd `yaml:"external"`
 }
 
 // DefaultPool is the pool of a runner that names none.
@@ -57,6 +59,8 @@ const DefaultPool = "default"
 const (
 	StoreEtcd   = "etcd"
 	StoreMemory = "memory"
+	// StoreExternal is an etcd that others run.
+	StoreExternal = "external"
 )
 
 // NoImage is the image of a runner whose agents run jobs without containers (`sandbox.kind: process`). It is the name that

@@ -96,7 +96,7 @@ func TestMistakesAreNamedWithTheirPlace(t *testing.T) {
 		{"limits: {blob_bytes: 1.5}", "`limits.blob_bytes` must be a whole number"},
 		{"limits: {blob_bytes: 0}", "is less than 1"},
 		{"limits: {payload_bytes: 1048577}", "is more than 1048576"},
-		{"store: {kind: paper}", "slipway.yaml:1:9: `store.kind`: \"paper\" is neither etcd nor memory"},
+		{"store: {kind: paper}", "slipway.yaml:1:9: `store.kind`: \"paper\" is neither etcd, external nor memory"},
 		{"data_dir: here", "not an absolute path"},
 		{"listen: a:1\nlisten: b:1", "slipway.yaml:2:1: `listen` is there twice"},
 		{"a: &x 1\nlisten: *x", "aliases are not supported"},

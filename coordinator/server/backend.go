@@ -45,6 +45,9 @@ func openBackend(ctx context.Context, conf config.Config, c clock.Clock, name st
 	}
 	ctx, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
+	if conf.Store.Kind == config.StoreExternal {
+		return openExternal(ctx, conf.Store.External, c, name, log)
+	}
 	e, err := etcdstore.Start(ctx, etcdstore.EmbedConfig{Dir: filepath.Join(conf.DataDir, "etcd"), Log: log})
 	if err != nil {
 		return nil, fmt.Errorf("starting the store: %w", err)

@@ -14,13 +14,18 @@ import (
 // control implements engine.Control with the engine of the current term; between terms every call is NOT_LEADER.
 type control struct {
 	current atomic.Pointer[holder]
+	// away is why nobody can lead: the store can't be reached.
+	away atomic.Pointer[error]
 }
 
 type holder struct{ engine.Control }
 
 func newControl() *control { return &control{} }
 
-func (c *control) set(e engine.Control) { c.current.Store(&holder{e}) }
+func (c *control) set(e engine.Control) {
+	c.away.Store(nil)
+	c.current.Store(&holder{e})
+}
 
 func (c *control) clear() { c.current.Store(nil) }
 
@@ -29,6 +34,9 @@ func (c *control) leads() bool { return c.current.Load() != nil }
 func (c *control) get() (engine.Control, error) {
 	if h := c.current.Load(); h != nil {
 		return h.Control, nil
+	}
+	if why := c.away.Load(); why != nil {
+		return nil, rpcerr.New(rpcerr.StoreUnavailable, "the store can't be reached, and nothing can be promised without it; what runs goes on: %v", *why)
 	}
 	return nil, rpcerr.New(rpcerr.NotLeader, "this coordinator does not lead now; try again")
 }

@@ -41,7 +41,9 @@ func (s *Server) lead(ctx context.Context, be *backend, gw *gateway.Gateway) err
 
 // term leads once.
 func (s *Server) term(ctx context.Context, be *backend, gw *gateway.Gateway, leading func()) (err error) {
+	found := s.lookForStore(ctx, be)
 	term, err := be.elector.Campaign(ctx)
+	found()
 	if err != nil {
 		return fmt.Errorf("campaigning: %w", err)
 	}
@@ -54,7 +56,7 @@ func (s *Server) term(ctx context.Context, be *backend, gw *gateway.Gateway, lea
 		History: s.history, Sealer: keep.archiver.Ended, Admit: keep.admit,
 		Store: be.store, Term: term, Plans: engine.BlobPlans{Blobs: s.blobs}, Runners: s.conf.Runners, Pools: s.conf.Pools, Projects: s.conf.Projects, Scheduling: s.conf.Scheduling, Clock: s.clock, NewID: s.ids.New,
 		Random: rand.Reader, Log: s.log, Metrics: s.metrics, Tracer: s.tracer(), SessionDeadline: s.conf.Agents.Deadline.Std(), Grace: s.conf.Agents.Grace.Std(),
-		MaxHold: s.conf.Debug.MaxHold.Std(),
+		MaxHold: s.conf.Debug.MaxHold.Std(), External: be.external,
 	})
 	if err != nil {
 		return fmt.Errorf("loading the state of all runs: %w", err)

@@ -62,7 +62,7 @@ type system struct {
 	done chan error
 }
 
-func start(t *testing.T, kind string) *system {
+func start(t *testing.T, kind string, change ...func(*config.Config)) *system {
 	t.Helper()
 	host, _ := imageRegistry(t)
 	dir, err := os.MkdirTemp("", "slw") // short: the embedded etcd has a socket in it
@@ -74,6 +74,9 @@ func start(t *testing.T, kind string) *system {
 	conf.DataDir, conf.Listen, conf.Metrics, conf.Store.Kind = dir, "127.0.0.1:0", "127.0.0.1:0", kind
 	conf.Runners = map[string]config.Runner{"ubuntu-latest": {Image: "runner:1", Pool: "default"}}
 	conf.Registries = map[string]config.Registry{"docker.io": {Mirror: host, PlainHTTP: true}}
+	for _, f := range change {
+		f(&conf)
+	}
 	s := &system{t: t, conf: conf}
 	s.start()
 	t.Cleanup(s.shutdown)
@@ -98,6 +101,18 @@ func (s *system) start() {
 	case <-time.After(30 * time.Second):
 		s.t.Fatal("not ready after 30 s")
 	}
+}
+
+// startError is why a coordinator with this etcd does not start.
+func startError(t *testing.T, etcd config.ExternalEtcd) error {
+	t.Helper()
+	conf := config.Default()
+	conf.DataDir, conf.Listen, conf.Metrics, conf.Store = t.TempDir(), "127.0.0.1:0", "", config.Store{Kind: config.StoreExternal, External: etcd}
+	srv, err := server.New(conf, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	return srv.Run(t.Context())
 }
 
 func (s *system) shutdown() {

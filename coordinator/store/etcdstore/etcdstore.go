@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -22,6 +23,8 @@ const page = 1000
 type Store struct {
 	kv     clientv3.KV
 	closed atomic.Bool
+	// patience bounds a read, so that an etcd that is away is an answer and no silence; 0 is as long as the caller's context.
+	patience time.Duration
 }
 
 // New returns a store on an etcd client: over a connection, or in process.
@@ -32,7 +35,7 @@ func (s *Store) Get(ctx context.Context, key string) (store.KV, bool, error) {
 	if err := s.usable(ctx); err != nil {
 		return store.KV{}, false, err
 	}
-	res, err := s.kv.Get(ctx, key)
+	res, err := s.get(ctx, key)
 	if err != nil {
 		return store.KV{}, false, fmt.Errorf("%w: get %s: %w", store.ErrUnavailable, key, err)
 	}
@@ -54,7 +57,7 @@ func (s *Store) Range(ctx context.Context, from, to string, limit int) ([]store.
 		if limit > 0 {
 			n = min(page, limit-len(out))
 		}
-		res, err := s.kv.Get(ctx, from, clientv3.WithRange(to), clientv3.WithLimit(int64(n)), clientv3.WithRev(rev))
+		res, err := s.get(ctx, from, clientv3.WithRange(to), clientv3.WithLimit(int64(n)), clientv3.WithRev(rev))
 		if err != nil {
 			return nil, false, fmt.Errorf("%w: range from %s: %w", store.ErrUnavailable, from, err)
 		}
@@ -67,6 +70,21 @@ func (s *Store) Range(ctx context.Context, from, to string, limit int) ([]store.
 		rev = res.Header.Revision
 		from = string(res.Kvs[len(res.Kvs)-1].Key) + "\x00"
 	}
+}
+
+// get reads once, with patience.
+func (s *Store) get(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
+	if s.patience == 0 {
+		return s.kv.Get(ctx, key, opts...)
+	}
+	patient, cancel := context.WithTimeout(ctx, s.patience)
+	defer cancel()
+	res, err := s.kv.Get(patient, key, opts...)
+	if patient.Err() != nil && ctx.Err() == nil {
+		// It is not the caller whose time has run out.
+		return nil, fmt.Errorf("etcd did not answer in %v", s.patience)
+	}
+	return res, err
 }
 
 // Commit implements store.Store. Each branch is a nested transaction.
