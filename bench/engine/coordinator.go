@@ -57,6 +57,8 @@ func newCoordinator(ctx context.Context) (*coordinator, error) {
 	}
 	c := &coordinator{dir: dir, conf: config.Default(), ids: id.NewSource(time.Now)}
 	c.conf.DataDir, c.conf.Listen, c.conf.Metrics = dir, "127.0.0.1:0", ""
+	// What is measured is the way to the end of a run, not what follows it.
+	c.conf.Retention.SealAfter = config.Duration(time.Hour)
 	c.conf.Runners = map[string]config.Runner{"bench": {Image: config.NoImage, Pool: config.DefaultPool}}
 	if c.log, err = os.Create(filepath.Join(dir, "log")); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
