@@ -37,6 +37,8 @@ Exit codes: 0 succeeded, 1 failed, 2 invalid (nothing was started), 3 Slipway co
 	dir := f.StringP("dir", "C", "", "directory to look for workflows in, instead of the current one")
 	detach := f.BoolP("detach", "d", false, "print the run's id and leave it running")
 	jobs := f.StringSlice("job", nil, "only this job and what it needs; repeatable")
+	hold := f.Duration("hold-on-failure", 0, "keep the pods of jobs that fail for this long, for `slipway debug`; 30m if no time is given")
+	f.Lookup("hold-on-failure").NoOptDefVal = "30m"
 	dry := f.Bool("dry-run", false, "show the plan as the coordinator would run it, and start nothing")
 	cmd.MarkFlagsMutuallyExclusive("detach", "dry-run")
 	format := output(cmd)
@@ -49,7 +51,10 @@ Exit codes: 0 succeeded, 1 failed, 2 invalid (nothing was started), 3 Slipway co
 		if err != nil {
 			return err
 		}
-		r.Jobs = splitList(*jobs)
+		r.Jobs, r.Hold = splitList(*jobs), *hold
+		if cmd.Flags().Changed("hold-on-failure") && r.Hold < time.Second {
+			return exit.Invalidf("--hold-on-failure=%v: it is at least 1s", r.Hold)
+		}
 		if cmd.Flags().Changed("job") && len(r.Jobs) == 0 {
 			return exit.Invalidf("--job needs the id of a job")
 		}

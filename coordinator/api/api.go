@@ -4,6 +4,7 @@ package api
 
 import (
 	"log/slog"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/slipway-ci/slipway/coordinator/identity"
 	"github.com/slipway-ci/slipway/coordinator/images"
 	"github.com/slipway-ci/slipway/coordinator/logs"
+	"github.com/slipway-ci/slipway/coordinator/relay"
 	"github.com/slipway-ci/slipway/coordinator/store"
 	"github.com/slipway-ci/slipway/internal/clock"
 	"github.com/slipway-ci/slipway/internal/rpcerr"
@@ -41,6 +43,11 @@ type Deps struct {
 	Limits    config.Limits
 	Clock     clock.Clock
 	Log       *slog.Logger
+	// Relay joins debug sessions with their agents; NewID makes their ids.
+	Relay *relay.Relay
+	NewID func() string
+	// MaxHold is the longest that the pods of failed jobs may be held.
+	MaxHold time.Duration
 	// Stop ends followers when the coordinator stops.
 	Stop <-chan struct{}
 }
@@ -52,6 +59,7 @@ func Register(s grpc.ServiceRegistrar, d Deps) {
 	apiv1.RegisterBlobServiceServer(s, &blobs{Deps: d})
 	apiv1.RegisterArtifactServiceServer(s, &artifactServer{Deps: d})
 	apiv1.RegisterAgentServiceServer(s, &agents{Deps: d})
+	apiv1.RegisterDebugServiceServer(s, &debug{Deps: d})
 	apiv1.RegisterTokenServiceServer(s, &tokens{Deps: d})
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"regexp"
+	"time"
 
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
@@ -55,6 +56,10 @@ func (s *runs) SubmitRun(ctx context.Context, req *apiv1.SubmitRunRequest) (*api
 	if runID, number, found, err := engine.Submitted(ctx, s.Store, req.GetRequestId()); err != nil || found {
 		return &apiv1.SubmitRunResponse{RunId: runID, RunNumber: number}, err
 	}
+	hold, err := s.hold(req.GetHoldMs())
+	if err != nil {
+		return nil, err
+	}
 	sub, err := s.check(ctx, submission{project: req.GetProject(), path: req.GetPath(), event: req.GetEvent(), payload: req.GetEventPayload(),
 		workflow: req.GetWorkflow(), source: req.GetSource(), jobs: req.GetJobs()})
 	if err != nil {
@@ -70,7 +75,7 @@ func (s *runs) SubmitRun(ctx context.Context, req *apiv1.SubmitRunRequest) (*api
 	}
 	runID, number, err := s.Control.Submit(ctx, engine.Submission{
 		RequestID: req.GetRequestId(), Project: sub.project, Plan: plan, PlanDigest: digest, Source: sub.source, Event: sub.event,
-		EventPayload: sub.payload, Actor: identity.FromContext(ctx).Name, Traceparent: traceparent(ctx),
+		EventPayload: sub.payload, Actor: identity.FromContext(ctx).Name, Traceparent: traceparent(ctx), Hold: hold,
 	})
 	if err != nil {
 		return nil, s.internal("submitting a run", err)
@@ -90,6 +95,20 @@ func (s *runs) PlanRun(ctx context.Context, req *apiv1.PlanRunRequest) (*apiv1.P
 		return nil, err
 	}
 	return &apiv1.PlanRunResponse{Plan: plan, Diagnostics: messages(found), Pools: s.Images.Pools(plan)}, nil
+}
+
+// hold is how long the pods of jobs that fail are held.
+func (s *runs) hold(ms int64) (time.Duration, error) {
+	d, err := duration(ms)
+	switch {
+	case err != nil:
+		return 0, err
+	case d > 0 && s.MaxHold <= 0:
+		return 0, rpcerr.New(rpcerr.PolicyRefused, "this coordinator holds no pods of failed jobs (`debug.max_hold` in its configuration)")
+	case d > s.MaxHold:
+		return 0, rpcerr.New(rpcerr.InvalidRequest, "the pods of failed jobs can be held for at most %v here, not %v (`debug.max_hold` in the coordinator's configuration)", s.MaxHold, d)
+	}
+	return d, nil
 }
 
 func checkRequestID(requestID string) error {
@@ -139,14 +158,14 @@ func (s *runs) checkTree(ctx context.Context, digest string) error {
 	if digest == "" {
 		return nil
 	}
-	r, _, err := s.Blobs.Open(ctx, digest)
+	err := blob.Claim(ctx, s.Blobs, digest)
 	switch {
 	case errors.Is(err, blob.ErrNotFound) || errors.Is(err, blob.ErrDigest):
 		return rpcerr.New(rpcerr.InvalidRequest, "source.tree %.80q is not in the blob store; upload it first", digest)
 	case err != nil:
 		return s.internal("reading the source tree", err)
 	}
-	return r.Close()
+	return nil
 }
 
 // plan compiles and pins images. The findings that it returns are warnings; errors are the error.

@@ -58,7 +58,7 @@ type Engine struct {
 	offers map[string]offer
 	// scheduleDue says that a look for placements is due, resting that it is put off for a moment.
 	scheduleDue, resting bool
-	queue       queue
+	queue                queue
 }
 
 // attemptRef finds an attempt and says who may speak for it.

@@ -18,6 +18,7 @@ import (
 	"github.com/slipway-ci/slipway/coordinator/engine"
 	"github.com/slipway-ci/slipway/coordinator/identity"
 	"github.com/slipway-ci/slipway/coordinator/logs"
+	"github.com/slipway-ci/slipway/coordinator/relay"
 	"github.com/slipway-ci/slipway/internal/clock"
 	"github.com/slipway-ci/slipway/internal/id"
 	"github.com/slipway-ci/slipway/internal/rpcerr"
@@ -36,6 +37,8 @@ type Deps struct {
 	Agents    config.Agents
 	// BlobBytes is the largest blob that an attempt may store.
 	BlobBytes int64
+	// Relay has the debug sessions that agents are asked to attach to; nil has none.
+	Relay *relay.Relay
 	// LogBytes counts what agents send of logs; may be nil.
 	LogBytes func(float64)
 	Clock    clock.Clock

@@ -34,6 +34,7 @@ var services = map[string]rule{
 	apiv1.BlobService_ServiceDesc.ServiceName:     {need: needUser},
 	apiv1.ArtifactService_ServiceDesc.ServiceName: {need: needUser},
 	apiv1.AgentService_ServiceDesc.ServiceName:    {need: needUser},
+	apiv1.DebugService_ServiceDesc.ServiceName:    {need: needUser, audit: true},
 	apiv1.TokenService_ServiceDesc.ServiceName:    {need: needAdmin, audit: true},
 	fleetv1.JoinService_ServiceDesc.ServiceName:   {need: needNothing, audit: true},
 	fleetv1.FleetService_ServiceDesc.ServiceName:  {need: needAgent},

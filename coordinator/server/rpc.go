@@ -65,7 +65,8 @@ func (s *Server) newGRPC(be *backend, tokens *identity.Tokens, arts *artifacts.A
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: idlePing, Timeout: pingTimeout}),
 	)...)
 	api.Register(rpc, api.Deps{Control: s.control, Compile: compileFile, Images: images.NewPlanner(s.images, s.conf.Runners), Store: be.store,
-		Blobs: s.blobs, Logs: s.logs, Sealed: s.history, Artifacts: arts, Tokens: tokens, Limits: s.conf.Limits, Clock: s.clock, Log: s.log, Stop: stop})
+		Blobs: s.blobs, Logs: s.logs, Sealed: s.history, Artifacts: arts, Tokens: tokens, Limits: s.conf.Limits, Clock: s.clock, Log: s.log,
+		Relay: &s.relay, NewID: s.ids.New, MaxHold: s.conf.Debug.MaxHold.Std(), Stop: stop})
 	fleetv1.RegisterJoinServiceServer(rpc, gw)
 	fleetv1.RegisterFleetServiceServer(rpc, gw)
 	healthv1.RegisterHealthServer(rpc, health.NewServer())
@@ -74,7 +75,7 @@ func (s *Server) newGRPC(be *backend, tokens *identity.Tokens, arts *artifacts.A
 }
 
 // endless are the calls that last as long as their caller: they would be spans of hours.
-var endless = []string{"/Session", "/PushLogs", "/WatchRun", "/StreamLogs"}
+var endless = []string{"/Session", "/PushLogs", "/WatchRun", "/StreamLogs", "/Attach", "/Debug"}
 
 // tracing makes a span of every other call, if anything is traced at all.
 func (s *Server) tracing() []grpc.ServerOption {

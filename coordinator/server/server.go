@@ -31,6 +31,7 @@ import (
 	"github.com/slipway-ci/slipway/coordinator/identity"
 	"github.com/slipway-ci/slipway/coordinator/images"
 	"github.com/slipway-ci/slipway/coordinator/logs"
+	"github.com/slipway-ci/slipway/coordinator/relay"
 	"github.com/slipway-ci/slipway/internal/clock"
 	"github.com/slipway-ci/slipway/internal/id"
 	"github.com/slipway-ci/slipway/internal/spans"
@@ -58,6 +59,7 @@ type Server struct {
 	logs     *logs.Store
 	images   *images.Resolver
 	control  *control
+	relay    relay.Relay
 	history  *history.History
 	keeping  keepMetrics
 	tracers  trace.TracerProvider
@@ -193,7 +195,7 @@ func (s *Server) serve(ctx context.Context, be *backend) error {
 	}
 	arts := artifacts.New(s.control, s.blobs)
 	gw := gateway.New(gateway.Deps{Control: s.control, CA: s.ca, Tokens: tokens, Blobs: s.blobs, Logs: s.logs, Artifacts: arts, Agents: s.conf.Agents,
-		BlobBytes: s.conf.Limits.BlobBytes, LogBytes: s.logBytes.Add, Clock: s.clock, Log: s.log})
+		BlobBytes: s.conf.Limits.BlobBytes, LogBytes: s.logBytes.Add, Relay: &s.relay, Clock: s.clock, Log: s.log})
 	stop := make(chan struct{})
 	rpc := s.newGRPC(be, tokens, arts, gw, stop)
 	web := s.newHTTP(be)

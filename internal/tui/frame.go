@@ -192,7 +192,7 @@ func why(j *apiv1.Job) string {
 	switch {
 	case j.GetFailure() != nil:
 		first, _, _ := strings.Cut(j.GetFailure().GetMessage(), "\n")
-		return clean(first)
+		return clean(first) + heldNote(j)
 	case j.GetReason() != "":
 		return clean(j.GetReason())
 	case j.GetState() == corev1.JobState_JOB_STATE_BLOCKED && len(j.GetNeeds()) > 0:
@@ -201,6 +201,14 @@ func why(j *apiv1.Job) string {
 		return fmt.Sprintf("attempt %d", j.GetAttempt())
 	}
 	return ""
+}
+
+// heldNote says until when a failed job's pod is held.
+func heldNote(j *apiv1.Job) string {
+	if j.GetHeld() == nil || j.GetHeld().GetReleasedMs() != 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (held until %s: slipway debug)", time.UnixMilli(j.GetHeld().GetUntilMs()).Format(time.TimeOnly))
 }
 
 // details are the lines below running jobs, in at most rows lines altogether: first the step of each, then its output,

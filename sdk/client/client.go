@@ -77,6 +77,7 @@ type Client struct {
 	artifacts apiv1.ArtifactServiceClient
 	agents    apiv1.AgentServiceClient
 	tokens    apiv1.TokenServiceClient
+	debug     apiv1.DebugServiceClient
 }
 
 // New prepares a client; it connects with the first call. Errors mean that the configuration is not usable.
@@ -122,6 +123,7 @@ func New(c Config) (*Client, error) {
 		artifacts:     apiv1.NewArtifactServiceClient(conn),
 		agents:        apiv1.NewAgentServiceClient(conn),
 		tokens:        apiv1.NewTokenServiceClient(conn),
+		debug:         apiv1.NewDebugServiceClient(conn),
 	}
 	if cl.newID == nil {
 		cl.newID = id.NewSource(time.Now).New

@@ -20,8 +20,10 @@ import (
 	"github.com/slipway-ci/slipway/coordinator/identity"
 	"github.com/slipway-ci/slipway/coordinator/images"
 	"github.com/slipway-ci/slipway/coordinator/logs"
+	"github.com/slipway-ci/slipway/coordinator/relay"
 	"github.com/slipway-ci/slipway/coordinator/store/memstore"
 	"github.com/slipway-ci/slipway/internal/clock"
+	"github.com/slipway-ci/slipway/internal/id"
 	"github.com/slipway-ci/slipway/internal/tlsutil"
 	fleetv1 "github.com/slipway-ci/slipway/proto/gen/slipway/fleet/v1"
 )
@@ -43,6 +45,7 @@ type Harness struct {
 	Addr  string
 	Audit *AuditLog
 	stop  chan struct{}
+	relay relay.Relay
 }
 
 // AuditLog keeps log records. Safe for concurrent use.
@@ -117,13 +120,14 @@ func New(t testing.TB, o Options) *Harness {
 	must(err)
 	arts := artifacts.New(h.Control, h.Blobs)
 	h.Gateway = gateway.New(gateway.Deps{Control: h.Control, CA: h.CA, Tokens: h.Tokens, Blobs: h.Blobs, Logs: h.Logs, Artifacts: arts, Agents: h.Conf.Agents,
-		BlobBytes: h.Conf.Limits.BlobBytes, Clock: h.Clock, Log: log})
+		BlobBytes: h.Conf.Limits.BlobBytes, Relay: &h.relay, Clock: h.Clock, Log: log})
 	guard := identity.NewGuard(h.Tokens, h.Clock, log)
 	cert := identity.NewServerCert(h.CA, []string{"127.0.0.1"}, clock.Real{})
 	s := grpc.NewServer(grpc.Creds(credentials.NewTLS(tlsutil.ServerTLS(cert.Get, h.CA.Pool()))),
 		grpc.UnaryInterceptor(guard.Unary), grpc.StreamInterceptor(guard.Stream), grpc.MaxRecvMsgSize(16<<20))
 	api.Register(s, api.Deps{Control: h.Control, Compile: o.Compile, Images: images.NewPlanner(resolver, h.Conf.Runners), Store: h.Store, Blobs: h.Blobs,
-		Logs: h.Logs, Artifacts: arts, Tokens: h.Tokens, Limits: h.Conf.Limits, Clock: h.Clock, Log: log, Stop: h.stop})
+		Logs: h.Logs, Artifacts: arts, Tokens: h.Tokens, Limits: h.Conf.Limits, Clock: h.Clock, Log: log, Relay: &h.relay,
+		NewID: id.NewSource(time.Now).New, MaxHold: h.Conf.Debug.MaxHold.Std(), Stop: h.stop})
 	fleetv1.RegisterJoinServiceServer(s, h.Gateway)
 	fleetv1.RegisterFleetServiceServer(s, h.Gateway)
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")

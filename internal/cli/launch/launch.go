@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/slipway-ci/slipway/internal/cli/exit"
 	"github.com/slipway-ci/slipway/internal/worktree"
@@ -46,6 +47,8 @@ type Request struct {
 	Project            string
 	// Jobs to run, with what they need; empty is all.
 	Jobs []string
+	// Hold is how long the pods of jobs that fail are kept for debugging; 0 is not at all.
+	Hold time.Duration
 	// Draft: the plans are only shown, so what can't run yet may be in them; compile is then pipeline/compile's Draft.
 	Draft bool
 }
@@ -61,6 +64,7 @@ type Prepared struct {
 	Warnings diag.List
 	Found    []diag.List
 	Jobs     []string
+	Hold     time.Duration
 	Event    Event
 	Project  string
 }
@@ -88,7 +92,7 @@ func Prepare(ctx context.Context, r Request, compiler Compile, starts Starts) (*
 	if err != nil {
 		return nil, err
 	}
-	p := &Prepared{Project: r.Project, Jobs: r.Jobs}
+	p := &Prepared{Project: r.Project, Jobs: r.Jobs, Hold: r.Hold}
 	if r.File != "" && r.Ref == "" {
 		// Before git is asked: a wrong file name is the most likely mistake.
 		if _, err := ReadFile(r.File); err != nil {

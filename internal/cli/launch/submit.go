@@ -48,7 +48,7 @@ func (p *Prepared) Submit(ctx context.Context, api API) ([]Submitted, error) {
 	sure := context.WithoutCancel(ctx)
 	for _, w := range p.Workflows {
 		r, err := api.Submit(sure, &apiv1.SubmitRunRequest{Project: p.Project, Path: w.Path, Workflow: w.Source, Source: source,
-			Event: p.Event.Name, EventPayload: p.Event.Payload, Jobs: p.Jobs})
+			Event: p.Event.Name, EventPayload: p.Event.Payload, Jobs: p.Jobs, HoldMs: p.Hold.Milliseconds()})
 		if err == nil {
 			out = append(out, Submitted{r.GetRunId(), r.GetRunNumber(), w.Path, r.GetDiagnostics()})
 			err = ctx.Err()
