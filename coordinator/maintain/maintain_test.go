@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/slipway-ci/slipway/coordinator/engine"
 	"github.com/slipway-ci/slipway/coordinator/maintain"
 	"github.com/slipway-ci/slipway/coordinator/store"
 	"github.com/slipway-ci/slipway/coordinator/store/memstore"
@@ -116,7 +117,7 @@ func TestRequestIDsAreForgottenAfterADay(t *testing.T) {
 	for i := range 250 {
 		put("old"+strings.Repeat("x", i), 25*time.Hour)
 	}
-	r := maintain.Requests{Store: s, Clock: c, Log: quiet}
+	r := maintain.Requests{Store: s, Each: engine.EachRequest, Clock: c, Log: quiet}
 	if n, err := r.Step(t.Context()); err != nil || n != 250 {
 		t.Fatalf("%d, %v", n, err)
 	}
@@ -124,7 +125,7 @@ func TestRequestIDsAreForgottenAfterADay(t *testing.T) {
 	if err != nil || len(kvs) != 1 || !strings.HasSuffix(kvs[0].Key, "/new") {
 		t.Fatalf("%v, %v", kvs, err)
 	}
-	old := maintain.Requests{Store: s, Clock: clock.NewFake(c.Now().Add(48 * time.Hour)), Log: quiet, Fence: []store.Compare{{Key: "/slipway/v1/leader", Revision: 7}}}
+	old := maintain.Requests{Store: s, Each: engine.EachRequest, Clock: clock.NewFake(c.Now().Add(48 * time.Hour)), Log: quiet, Fence: []store.Compare{{Key: "/slipway/v1/leader", Revision: 7}}}
 	if _, err := old.Step(t.Context()); err == nil {
 		t.Error("a former leader removed something")
 	}

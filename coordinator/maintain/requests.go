@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/slipway-ci/slipway/coordinator/engine"
 	"github.com/slipway-ci/slipway/coordinator/store"
 	"github.com/slipway-ci/slipway/internal/clock"
 )
@@ -22,6 +21,9 @@ const (
 // Requests forgets what requests of long ago returned, under a leader's fence, until ctx ends.
 type Requests struct {
 	Store store.Store
+	// Each calls f for every request's key and when it was made (Unix ms): engine.EachRequest, which this package must not know because
+	// the engine's tests use the stores, and those implement Database.
+	Each  func(ctx context.Context, s store.Store, f func(key string, createdMS int64) error) error
 	Fence []store.Compare
 	Clock clock.Clock
 	Log   *slog.Logger
@@ -65,7 +67,7 @@ func (r *Requests) Step(ctx context.Context) (n int, err error) {
 		old = nil
 		return nil
 	}
-	err = engine.EachRequest(ctx, r.Store, func(key string, createdMS int64) error {
+	err = r.Each(ctx, r.Store, func(key string, createdMS int64) error {
 		if createdMS >= before {
 			return nil
 		}

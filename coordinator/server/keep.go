@@ -67,7 +67,7 @@ func (s *Server) newKeeper(ctx context.Context, be *backend, term leader.Term) (
 		s.log.Info("finished runs were added to the index", "runs", added)
 	}
 	r := s.conf.Retention
-	k := &keeper{s: s, requests: maintain.Requests{Store: be.store, Fence: term.Fence(), Clock: s.clock, Log: s.log}}
+	k := &keeper{s: s, requests: maintain.Requests{Store: be.store, Each: engine.EachRequest, Fence: term.Fence(), Clock: s.clock, Log: s.log}}
 	conf := archive.Config{Store: be.store, Fence: term.Fence(), Blobs: s.blobs, Logs: s.logs, Index: s.history, Clock: s.clock, NewID: s.ids.New, Log: s.log,
 		Delay: r.SealAfter.Std(), LogPatience: r.LogPatience.Std(), Metrics: s.keeping.archive}
 	if be.external {
