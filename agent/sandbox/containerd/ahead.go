@@ -176,7 +176,7 @@ func (s *Sandbox) claim(ctx context.Context, m *making, a *ahead) (*Pod, error) 
 	}
 	p := a.p
 	p.id, p.dir = m.spec.ID, m.dir
-	m.name, m.ns = a.name, a.m.ns
+	m.name, m.ns, m.filter = a.name, a.m.ns, a.m.filter
 	if err := s.volumes(m); err != nil {
 		return nil, errors.Join(err, p.close())
 	}

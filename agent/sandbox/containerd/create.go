@@ -53,6 +53,8 @@ type making struct {
 	ids    idMap
 	held   *held
 	mapped map[string]string
+	// filter is the seccomp filter that supervisors are to install; nil if the runtime does.
+	filter []byte
 	seeded *seeds
 	// runtime is how containerd is told of the runtime; nil if it may choose.
 	runtime containerd.NewContainerOpts
@@ -277,6 +279,10 @@ func (s *Sandbox) startJob(ctx context.Context, m *making, p *Pod) (procid.ID, e
 	if p.image == "" {
 		c.seeds = m.spec.Mounts
 	}
+	if m.runtime == nil && !m.ids.enabled() {
+		m.filter = s.filter()
+		c.confined = m.filter != nil
+	}
 	task, err := s.newTask(ctx, m, c, p.log())
 	if err != nil {
 		return procid.ID{}, err
@@ -308,6 +314,8 @@ func (s *Sandbox) base(m *making) *proto.Base {
 		Env:  mergeEnv(s.cfg.hostEnv(), m.job.config.Env, m.spec.Env),
 		User: or(m.spec.User, m.job.config.User),
 		Dir:  or(m.job.config.WorkingDir, "/"),
+		// In place of the runtime's.
+		Filter: m.filter,
 	}
 }
 
@@ -329,7 +337,12 @@ func (s *Sandbox) newTask(ctx context.Context, m *making, c container, log strin
 	if err := s.userRoot(ctx, m, id, c.name); err != nil {
 		return nil, err
 	}
-	made, err := s.client.NewContainer(ctx, id, s.containerOpts(m, c, id)...)
+	leased, done, err := uncollected(ctx, s.client)
+	if err != nil {
+		return nil, fmt.Errorf("container %s: %w", c.name, err)
+	}
+	made, err := s.client.NewContainer(leased, id, s.containerOpts(m, c, id)...)
+	done()
 	if err != nil {
 		return nil, fmt.Errorf("container %s: %w", c.name, err)
 	}

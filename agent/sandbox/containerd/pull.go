@@ -83,6 +83,11 @@ func (i *images) pull(ctx context.Context, ref string, progress func(string)) (c
 func (i *images) pullOnce(parent context.Context, ref string, progress func(string)) (containerd.Image, error) {
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
+	ctx, done, err := uncollected(ctx, i.client)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	t := &transfer{store: i.client.ContentStore(), parts: map[string]ocispec.Descriptor{}}
 	var watching sync.WaitGroup
 	watching.Go(func() { i.watch(ctx, cancel, t, ref, progress) })

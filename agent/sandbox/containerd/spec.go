@@ -49,6 +49,8 @@ type container struct {
 	mounts []specs.Mount
 	// seeds are those of its mounts whose volumes it may have to fill.
 	seeds []sandbox.Mount
+	// confined: its supervisor installs the seccomp filter.
+	confined bool
 }
 
 // specOpts builds the OCI spec of a container: least privilege first, then what the pod has.
@@ -92,6 +94,9 @@ func (s *Sandbox) specOpts(p *making, c container) []oci.SpecOpts {
 	}
 	if c.pids > 0 {
 		opts = append(opts, oci.WithPidsLimit(c.pids))
+	}
+	if c.confined {
+		return opts
 	}
 	return append(opts, seccomp.WithDefaultProfile()) // last: it looks at the capabilities
 }
