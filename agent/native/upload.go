@@ -36,7 +36,10 @@ func uploadArtifact(ctx context.Context, c *Call) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
-	c.ignore("artifacts are kept as long as their run", "retention-days")
+	days, err := c.retentionDays()
+	if err != nil {
+		return Outcome{}, err
+	}
 	files, root, err := c.toUpload()
 	if err != nil {
 		return Outcome{}, err
@@ -59,7 +62,7 @@ func uploadArtifact(ctx context.Context, c *Call) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, fmt.Errorf("upload-artifact: store %s: %w", name, err)
 	}
-	a := &corev1.Artifact{Name: name, Digest: digest, Size: size, Files: uint32(len(files)), Tests: tests, JobId: c.JobID}
+	a := &corev1.Artifact{Name: name, Digest: digest, Size: size, Files: uint32(len(files)), Tests: tests, JobId: c.JobID, RetentionDays: days}
 	if err := c.create(ctx, a, overwrite); err != nil {
 		return Outcome{}, err
 	}
@@ -95,6 +98,15 @@ func checkArtifactName(name string) error {
 		return userErrorf("%.40q can't be an artifact's name", name)
 	}
 	return nil
+}
+
+// retentionDays is 0 for as long as the run.
+func (c *Call) retentionDays() (uint32, error) {
+	days, err := strconv.ParseUint(c.input("retention-days", "0"), 10, 32)
+	if err != nil {
+		return 0, userErrorf("input retention-days must be a number of days, 0 for as long as the run is kept, not %q", c.With["retention-days"])
+	}
+	return uint32(days), nil
 }
 
 func (c *Call) compression() (int, error) {

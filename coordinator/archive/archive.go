@@ -169,8 +169,18 @@ func (a *Archiver) Load(ctx context.Context) error {
 // pause is how long it waits when the store, the disk or the index fails.
 const pause = 5 * time.Second
 
-// share is how much of the time sealing may take: where runs end faster than they are sealed, they wait, and those that run do not.
-const share = 2
+// Sealing takes one part of share of the time at the most, so that runs that live do not wait for it, unless there is a backlog: that would fill
+// the store.
+const (
+	share   = 2
+	backlog = 2000
+)
+
+func (a *Archiver) waiting() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.pending)
+}
 
 // Run seals what is due until ctx ends; ErrFenced if another coordinator leads.
 func (a *Archiver) Run(ctx context.Context) error {
@@ -186,6 +196,8 @@ func (a *Archiver) Run(ctx context.Context) error {
 		case err != nil:
 			a.c.Log.Error("finished runs can't be sealed; trying again", "error", err, "in", pause)
 			wait = pause
+		case n > 0 && a.waiting() > backlog:
+			wait = 0
 		case n > 0:
 			wait = min(time.Second, (share-1)*a.c.Clock.Now().Sub(began))
 		}
@@ -240,7 +252,13 @@ func (a *Archiver) Step(ctx context.Context) (n int, next time.Duration, err err
 			runs = append(runs, s)
 		}
 	}
-	if err := a.seal(ctx, runs); err != nil {
+	err = a.seal(ctx, runs)
+	if errors.Is(err, errBehind) {
+		// What has expired moves the heads, too.
+		a.chains = nil
+		err = a.seal(ctx, runs)
+	}
+	if err != nil {
 		return 0, 0, err
 	}
 	a.mu.Lock()

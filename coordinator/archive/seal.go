@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/slipway-ci/slipway/coordinator/blob"
 	"github.com/slipway-ci/slipway/coordinator/engine"
 	"github.com/slipway-ci/slipway/coordinator/history"
 	"github.com/slipway-ci/slipway/coordinator/seal"
@@ -92,6 +93,12 @@ func (a *Archiver) putBundles(ctx context.Context, runs []*sealing) error {
 		a.c.Metrics.bytes.Add(float64(len(s.data)))
 		return nil
 	}
+	if many, ok := a.c.Blobs.(blob.Batcher); ok && len(runs) >= batchFrom {
+		if err := a.putAll(ctx, many, runs); err != nil {
+			return err
+		}
+		return a.point(AfterBundle)
+	}
 	if a.c.Parallel == 1 {
 		for _, s := range runs {
 			if err := put(ctx, s); err != nil {
@@ -109,6 +116,27 @@ func (a *Archiver) putBundles(ctx context.Context, runs []*sealing) error {
 		return err
 	}
 	return a.point(AfterBundle)
+}
+
+// batchFrom is how many bundles are worth syncing the whole file system for.
+const batchFrom = 8
+
+func (a *Archiver) putAll(ctx context.Context, blobs blob.Batcher, runs []*sealing) error {
+	all := make([][]byte, len(runs))
+	for i, s := range runs {
+		all[i] = s.data
+		a.c.Metrics.bytes.Add(float64(len(s.data)))
+	}
+	digests, err := blobs.PutAll(ctx, all)
+	if err != nil {
+		return fmt.Errorf("storing bundles: %w", err)
+	}
+	for i, s := range runs {
+		if digests[i] != s.head.GetBundle() {
+			return fmt.Errorf("the blob store says %s of what is %s", digests[i], s.head.GetBundle())
+		}
+	}
+	return nil
 }
 
 // commit moves the heads and removes the runs, all or nothing for each project.

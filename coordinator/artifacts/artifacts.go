@@ -19,6 +19,9 @@ import (
 // maxName bounds an artifact's name in bytes.
 const maxName = 255
 
+// maxRetentionDays of an artifact: longer is as long as its run.
+const maxRetentionDays = 36_500
+
 // Artifacts reads and adds artifacts. Safe for concurrent use.
 type Artifacts struct {
 	control engine.Control
@@ -48,7 +51,7 @@ func (a *Artifacts) Open(ctx context.Context, runID, name string) (io.ReadCloser
 		if art.GetName() == name {
 			r, _, err := a.blobs.Open(ctx, art.GetDigest())
 			if errors.Is(err, blob.ErrNotFound) {
-				return nil, rpcerr.New(rpcerr.NotFound, "the content of artifact %q of run %s is not in the blob store any more", name, runID)
+				return nil, rpcerr.New(rpcerr.NotFound, "the content of artifact %q of run %s is not in the blob store any more: its retention-days are over, or it was removed", name, runID)
 			}
 			if err != nil {
 				return nil, fmt.Errorf("opening artifact %q of run %s: %w", name, runID, err)
@@ -68,16 +71,21 @@ func (a *Artifacts) Add(ctx context.Context, ref engine.AttemptRef, art *corev1.
 	if err := CheckName(art.GetName()); err != nil {
 		return rpcerr.New(rpcerr.InvalidRequest, "%v", err)
 	}
-	r, size, err := a.blobs.Open(ctx, art.GetDigest())
+	err := blob.Claim(ctx, a.blobs, art.GetDigest())
 	if errors.Is(err, blob.ErrNotFound) || errors.Is(err, blob.ErrDigest) {
 		return rpcerr.New(rpcerr.InvalidRequest, "artifact %q: no blob has digest %.80q; upload it first", art.GetName(), art.GetDigest())
 	}
 	if err != nil {
 		return fmt.Errorf("adding artifact %q: %w", art.GetName(), err)
 	}
+	r, size, err := a.blobs.Open(ctx, art.GetDigest())
+	if err != nil {
+		return fmt.Errorf("adding artifact %q: %w", art.GetName(), err)
+	}
 	_ = r.Close()
 	return a.control.AddArtifact(ctx, ref, &corev1.Artifact{
 		Name: art.GetName(), Digest: art.GetDigest(), Size: size, Files: art.GetFiles(), JobId: ref.JobID, AttemptId: ref.AttemptID, Tests: art.GetTests(),
+		RetentionDays: min(art.GetRetentionDays(), maxRetentionDays),
 	}, overwrite)
 }
 

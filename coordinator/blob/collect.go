@@ -30,3 +30,21 @@ type Ranger interface {
 	// OpenRange reads length bytes from offset, or fewer where the blob ends. They are not held against the digest.
 	OpenRange(ctx context.Context, digest string, offset, length int64) (io.ReadCloser, error)
 }
+
+// Claim makes sure that a blob which is there already stays until somebody refers to it; ErrNotFound if there is none.
+func Claim(ctx context.Context, s Store, digest string) error {
+	if c, ok := s.(Collector); ok {
+		return c.Touch(ctx, digest)
+	}
+	r, _, err := s.Open(ctx, digest)
+	if err != nil {
+		return err
+	}
+	return r.Close()
+}
+
+// Batcher is a Store that puts many small blobs at the price of one.
+type Batcher interface {
+	// PutAll stores blobs and returns their digests, in order. All are durable when it returns; on error some may be stored.
+	PutAll(ctx context.Context, blobs [][]byte) ([]string, error)
+}

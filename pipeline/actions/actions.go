@@ -45,8 +45,7 @@ var natives = []Native{
 	},
 	{
 		Name: "upload-artifact", Action: "actions/upload-artifact", From: 4, To: 5,
-		Inputs:  []string{"name", "path", "if-no-files-found", "overwrite", "include-hidden-files", "compression-level"},
-		Ignored: []string{"retention-days"},
+		Inputs: []string{"name", "path", "if-no-files-found", "overwrite", "include-hidden-files", "compression-level", "retention-days"},
 	},
 	{
 		Name: "download-artifact", Action: "actions/download-artifact", From: 4, To: 6,

@@ -45,8 +45,6 @@ type House struct {
 	stop  chan struct{}
 	group sync.WaitGroup
 
-	mu    sync.Mutex
-	plans map[string]string
 	// Log is what each job says; it may be changed while nothing runs. Result is how it ends.
 	Log    func(jobID string) []byte
 	Result corev1.Result
@@ -79,13 +77,13 @@ func New(ctx context.Context, c Config) (*House, error) {
 	e, err := engine.New(ctx, engine.Config{Store: c.Store, Term: term, Plans: engine.BlobPlans{Blobs: c.Blobs}, Clock: c.Clock, NewID: c.NewID, Random: rand.Reader,
 		Runners: map[string]config.Runner{"any": {Image: config.NoImage, Pool: config.DefaultPool}}, Log: c.Slog, History: c.History, Sealer: c.Sealer,
 		// The agent never goes away, whatever a clock that somebody moves says.
-		SessionDeadline: 10_000 * time.Hour})
+		SessionDeadline: 10_000 * time.Hour, Tick: 10_000 * time.Hour})
 	if err != nil {
 		return nil, err
 	}
 	e.Start()
 	h := &House{Engine: e, Store: c.Store, Term: term, Blobs: c.Blobs, Logs: c.Logs, NewID: c.NewID, log: c.Slog, work: make(chan *fleetv1.Assignment, 2*Slots),
-		stop: make(chan struct{}), plans: map[string]string{}, Log: func(job string) []byte { return []byte("this is job " + job + "\n") }, Result: corev1.Result_RESULT_SUCCESS}
+		stop: make(chan struct{}), Log: func(job string) []byte { return []byte("this is job " + job + "\n") }, Result: corev1.Result_RESULT_SUCCESS}
 	session := c.NewID()
 	if _, err := e.Connect(ctx, engine.Session{ID: session, AgentID: "agent", Hostname: "agent", Pool: config.DefaultPool, Capacity: &fleetv1.Capacity{Slots: Slots}}, outbox{h}); err != nil {
 		e.Close()
@@ -217,14 +215,9 @@ func (h *House) Submission(ctx context.Context, project, ref string, p *planv1.P
 	if err != nil {
 		return engine.Submission{}, err
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	digest := h.plans[string(data)]
-	if digest == "" {
-		if digest, _, err = h.Blobs.Put(ctx, bytes.NewReader(data)); err != nil {
-			return engine.Submission{}, err
-		}
-		h.plans[string(data)] = digest
+	digest, _, err := h.Blobs.Put(ctx, bytes.NewReader(data))
+	if err != nil {
+		return engine.Submission{}, err
 	}
 	return engine.Submission{RequestID: h.NewID(), Project: project, Plan: p, PlanDigest: digest, Event: "push", Actor: "ada",
 		Source: &corev1.Source{Repository: "team/app", Sha: "abc0000000000000000000000000000000000000", Ref: ref}}, nil

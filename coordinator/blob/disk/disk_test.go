@@ -1,6 +1,7 @@
 package disk_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -123,5 +124,24 @@ func TestRemovalSparesWhatIsNewOrTouched(t *testing.T) {
 	defer func() { _ = r.Close() }()
 	if got, err := io.ReadAll(r); err != nil || string(got) != "3456" {
 		t.Errorf("%q, %v", got, err)
+	}
+}
+
+func TestManyBlobsAtOnce(t *testing.T) {
+	s := open(t, t.TempDir())
+	texts := [][]byte{[]byte("one"), []byte("two"), []byte("one"), {}}
+	digests, err := s.PutAll(t.Context(), texts)
+	if err != nil || len(digests) != len(texts) || digests[0] != digests[2] {
+		t.Fatal(digests, err)
+	}
+	for i, digest := range digests {
+		if got, err := blob.ReadAll(t.Context(), s, digest, 100); err != nil || string(got) != string(texts[i]) {
+			t.Errorf("%s: %q, %v", digest, got, err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.PutAll(ctx, texts); err == nil {
+		t.Error("stored after the end")
 	}
 }
