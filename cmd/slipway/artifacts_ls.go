@@ -5,20 +5,20 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/slipway-ci/slipway/internal/cli/pick"
 	"github.com/slipway-ci/slipway/internal/cli/show"
 	"github.com/slipway-ci/slipway/sdk/client"
 )
 
 func (a *app) artifactsListCmd() *cobra.Command {
 	cmd := &cobra.Command{Use: "ls [RUN]", Aliases: []string{"list"}, Short: "List a run's artifacts", Args: cobra.MaximumNArgs(1)}
+	attempt := attemptFlag(cmd)
 	format := output(cmd)
 	cmd.RunE = a.withClient(func(ctx context.Context, cl *client.Client, args []string) error {
 		json, err := asJSON(*format)
 		if err != nil {
 			return err
 		}
-		id, err := pick.Run(ctx, cl, a.project, args)
+		id, err := a.pickAttempt(ctx, cl, args, *attempt)
 		if err != nil {
 			return err
 		}

@@ -6,7 +6,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/slipway-ci/slipway/internal/cli/follow"
-	"github.com/slipway-ci/slipway/internal/cli/pick"
 	"github.com/slipway-ci/slipway/sdk/client"
 )
 
@@ -18,9 +17,10 @@ func (a *app) logsCmd() *cobra.Command {
 		Args:  cobra.MaximumNArgs(2),
 	}
 	wait := cmd.Flags().BoolP("follow", "f", false, "go on until the run has ended")
+	attempt := attemptFlag(cmd)
 	raw := cmd.Flags().Bool("raw", false, "the exact bytes that steps wrote, without prefixes")
 	cmd.RunE = a.withClient(func(ctx context.Context, cl *client.Client, args []string) error {
-		id, err := pick.Run(ctx, cl, a.project, args)
+		id, err := a.pickAttempt(ctx, cl, args, *attempt)
 		if err != nil {
 			return err
 		}

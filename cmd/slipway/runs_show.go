@@ -5,7 +5,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/slipway-ci/slipway/internal/cli/pick"
 	"github.com/slipway-ci/slipway/internal/cli/show"
 	"github.com/slipway-ci/slipway/sdk/client"
 )
@@ -17,13 +16,14 @@ func (a *app) runsShowCmd() *cobra.Command {
 		Long:  "Show a run, without RUN the newest. RUN is an id, a prefix of one with at least 6 characters, or a number.",
 		Args:  cobra.MaximumNArgs(1),
 	}
+	attempt := attemptFlag(cmd)
 	format := output(cmd)
 	cmd.RunE = a.withClient(func(ctx context.Context, cl *client.Client, args []string) error {
 		json, err := asJSON(*format)
 		if err != nil {
 			return err
 		}
-		id, err := pick.Run(ctx, cl, a.project, args)
+		id, err := a.pickAttempt(ctx, cl, args, *attempt)
 		if err != nil {
 			return err
 		}

@@ -5,7 +5,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/slipway-ci/slipway/internal/cli/pick"
 	"github.com/slipway-ci/slipway/internal/cli/show"
 	"github.com/slipway-ci/slipway/sdk/client"
 )
@@ -15,13 +14,14 @@ func (a *app) whyCmd() *cobra.Command {
 		Use: "why RUN [JOB]", Short: "Say why a run's jobs wait, were skipped, were tried again or failed, and what would help", Args: cobra.RangeArgs(1, 2),
 		Long: "Say why a run's jobs wait, were skipped, were tried again or failed, and what would help. RUN is an id, a prefix of one with at least 6\ncharacters, or a number.",
 	}
+	attempt := attemptFlag(cmd)
 	format := output(cmd)
 	cmd.RunE = a.withClient(func(ctx context.Context, cl *client.Client, args []string) error {
 		json, err := asJSON(*format)
 		if err != nil {
 			return err
 		}
-		id, err := pick.Run(ctx, cl, a.project, args[:1])
+		id, err := a.pickAttempt(ctx, cl, args[:1], *attempt)
 		if err != nil {
 			return err
 		}

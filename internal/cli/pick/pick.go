@@ -3,6 +3,7 @@ package pick
 
 import (
 	"context"
+	"strings"
 
 	"github.com/slipway-ci/slipway/internal/cli/exit"
 	apiv1 "github.com/slipway-ci/slipway/proto/gen/slipway/api/v1"
@@ -32,10 +33,11 @@ func Run(ctx context.Context, api API, project string, args []string) (string, e
 // number lets people write 12 for #12, which a shell would take for a comment. Ids are 26 characters long and prefixes
 // at least 6, so a short row of digits is a number.
 func number(s string) string {
-	if len(s) == 0 || len(s) > 5 {
+	digits, _, _ := strings.Cut(s, ".") // 12.1 is the first attempt of #12
+	if len(digits) == 0 || len(digits) > 5 {
 		return s
 	}
-	for _, r := range s {
+	for _, r := range digits {
 		if r < '0' || r > '9' {
 			return s
 		}
