@@ -42,7 +42,7 @@ jobs:
 	}
 	o.run = o.show(first + ".2")
 	o.wantStates("build SUCCEEDED, test SUCCEEDED, deploy SUCCEEDED")
-	o.wantLog("test", "attempt 2 has data, built in 1\n")
+	o.wantLog("test", "app: 1 file into /github/workspace/got.\nDownloaded 1 artifact.\nattempt 2 has data, built in 1\n")
 	if o.run.GetAttempt() != 2 || o.run.GetNumber() == 0 || o.run.GetEarlier()[0] != first || !o.run.GetFlaky() || !o.job("test").GetFlaky() || o.job("build").GetFlaky() {
 		t.Errorf("the second attempt is %v", o.run)
 	}
