@@ -33,6 +33,7 @@ const (
 	etcdLib       = "go.etcd.io/etcd"
 	containerdLib = "github.com/containerd/"
 	goPluginLib   = "github.com/hashicorp/go-plugin"
+	sqliteLib     = "modernc.org/sqlite"
 )
 
 var rules = []rule{
@@ -53,6 +54,10 @@ var rules = []rule{
 	{"etcd only in its store, the elector and the wiring", []string{"coordinator", "agent", "pipeline", "sdk"},
 		[]string{"coordinator/store/etcdstore", "coordinator/leader/etcdleader", "coordinator/server"}, []string{etcdLib},
 		"every other part sees store.Store"},
+	{"the format of finished runs is pure", []string{"coordinator/seal"}, nil, []string{grpcLib, etcdLib, sqliteLib, "net", "os/exec"},
+		"bytes in, bundle out: what is sealed must be readable by anything, for ever"},
+	{"the agent and the SDK know no database of the coordinator's", []string{"agent", "pipeline", "sdk"}, nil, []string{sqliteLib, etcdLib},
+		"the index of finished runs is coordinator/history's"},
 	{"go-plugin only at the plugin edge", []string{"coordinator", "agent", "pipeline", "sdk"}, []string{"sdk/plugin", "sdk/plugintest", "agent/plugins"}, []string{goPluginLib},
 		"the protocol is ours, the transport is a detail"},
 	{"the supervisor is small", []string{"cmd/slipway-supervisor"}, nil, []string{grpcLib, etcdLib, containerdLib, "net/http", "google.golang.org/protobuf"},
