@@ -48,7 +48,14 @@ func (s *shift) work(done func() bool) {
 }
 
 func TestAFloodOf10000JobsDelaysAnotherProjectByLessThanTwoJobs(t *testing.T) {
-	const length, jobs, legs = 30 * time.Second, 10_000, 250
+	// Longer and shorter than what a leader that has seen no job yet takes one for.
+	for _, length := range []time.Duration{2 * time.Second, 10 * time.Second, 30 * time.Second} {
+		t.Run(length.String(), func(t *testing.T) { underFlood(t, length) })
+	}
+}
+
+func underFlood(t *testing.T, length time.Duration) {
+	const jobs, legs = 10_000, 250
 	r := newRig(t)
 	s := &shift{r: r, agents: []*fakeAgent{r.agent("a", 2), r.agent("b", 2)}, length: length, ends: map[string]time.Time{}, of: map[string]*fakeAgent{}, begun: map[string]time.Time{}}
 	flood := r.submission(plan(wide("build", legs)))
@@ -60,7 +67,7 @@ func TestAFloodOf10000JobsDelaysAnotherProjectByLessThanTwoJobs(t *testing.T) {
 		}
 	}
 	// Also one that comes when the flood has had the agents for long, and one that comes again soon.
-	for n, after := range []time.Duration{0, 5 * length, 7*length/2 + 7*time.Second} {
+	for n, after := range []time.Duration{0, 5 * length, 7*length/2 + time.Second} {
 		until := r.clock.Now().Add(after)
 		s.work(func() bool { return !r.clock.Now().Before(until) })
 		single := r.submission(plan(job("one")))

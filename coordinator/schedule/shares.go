@@ -4,7 +4,7 @@ import "maps"
 
 // Shares is what the projects have had, as start-time fair queueing counts it. Each project has a tag: the virtual time at which its next job
 // starts. A job moves its project's tag on by its length over the project's weight; the project with the lowest tag is next. The virtual clock
-// is the tag of the latest job to start, and a project that comes back from having nothing to run begins there: what it did not use is
+// is what the project of the latest job to start had had by then, and a project that comes back from having nothing to run begins there: what it did not use is
 // not kept for later, so that whoever comes with 10,000 jobs has no more than a turn in advance of another's single one.
 //
 // How long a job will be is not known when it starts: it is charged the mean of late, and the difference when it ends. A plan has it
@@ -13,6 +13,8 @@ type Shares struct {
 	clock  int64
 	meanMs int64
 	tags   map[string]int64
+	// held is what of a tag is for jobs that have not ended.
+	held map[string]int64
 	// queued are the projects that had jobs left after the last plan.
 	queued map[string]bool
 }
@@ -36,9 +38,9 @@ func (s Shares) mean() int64 {
 }
 
 func (s Shares) clone() Shares {
-	s.tags, s.queued = maps.Clone(s.tags), maps.Clone(s.queued)
+	s.tags, s.held, s.queued = maps.Clone(s.tags), maps.Clone(s.held), maps.Clone(s.queued)
 	if s.tags == nil {
-		s.tags, s.queued = map[string]int64{}, map[string]bool{}
+		s.tags, s.held, s.queued = map[string]int64{}, map[string]int64{}, map[string]bool{}
 	}
 	return s
 }
@@ -60,9 +62,12 @@ func (s *Shares) arrive(project string, heaviest int64) {
 // start charges a project for a job.
 func (s *Shares) start(project string, weight int64) (charge int64) {
 	tag := s.tags[project]
-	s.clock = max(s.clock, tag)
+	// What it was charged for jobs that have not ended is not had yet. Were it counted here, a project that comes now would have to wait for all that
+	// the others are charged too much.
+	s.clock = max(s.clock, tag-s.held[project])
 	charge = s.mean()
 	s.tags[project] = tag + charge*scale/weight
+	s.held[project] += charge * scale / weight
 	return charge
 }
 
@@ -78,7 +83,7 @@ func (s *Shares) settle(flows []*flow) {
 	}
 	s.queued = left
 	for project, tag := range s.tags {
-		if !left[project] && tag <= s.clock {
+		if !left[project] && tag <= s.clock && s.held[project] == 0 {
 			delete(s.tags, project)
 		}
 	}
@@ -93,6 +98,9 @@ func (s *Shares) End(project string, p Project, charge, actualMs int64) {
 		tag = s.clock
 	}
 	s.tags[project] = tag + (actualMs-charge)*scale/p.weight()
+	if s.held[project] -= charge * scale / p.weight(); s.held[project] <= 0 {
+		delete(s.held, project)
+	}
 	if actualMs > 0 {
 		s.meanMs = max(s.mean()+(actualMs-s.mean())/meanOver, 1)
 	}

@@ -85,8 +85,9 @@ func (w *world) step() bool {
 
 // TestAFloodDelaysAnothersJobByLessThanTwoJobLengths: 10,000 jobs of one project, and at any moment of it one job of another.
 func TestAFloodDelaysAnothersJobByLessThanTwoJobLengths(t *testing.T) {
-	const length = 60_000
 	rapid.Check(t, func(t *rapid.T) {
+		// Also far from what a job is taken for before any has ended.
+		length := rapid.SampledFrom([]int64{50, 2_000, 60_000}).Draw(t, "length")
 		w := newWorld(rapid.IntRange(1, 8).Draw(t, "slots"), map[string]Project{"flood": {Weight: rapid.Int64Range(1, 3).Draw(t, "weight")}})
 		// What the other project had before, and has ended, counts for a turn at the most.
 		for i := range rapid.IntRange(0, 30).Draw(t, "before") {
