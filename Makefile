@@ -95,7 +95,7 @@ soak: ## Simulate SEEDS (default 5000) from FROM (default 0) in PROCS processes;
 	@scripts/soak.sh
 
 .PHONY: faults
-faults: setup images build ## kill -9 of agent, containerd and shims under load (KILLS=1:100, seeds of three kills each), then 200 simulated fleets
+faults: setup images build ## kill -9 of agent, containerd and shims under load (KILLS=1:100, seeds of three kills each), of a coordinator (CRASHES=200), then 200 simulated fleets
 	@scripts/faults.sh
 
 .PHONY: bench

@@ -1,6 +1,7 @@
 package crash
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -72,7 +73,7 @@ func TestKillsOfTheCoordinatorLoseNothingAndDoubleNothing(t *testing.T) {
 	defer func() { _ = hosts.kill(syscall.SIGTERM) }()
 	await(t, hosts)
 	l := startLoad(t.Context(), t, c)
-	working := 0
+	begun, working := time.Now(), 0
 	for n := range *kills {
 		m := newMoment(*seed + uint64(n))
 		if testing.Verbose() {
@@ -99,6 +100,24 @@ func TestKillsOfTheCoordinatorLoseNothingAndDoubleNothing(t *testing.T) {
 	if len(l.runs) == 0 {
 		t.Error("no run was submitted")
 	}
+	row := fmt.Sprintf("| %s | %d–%d | %d | %d | %d | %d | %t | %s |\n", *commit, *seed, *seed+uint64(*kills)-1, *kills, working, len(l.runs), l.repeats, !t.Failed(),
+		time.Since(begun).Round(time.Second))
+	if err := record(*ledger, row); err != nil {
+		t.Error(err)
+	}
+}
+
+// record appends a row; no path is no ledger.
+func record(path, row string) error {
+	if path == "" {
+		return nil
+	}
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0) // #nosec G304 -- named on the command line
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(row)
+	return errors.Join(err, f.Close())
 }
 
 func await(t *testing.T, p *process) {

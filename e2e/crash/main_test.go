@@ -25,6 +25,9 @@ import (
 var (
 	kills = flag.Int("kills", 4, "how often the coordinator is killed")
 	seed  = flag.Uint64("seed", 1, "seed of the first kill")
+	// A row of LEDGER.md.
+	ledger = flag.String("ledger", "", "file that a line about these kills is appended to")
+	commit = flag.String("commit", "", "commit that is tested, for the ledger")
 )
 
 // What this program is, and where: set for the processes that the test starts.
