@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -86,7 +87,7 @@ func (a *agent) hello(ctx context.Context, conn *grpc.ClientConn) (time.Duration
 	}
 	a.stream = stream
 	hello := &fleetv1.Hello{Hostname: a.name, Version: "bench", Capacity: &fleetv1.Capacity{Slots: uint32(a.f.c.Slots)}}
-	if err := stream.Send(&fleetv1.SessionRequest{Message: &fleetv1.SessionRequest_Hello{Hello: hello}}); err != nil && err != io.EOF {
+	if err := stream.Send(&fleetv1.SessionRequest{Message: &fleetv1.SessionRequest_Hello{Hello: hello}}); err != nil && !errors.Is(err, io.EOF) {
 		return 0, err
 	}
 	m, err := stream.Recv()
