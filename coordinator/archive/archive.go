@@ -190,7 +190,7 @@ func (a *Archiver) Run(ctx context.Context) error {
 		wait := next
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // it was told to end, whatever that broke off
 		case errors.Is(err, ErrFenced):
 			return err
 		case err != nil:

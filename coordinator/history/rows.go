@@ -70,7 +70,7 @@ func (h *History) Complete(ctx context.Context, heads map[string]*statev1.ChainH
 		var link string
 		err := h.db.QueryRowContext(ctx, "SELECT seq, link FROM chains WHERE project = ?", project).Scan(&seq, &link)
 		if errors.Is(err, sql.ErrNoRows) {
-			return head.GetSeq() == 0, nil
+			return false, nil // a head is only written with a bundle
 		}
 		if err == nil {
 			err = h.db.QueryRowContext(ctx, "SELECT count(*) FROM runs WHERE project = ? AND seq BETWEEN ? AND ?", project, int64(head.GetExpired()+1), int64(head.GetSeq())).Scan(&count)

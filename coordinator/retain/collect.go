@@ -7,6 +7,7 @@ import (
 	"github.com/slipway-ci/slipway/coordinator/blob"
 	"github.com/slipway-ci/slipway/coordinator/engine"
 	"github.com/slipway-ci/slipway/coordinator/store"
+	"github.com/slipway-ci/slipway/internal/id"
 	statev1 "github.com/slipway-ci/slipway/proto/gen/slipway/state/v1"
 )
 
@@ -17,10 +18,18 @@ func (r *Retainer) removeLogs(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	before := r.c.Clock.Now().Add(-r.c.RawLogs).UnixMilli()
+	complete, err := r.indexComplete(ctx)
+	if err != nil || !complete {
+		return err // nobody knows what was sealed
+	}
+	since := r.c.Clock.Now().Add(-r.c.RawLogs)
+	before, young := since.UnixMilli(), id.First(since)
 	for _, run := range runs {
 		if err := ctx.Err(); err != nil {
 			return err
+		}
+		if run >= young {
+			continue // it was not even created then
 		}
 		def, err := engine.DefinitionOf(ctx, r.c.Store, run)
 		if err != nil {
@@ -50,6 +59,18 @@ func (r *Retainer) removeLogs(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+func (r *Retainer) indexComplete(ctx context.Context) (bool, error) {
+	chains, err := engine.Chains(ctx, r.c.Store)
+	if err != nil {
+		return false, err
+	}
+	heads := map[string]*statev1.ChainHead{}
+	for project, chain := range chains {
+		heads[project] = chain.Head
+	}
+	return r.c.History.Complete(ctx, heads)
 }
 
 // grown says whether there is more of a log than was sealed.
