@@ -118,10 +118,13 @@ func (e *Engine) Rerun(ctx context.Context, q RerunRequest) (Rerun, error) {
 		return Rerun{}, err
 	}
 	id, number, err := e.submitted(ctx, r)
-	return e.begun(ctx, id, number, err)
+	if err != nil {
+		return Rerun{}, err
+	}
+	return Rerun{RunID: id, Number: number, Attempt: attemptOf(def)}, nil
 }
 
-// begun answers a rerun.
+// begun answers the repeat of a rerun.
 func (e *Engine) begun(ctx context.Context, id string, number uint64, err error) (Rerun, error) {
 	if err != nil {
 		return Rerun{}, err

@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -213,6 +214,11 @@ func (c *checker) job(run, id string, next *statev1.JobRecord, deleted bool) {
 		delete(records, id)
 		return
 	}
+	if next.GetKeptFrom() != "" {
+		c.kept(run, id, next)
+		records[id] = next
+		return
+	}
 	c.count(next, +1)
 	c.judgeJob(run, id, old, next)
 	c.waits.changed(run, id, old, next)
@@ -223,6 +229,17 @@ func (c *checker) job(run, id string, next *statev1.JobRecord, deleted bool) {
 		c.attemptOf[a.GetId()] = run + "/" + id
 		c.seqs[a.GetId()] = max(c.seqs[a.GetId()], a.GetSeq())
 		c.done[a.GetId()] = c.done[a.GetId()] || a.GetState() == corev1.AttemptState_ATTEMPT_STATE_DONE
+	}
+}
+
+// kept holds a result that a rerun keeps against the one that it is.
+func (c *checker) kept(run, id string, next *statev1.JobRecord) {
+	from := c.jobs[next.GetKeptFrom()][id]
+	same := from != nil && lifecycle.Job.IsTerminal(from.GetState()) && from.GetState() == next.GetState() && from.GetAttempt().GetId() == next.GetAttempt().GetId() &&
+		slices.EqualFunc(from.GetOutputs(), next.GetOutputs(), func(a, b *corev1.Output) bool { return proto.Equal(a, b) })
+	if !same {
+		c.violate("a kept result is the one that was", []string{run, next.GetKeptFrom()}, "job %s of run %s keeps %s of run %s, which has it as %s", id, run,
+			short(next.GetState().String()), next.GetKeptFrom(), short(from.GetState().String()))
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/slipway-ci/slipway/coordinator/engine"
+	"github.com/slipway-ci/slipway/internal/rpcerr"
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
 )
 
@@ -116,6 +117,32 @@ func (w *world) submit(project int) {
 		if w.l.chance(w.o.cancels) {
 			w.l.after(w.l.between(0, 30*time.Second), func() { w.cancel(id) })
 		}
+		if w.l.chance(0.15) {
+			failed := w.l.chance(0.5)
+			w.l.after(w.l.between(5*time.Second, 30*time.Second), func() { w.rerun(id, failed) })
+		}
+	}
+	r.try()
+}
+
+// rerun wants another attempt of a run, and asks until it has ended.
+func (w *world) rerun(run string, failed bool) {
+	name := "rerun-" + run
+	w.unanswered[name] = true
+	r := &request{w: w, name: name}
+	r.do = func(ctx context.Context, k *control, call int) error {
+		again, err := k.Rerun(ctx, engine.RerunRequest{RequestID: name, Run: run, Failed: failed, By: "ada"})
+		if rpcerr.ReasonOf(err) == rpcerr.InvalidRequest {
+			return nil // there is nothing to run again
+		}
+		if err == nil {
+			w.l.park(fmt.Sprintf("submitted/%s/%s/%09d", name, again.RunID, call), func() { w.check.submitted(name, again.RunID, again.Number) })
+		}
+		return err
+	}
+	r.done = func() {
+		delete(w.unanswered, name)
+		w.hist.add("cli", []string{run}, "%s is answered", name)
 	}
 	r.try()
 }

@@ -275,6 +275,15 @@ func (k *control) Submit(ctx context.Context, s engine.Submission) (string, uint
 	return e.Submit(ctx, s)
 }
 
+// Rerun implements engine.Control.
+func (k *control) Rerun(ctx context.Context, q engine.RerunRequest) (engine.Rerun, error) {
+	e, err := k.enter(ctx, "rerun/"+q.RequestID)
+	if err != nil {
+		return engine.Rerun{}, err
+	}
+	return e.Rerun(ctx, q)
+}
+
 // Cancel implements engine.Control.
 func (k *control) Cancel(ctx context.Context, request, run, reason string) error {
 	e, err := k.enter(ctx, "cancel/"+run)
