@@ -38,7 +38,8 @@ func (s *debugSession) end(reason error) {
 // OpenDebug implements DebugControl.
 func (e *Engine) OpenDebug(ctx context.Context, req DebugRequest) (DebugTicket, error) {
 	var ticket DebugTicket
-	err := e.atHold(ctx, req.Run, req.Job, func(r *run, rec *statev1.JobRecord, h *held, reply func(error)) {
+	// An answer is awaited in any case: a session that nobody knows to be open is closed by nobody.
+	err := e.atHold(context.WithoutCancel(ctx), req.Run, req.Job, func(r *run, rec *statev1.JobRecord, h *held, reply func(error)) {
 		a := e.agents[h.ref.agentID]
 		if err := e.mayEnter(a, rec, h); err != nil {
 			reply(err)
