@@ -190,6 +190,10 @@ func causeOr(ctx context.Context, err error) error {
 	return err
 }
 
+// The windows are given, so that gRPC does not measure the bandwidth with a ping for every message that comes: the coordinator has to answer them, of a
+// whole fleet.
+const streamWindow, connWindow = 1 << 20, 4 << 20
+
 // dial connects by TLS.
 func (c *Client) dial() (fleetv1.FleetServiceClient, io.Closer, error) {
 	conf, err := c.cfg.Credentials.TLS()
@@ -199,6 +203,7 @@ func (c *Client) dial() (fleetv1.FleetServiceClient, io.Closer, error) {
 	opts := append([]grpc.DialOption{
 		grpc.WithTransportCredentials(credentials.NewTLS(conf)),
 		grpc.WithContextDialer(dialTCP),
+		grpc.WithInitialWindowSize(streamWindow), grpc.WithInitialConnWindowSize(connWindow),
 	}, c.cfg.DialOptions...)
 	conn, err := grpc.NewClient(c.cfg.Address, opts...)
 	if err != nil {

@@ -37,6 +37,12 @@ import (
 const (
 	// maxMessage is above a workflow and its payload at their default limits, so that one somewhat too large is refused with a reason.
 	maxMessage = 16 << 20
+	// streamWindow and connWindow are given, so that gRPC does not measure the bandwidth with a ping for every message: a fleet that is idle but for
+	// its heartbeats would cost twice as much.
+	streamWindow, connWindow = 1 << 20, 4 << 20
+	// readBuffer of a connection. With gRPC's 32 KiB, and as much for writing that is not shared, an idle agent would hold twice the memory; frames
+	// that are larger are read past it.
+	readBuffer = 4 << 10
 	// maxStreams of one connection.
 	maxStreams = 1000
 	// pingEvery is how often clients may ping; more often ends their connection.
@@ -61,6 +67,7 @@ func (s *Server) newGRPC(be *backend, tokens *identity.Tokens, arts *artifacts.A
 		grpc.ChainUnaryInterceptor(s.rpcs.UnaryServerInterceptor(), recovery.UnaryServerInterceptor(recoverer), guard.Unary),
 		grpc.ChainStreamInterceptor(s.rpcs.StreamServerInterceptor(), recovery.StreamServerInterceptor(recoverer), guard.Stream),
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxConcurrentStreams(maxStreams),
+		grpc.InitialWindowSize(streamWindow), grpc.InitialConnWindowSize(connWindow), grpc.ReadBufferSize(readBuffer), grpc.SharedWriteBuffer(true),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingEvery, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: idlePing, Timeout: pingTimeout}),
 	)...)
