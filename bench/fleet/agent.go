@@ -68,7 +68,8 @@ func (a *agent) connect(ctx context.Context) (io.Closer, time.Duration, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	conn, err := grpc.NewClient(a.f.c.Address, grpc.WithTransportCredentials(credentials.NewTLS(conf)))
+	// The windows are those of a real agent, see agent/session.
+	conn, err := grpc.NewClient(a.f.c.Address, grpc.WithTransportCredentials(credentials.NewTLS(conf)), grpc.WithInitialWindowSize(1<<20), grpc.WithInitialConnWindowSize(4<<20))
 	if err != nil {
 		return nil, 0, err
 	}
