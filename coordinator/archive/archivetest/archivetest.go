@@ -244,5 +244,9 @@ func (h *House) Finish(ctx context.Context, project, ref string, p *planv1.Plan)
 	if last < corev1.RunState_RUN_STATE_SUCCEEDED {
 		return "", errors.New("the watch ended before its run")
 	}
+	// The engine tells its watchers a moment before the sealer: once it answers again, both know.
+	if _, err := h.Engine.Agents(ctx); err != nil {
+		return "", err
+	}
 	return runID, nil
 }
