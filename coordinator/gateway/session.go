@@ -73,14 +73,11 @@ func (g *Gateway) Session(stream sessionStream) error {
 	if err := s.connect(hello); err != nil {
 		return err
 	}
-	var sender sync.WaitGroup
-	sender.Go(func() {
-		if err := s.out.run(s.ctx.Done(), stream.Send); err != nil {
-			s.end(err)
-		}
-	})
+	// Here and not in a goroutine of its own: the stacks are most of what an idle agent costs.
+	if err := s.out.run(s.ctx.Done(), stream.Send); err != nil {
+		s.end(err)
+	}
 	<-s.ctx.Done()
-	sender.Wait()
 	s.log.Info("a session ended", "cause", s.cause())
 	return s.cause()
 }
