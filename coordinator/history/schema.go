@@ -59,6 +59,14 @@ func openIndex(ctx context.Context, path string) (db *sql.DB, fresh bool, err er
 
 // connect: what was committed may be lost when the host crashes, never the file's order: it is made again from the bundles then.
 func connect(path string) (*sql.DB, error) {
+	// What SQLite makes beside it has the same mode.
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("opening the index of finished runs: %w", err)
+	}
+	if err := file.Close(); err != nil {
+		return nil, fmt.Errorf("opening the index of finished runs: %w", err)
+	}
 	options := url.Values{"_pragma": {"journal_mode(WAL)", "synchronous(NORMAL)", "busy_timeout(10000)", "cache_size(-8000)"}, "_txlock": {"immediate"}}
 	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+options.Encode())
 	if err != nil {
