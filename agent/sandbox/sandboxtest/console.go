@@ -71,6 +71,9 @@ func (s *suite) consoleTerminal(t *testing.T) {
 	}
 	// Its hanging up ends it, and Stop what does not mind.
 	con = s.console(t, pod, "c2", `trap '' HUP TERM; echo ready; while :; do sleep 0.01; done`, true)
+	if _, err := io.ReadFull(con.Out, make([]byte, len("ready"))); err != nil { // else the traps may not be set yet
+		t.Fatal(err)
+	}
 	con.Close()
 	if err := pod.Stop(testContext(t), "c2", 50*time.Millisecond); err != nil {
 		t.Errorf("stop: %v", err)
