@@ -35,7 +35,9 @@ func TestALeaseRunsOutWithoutACoordinator(t *testing.T) {
 			held.LeaseMs = 700
 			h.c.Offer(free)
 			h.c.Offer(held)
-			h.c.Wait("both run", func() bool { return logOf(h.c.Attempt("free"), 1) == "begun\n" && logOf(h.c.Attempt("held"), 1) == "begun\n" })
+			h.c.Wait("both run", func() bool {
+				return logOf(h.c.Attempt("free"), 1) == "begun\n" && logOf(h.c.Attempt("held"), 1) == "begun\n"
+			})
 			h.c.Down()
 			if agentToo {
 				h.down()

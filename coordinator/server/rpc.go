@@ -67,7 +67,7 @@ func (s *Server) newGRPC(be *backend, tokens *identity.Tokens, arts *artifacts.A
 		grpc.ChainUnaryInterceptor(s.rpcs.UnaryServerInterceptor(), recovery.UnaryServerInterceptor(recoverer), guard.Unary),
 		grpc.ChainStreamInterceptor(s.rpcs.StreamServerInterceptor(), recovery.StreamServerInterceptor(recoverer), guard.Stream),
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxConcurrentStreams(maxStreams),
-		grpc.InitialWindowSize(streamWindow), grpc.InitialConnWindowSize(connWindow), grpc.ReadBufferSize(readBuffer), grpc.SharedWriteBuffer(true),
+		grpc.InitialWindowSize(streamWindow), grpc.InitialConnWindowSize(connWindow), grpc.ReadBufferSize(readBuffer),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingEvery, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: idlePing, Timeout: pingTimeout}),
 	)...)
