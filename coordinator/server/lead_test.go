@@ -24,8 +24,11 @@ func TestLeadsAgainAfterBeingFenced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.images.Close()
-	defer func() { _ = s.closeListeners() }()
+	defer func() {
+		if err := s.release(); err != nil {
+			t.Error(err)
+		}
+	}()
 	be, err := openBackend(t.Context(), conf, s.clock, "us", s.log)
 	if err != nil {
 		t.Fatal(err)

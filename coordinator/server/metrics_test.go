@@ -1,7 +1,6 @@
 package server
 
 import (
-	"errors"
 	"log/slog"
 	"testing"
 
@@ -17,8 +16,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() {
-		s.images.Close()
-		if err := errors.Join(s.closeListeners()); err != nil {
+		if err := s.release(); err != nil {
 			t.Error(err)
 		}
 	}()

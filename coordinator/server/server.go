@@ -96,10 +96,7 @@ func New(conf config.Config, log *slog.Logger, options ...Option) (*Server, erro
 	s.metrics = engine.NewMetrics(s.registry)
 	s.registerKeepMetrics()
 	if err := s.open(); err != nil {
-		if s.history != nil {
-			err = errors.Join(err, s.history.Close())
-		}
-		return nil, errors.Join(err, s.closeListeners())
+		return nil, errors.Join(err, s.release())
 	}
 	return s, nil
 }
@@ -134,6 +131,21 @@ func (s *Server) open() (err error) {
 
 func listen(address string) (net.Listener, error) {
 	return new(net.ListenConfig).Listen(context.Background(), "tcp", address)
+}
+
+// release closes what open opened, as far as it came.
+func (s *Server) release() error {
+	err := s.closeListeners()
+	if s.images != nil {
+		s.images.Close()
+	}
+	if s.history != nil {
+		err = errors.Join(err, s.history.Close())
+	}
+	if s.logs != nil {
+		err = errors.Join(err, s.logs.Close())
+	}
+	return err
 }
 
 func (s *Server) closeListeners() error {
@@ -175,13 +187,12 @@ func (s *Server) Control() engine.Control { return s.control }
 
 // Run serves until ctx ends, then stops in order. The error is nil after an orderly stop.
 func (s *Server) Run(ctx context.Context) error {
-	defer s.images.Close()
 	be, err := openBackend(ctx, s.conf, s.clock, s.ids.New(), s.log)
 	if err != nil {
-		return errors.Join(err, s.closeListeners(), s.history.Close())
+		return errors.Join(err, s.release())
 	}
 	err = s.serve(ctx, be)
-	return errors.Join(err, s.closeListeners(), be.close(), s.logs.Close(), s.history.Close())
+	return errors.Join(err, s.closeListeners(), be.close(), s.release())
 }
 
 func (s *Server) serve(ctx context.Context, be *backend) error {

@@ -279,7 +279,7 @@ func TestBadInputIsAnErrorThatNamesIt(t *testing.T) {
 	good := writeFile(t, "image.json", recipeText)
 	for want, args := range map[string][]string{
 		"no recipe":          {"-registry", "127.0.0.1:1", "-key", "k"},
-		"no such file":       {"-recipe", "/nonexistent"},
+		"no such file":       {"-recipe", filepath.Join(t.TempDir(), "absent")},
 		`unknown field "x"`:  {"-recipe", writeFile(t, "image.json", `{"x": 1}`)},
 		"at least one tag":   {"-recipe", writeFile(t, "image.json", `{"repository": "a"}`)},
 		"pass -registry":     {"-recipe", good},
