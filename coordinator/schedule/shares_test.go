@@ -151,16 +151,18 @@ func TestACapIsNeverPassed(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		most := rapid.IntRange(1, 5).Draw(t, "cap")
 		w := newWorld(rapid.IntRange(most, 9).Draw(t, "slots"), map[string]Project{"a": {Weight: 9, MaxRunning: most}})
+		alone := rapid.Bool().Draw(t, "alone")
 		for i := range 60 {
 			w.submit("a", i, rapid.Int64Range(1, 100).Draw(t, "length"))
-			if i%3 == 0 {
+			if i%3 == 0 && !alone {
 				w.submit("b", i, 50)
 			}
 		}
 		for w.step() {
 		}
-		if w.most["a"] != most || w.Queue.Len() != 0 {
-			t.Fatalf("project a had %d jobs at once, want %d; %d jobs are left", w.most["a"], most, w.Queue.Len())
+		// Another project may have had the slots up to it; without one, it is reached.
+		if w.most["a"] > most || alone && w.most["a"] < most || w.Queue.Len() != 0 {
+			t.Fatalf("project a had %d jobs at once, may have %d; %d jobs are left", w.most["a"], most, w.Queue.Len())
 		}
 	})
 	w := newWorld(9, map[string]Project{"a": {MaxRunning: 2}})
