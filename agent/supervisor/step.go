@@ -52,6 +52,11 @@ func (s *Supervisor) launch(spec *proto.Step, output, record *os.File, stdio []*
 		s.refuse(st, &startError{proto.CauseLapsed, errors.New("the job's lease is over")})
 		return st
 	}
+	if s.base == nil {
+		// It comes with the filter that steps are to be under; to go on without would be to run them without.
+		s.refuse(st, &startError{proto.CauseInvalid, errors.New("the supervisor was not set up: no agent told it what steps have in common, or it could not install their system call filter (its log says why)")})
+		return st
+	}
 	for _, other := range s.byPID {
 		s.refuse(st, &startError{proto.CauseBusy, fmt.Errorf("step %s is still running", other.id)})
 		return st

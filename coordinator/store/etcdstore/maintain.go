@@ -35,16 +35,19 @@ func (e *Embedded) Database() *Database { return NewDatabase(e.remote, e.quota, 
 
 // Status implements maintain.Database: the largest of all members.
 func (d *Database) Status(ctx context.Context) (maintain.Status, error) {
-	out := maintain.Status{Quota: d.quota}
+	out, told := maintain.Status{}, int64(0)
 	for _, endpoint := range d.client.Endpoints() {
 		s, err := d.client.Status(ctx, endpoint)
 		if err != nil {
 			return maintain.Status{}, fmt.Errorf("the state of etcd at %s: %w", endpoint, err)
 		}
 		out.Size, out.InUse, out.Revision = max(out.Size, s.DbSize), max(out.InUse, s.DbSizeInUse), max(out.Revision, s.Header.Revision)
-		if q := s.DbSizeQuota; q > 0 {
-			out.Quota = min(out.Quota, q)
+		if q := s.DbSizeQuota; q > 0 && (told == 0 || q < told) {
+			told = q
 		}
+	}
+	if out.Quota = told; told == 0 {
+		out.Quota = d.quota
 	}
 	return out, nil
 }
