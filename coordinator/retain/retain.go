@@ -120,11 +120,7 @@ func (r *Retainer) Run(ctx context.Context) error {
 
 // Step looks once: it lets runs expire, and removes logs and blobs that nothing needs.
 func (r *Retainer) Step(ctx context.Context) error {
-	used, err := r.used(ctx)
-	if err != nil {
-		return err
-	}
-	if err := r.expire(ctx, used); err != nil {
+	if err := r.expire(ctx); err != nil {
 		return fmt.Errorf("letting finished runs expire: %w", err)
 	}
 	if err := r.removeLogs(ctx); err != nil {
@@ -136,19 +132,8 @@ func (r *Retainer) Step(ctx context.Context) error {
 	return nil
 }
 
-// used is how many bytes of blobs there are.
-func (r *Retainer) used(ctx context.Context) (int64, error) {
-	sum := int64(0)
-	err := r.c.Blobs.Each(ctx, func(i blob.Info) error {
-		sum += i.Size
-		return nil
-	})
-	r.c.Metrics.bytes.Set(float64(sum))
-	return sum, err
-}
-
 // expire decides, and buries what has expired.
-func (r *Retainer) expire(ctx context.Context, used int64) error {
+func (r *Retainer) expire(ctx context.Context) error {
 	chains, err := engine.Chains(ctx, r.c.Store)
 	if err != nil {
 		return err
@@ -165,10 +150,21 @@ func (r *Retainer) expire(ctx context.Context, used int64) error {
 	// Entries that are not in a chain (yet) are none of the policy's.
 	byProject := map[string][]history.Row{}
 	var chained []history.Row
+	left := map[string]uint64{}
 	for _, row := range rows {
-		if head := chains[row.Project].Head; row.Seq > head.GetExpired() && row.Seq <= head.GetSeq() {
+		head := chains[row.Project].Head
+		switch {
+		case row.Seq <= head.GetExpired():
+			left[row.Project] = head.GetExpired()
+		case row.Seq <= head.GetSeq():
 			byProject[row.Project] = append(byProject[row.Project], row)
 			chained = append(chained, row)
+		}
+	}
+	// What has expired and could not be forgotten then would keep its blobs, and count against the quota.
+	for project, upTo := range left {
+		if err := r.c.History.Forget(ctx, project, upTo); err != nil {
+			return err
 		}
 	}
 	expired := map[string]Expiry{}
@@ -177,8 +173,12 @@ func (r *Retainer) expire(ctx context.Context, used int64) error {
 			expired[project] = e
 		}
 	}
-	if r.c.Quota > 0 && used > r.c.Quota {
-		Shrink(chained, refs, expired, used-r.c.Quota)
+	excess, err := r.excess(ctx)
+	if err != nil {
+		return fmt.Errorf("measuring what is stored: %w", err)
+	}
+	if excess > 0 {
+		Shrink(chained, refs, expired, excess)
 	}
 	for project, e := range expired {
 		if err := r.bury(ctx, project, byProject[project], e); err != nil {
