@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -56,6 +57,10 @@ func (a *app) withFiles(ctx context.Context, flags coordinatorFlags, f func(*ser
 	conf, err := a.coordinatorConfig(flags)
 	if err != nil {
 		return err
+	}
+	// To open a store makes one where there is none.
+	if _, err := os.Stat(filepath.Join(conf.DataDir, "blobs")); err != nil {
+		return exit.Invalidf("%s has no coordinator's data: %w; name its directory with --data, or its configuration with --config", conf.DataDir, err)
 	}
 	files, err := server.OpenFiles(ctx, conf, quietLog())
 	if err != nil {

@@ -355,7 +355,7 @@ func TestShowListLogsAndArtifacts(t *testing.T) {
 		"agents ls -o json":              {`"hostname": "host-1"`},
 		"agents join-token --labels a,b": {"join-secret"},
 		"tokens create --user ann --groups dev,admins -o json": {`"token": "user-secret"`},
-		"runs cancel 1":         {"asked to end"},
+		"runs cancel 1":         {"run #1 has ended: failed"},
 		"version":               {"slipway "},
 		"plan --resolve ci.yml": {"busybox is mirror/busybox@sha256:00"},
 		"plan ci.yml":           {"hello", "1. echo hello"},

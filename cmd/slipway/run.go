@@ -37,7 +37,7 @@ Exit codes: 0 succeeded, 1 failed, 2 invalid (nothing was started), 3 Slipway co
 	dir := f.StringP("dir", "C", "", "directory to look for workflows in, instead of the current one")
 	detach := f.BoolP("detach", "d", false, "print the run's id and leave it running")
 	jobs := f.StringSlice("job", nil, "only this job and what it needs; repeatable")
-	hold := f.Duration("hold-on-failure", 0, "keep the pods of jobs that fail for this long, for `slipway debug`; 30m if no time is given")
+	hold := f.Duration("hold-on-failure", 0, "keep the pods of jobs that fail for this `duration`, for slipway debug RUN JOB; without one (not even a blank: --hold-on-failure=1h) for 30m")
 	f.Lookup("hold-on-failure").NoOptDefVal = "30m"
 	dry := f.Bool("dry-run", false, "show the plan as the coordinator would run it, and start nothing")
 	cmd.MarkFlagsMutuallyExclusive("detach", "dry-run")

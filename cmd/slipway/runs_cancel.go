@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/slipway-ci/slipway/internal/cli/pick"
+	"github.com/slipway-ci/slipway/internal/tui"
 	"github.com/slipway-ci/slipway/sdk/client"
 )
 
@@ -19,6 +20,10 @@ func (a *app) runsCancelCmd() *cobra.Command {
 			return err
 		}
 		if err := cl.Cancel(ctx, id, *reason); err != nil {
+			return err
+		}
+		if r, err := cl.Run(ctx, id); err == nil && r.GetEndedMs() != 0 {
+			_, err := fmt.Fprintf(a.out, "run %s has ended: %s\n", id, tui.RunWord(r.GetState()))
 			return err
 		}
 		_, err = fmt.Fprintf(a.out, "run %s is asked to end\n", id)

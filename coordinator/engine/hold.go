@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/slipway-ci/slipway/coordinator/lifecycle"
+	apiv1 "github.com/slipway-ci/slipway/proto/gen/slipway/api/v1"
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
 	fleetv1 "github.com/slipway-ci/slipway/proto/gen/slipway/fleet/v1"
 	statev1 "github.com/slipway-ci/slipway/proto/gen/slipway/state/v1"
@@ -244,7 +245,7 @@ func heldText(h *corev1.Held) string {
 func stamp(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339) }
 
 // whyHeld explains a hold: how to use it, and who does.
-func (e *Engine) whyHeld(number uint64, rec *statev1.JobRecord) (reason, remedy string) {
+func (e *Engine) whyHeld(v *apiv1.Run, rec *statev1.JobRecord) (reason, remedy string) {
 	if rec.GetHeld() == nil {
 		return "", ""
 	}
@@ -256,5 +257,5 @@ func (e *Engine) whyHeld(number uint64, rec *statev1.JobRecord) (reason, remedy 
 		reason += fmt.Sprintf(", %s is in it since %s", h.session.user, stamp(h.session.sinceMS))
 	}
 	name := cmp.Or(rec.GetId(), rec.GetName())
-	return reason, fmt.Sprintf("`slipway debug '#%d' %s` opens a shell in it; with --release it is let go", number, name)
+	return reason, fmt.Sprintf("`slipway debug '#%d.%d' %s` opens a shell in it; with --release it is let go", v.GetNumber(), max(1, v.GetAttempt()), name)
 }

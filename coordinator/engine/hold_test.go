@@ -117,7 +117,7 @@ func TestHeldPodOutlivesItsRunAndKeepsItsPlace(t *testing.T) {
 		t.Errorf("%d slots in use, live %v", r.slots(), r.isLive(runID))
 	}
 	why, err := r.Why(r.ctx(), runID, "test")
-	if err != nil || !strings.Contains(why.GetJobs()[0].GetReason(), "its pod is held until") || !strings.Contains(why.GetJobs()[0].GetRemedy(), "slipway debug '#1' test") {
+	if err != nil || !strings.Contains(why.GetJobs()[0].GetReason(), "its pod is held until") || !strings.Contains(why.GetJobs()[0].GetRemedy(), "slipway debug '#1.1' test") {
 		t.Errorf("%v %v", why, err)
 	}
 	view, err := r.Engine.Agent(r.ctx(), "a1")

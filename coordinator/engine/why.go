@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -105,7 +106,7 @@ func (e *Engine) whyJob(r *run, v *apiv1.Run, byID map[string]*apiv1.Job, j *api
 	if j.GetAttempt() > 0 && j.GetFailure() != nil && j.GetReason() != "" {
 		w.Retried = j.GetReason()
 	}
-	if reason, remedy := e.whyHeld(v.GetNumber(), &statev1.JobRecord{Id: j.GetId(), Name: j.GetName(), Held: j.GetHeld(), Attempt: &statev1.Attempt{Id: j.GetAttemptId()}}); reason != "" {
+	if reason, remedy := e.whyHeld(v, &statev1.JobRecord{Id: j.GetId(), Name: j.GetName(), Held: j.GetHeld(), Attempt: &statev1.Attempt{Id: j.GetAttemptId()}}); reason != "" {
 		w.Reason, w.Remedy = w.Reason+"; "+reason, cmp.Or(remedy, w.Remedy)
 	}
 	if r != nil && r.jobs[j.GetId()] != nil {
@@ -240,11 +241,11 @@ func (e *Engine) relief(no schedule.Refusal, j schedule.Job) string {
 	return e.whenRoom(e.agent(no.Agent), j)
 }
 
-// whenRoom names the jobs, the oldest first, whose end makes room.
+// whenRoom names the jobs whose end makes room: holds first, whose ends are known, by their ends; then the oldest.
 func (e *Engine) whenRoom(a *agent, j schedule.Job) string {
 	s := e.snapshotAgent(a)
 	ids := slices.SortedFunc(maps.Keys(a.held), func(x, y string) int {
-		return cmp.Or(cmp.Compare(a.held[x].sinceMS, a.held[y].sinceMS), strings.Compare(x, y))
+		return cmp.Or(cmp.Compare(e.holdEnd(a.held[x]), e.holdEnd(a.held[y])), cmp.Compare(a.held[x].sinceMS, a.held[y].sinceMS), strings.Compare(x, y))
 	})
 	var ends []string
 	for _, id := range ids {
@@ -267,6 +268,14 @@ func (e *Engine) whenRoom(a *agent, j schedule.Job) string {
 		verb = " end"
 	}
 	return "when " + strings.Join(ends, " and ") + verb
+}
+
+// holdEnd is when a hold ends; of a job, nobody can say.
+func (e *Engine) holdEnd(h reservation) int64 {
+	if r := e.runs[h.runID]; r != nil && h.hold {
+		return r.jobs[h.jobID].rec.GetHeld().GetUntilMs()
+	}
+	return math.MaxInt64
 }
 
 // wanted is the agent that a job asks for.

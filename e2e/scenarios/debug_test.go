@@ -57,7 +57,7 @@ func TestDebugCommandInAHeldJob(t *testing.T) {
 		t.Fatalf("the run is not over, or not held: %v", run)
 	}
 	out := p.must("runs", "show", run.GetId())
-	if want := fmt.Sprintf("slipway debug '#%d' a", run.GetNumber()); !strings.Contains(out, "held until") || !strings.Contains(out, want) {
+	if want := fmt.Sprintf("slipway debug '#%d.1' a", run.GetNumber()); !strings.Contains(out, "held until") || !strings.Contains(out, want) {
 		t.Errorf("runs show says\n%s", out)
 	}
 	if out := p.must("why", run.GetId()); !strings.Contains(out, "its pod is held until") {

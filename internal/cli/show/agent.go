@@ -57,7 +57,7 @@ func Agent(w io.Writer, a *apiv1.Agent, now time.Time) error {
 	for _, j := range a.GetWork() {
 		line := fmt.Sprintf("%s of run #%d  %s  %s", safe(j.GetJobName()), j.GetRunNumber(), attemptWord(j.GetState()), took(j.GetOfferedMs(), 0, now))
 		if j.GetHeldUntilMs() != 0 {
-			line = fmt.Sprintf("%s of run #%d  failed, held until %s: %s", safe(j.GetJobName()), j.GetRunNumber(), clock(j.GetHeldUntilMs(), now), debugCommand(j.GetRunNumber(), j.GetJobId()))
+			line = fmt.Sprintf("%s of run #%d  failed, held until %s: %s", safe(j.GetJobName()), j.GetRunNumber(), clock(j.GetHeldUntilMs(), now), debugCommand(j.GetRunId(), j.GetJobId()))
 		}
 		if j.GetAttempt() > 1 {
 			line += fmt.Sprintf("  attempt %d", j.GetAttempt())

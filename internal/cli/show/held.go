@@ -12,9 +12,14 @@ import (
 
 func isHeld(j *apiv1.Job) bool { return j.GetHeld() != nil && j.GetHeld().GetReleasedMs() == 0 }
 
-// debugCommand is what to type to enter a held job.
-func debugCommand(number uint64, job string) string {
-	return fmt.Sprintf("slipway debug '#%d' %s", number, quote(job))
+// debugCommand is what to type to enter a held job. The run's number alone would mean its newest attempt, which may be another one.
+func debugCommand(run, job string) string {
+	return fmt.Sprintf("slipway debug %s %s", quote(run), quote(job))
+}
+
+// exactly names an attempt of a run, also the first of several.
+func exactly(r *apiv1.Run) string {
+	return fmt.Sprintf("#%d.%d", r.GetNumber(), max(1, r.GetAttempt()))
 }
 
 // quote makes an argument safe for a shell.
@@ -37,12 +42,12 @@ func clock(ms int64, now time.Time) string {
 }
 
 // held says that a job's pod is held, and who was in it.
-func (p *printer) held(j *apiv1.Job, number uint64, now time.Time) {
+func (p *printer) held(j *apiv1.Job, run string, now time.Time) {
 	if j.GetHeld() == nil {
 		return
 	}
 	if isHeld(j) {
-		p.f("    held until %s: %s", clock(j.GetHeld().GetUntilMs(), now), debugCommand(number, j.GetId()))
+		p.f("    held until %s: %s", clock(j.GetHeld().GetUntilMs(), now), debugCommand(run, j.GetId()))
 	} else {
 		p.f("    was held until %s: %s", clock(j.GetHeld().GetReleasedMs(), now), safe(j.GetHeld().GetReleased()))
 	}
@@ -70,7 +75,7 @@ func (p *printer) session(s *corev1.DebugSession, now time.Time) {
 func (p *printer) heldJobs(r *apiv1.Run, now time.Time) {
 	for _, j := range r.GetJobs() {
 		if isHeld(j) {
-			p.f("  %s: its pod is held until %s: %s", tui.JobName(j), clock(j.GetHeld().GetUntilMs(), now), debugCommand(r.GetNumber(), j.GetId()))
+			p.f("  %s: its pod is held until %s: %s", tui.JobName(j), clock(j.GetHeld().GetUntilMs(), now), debugCommand(exactly(r), j.GetId()))
 		}
 	}
 }

@@ -26,8 +26,8 @@ func TestHeldJobsAndWhoWasInThem(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"held until 12:30:00: slipway debug '#12' test.1\n", "11:59:00 ada ran ls -l for ", "exit code 2, ", "bob ran a shell for ", ": goes on\n",
-		"held until 2026-05-06 12:00:00: slipway debug '#12' 'it'\\''s'\n", "was held until 11:00:00: ada let it go\n",
+		"held until 12:30:00: slipway debug '#12.1' test.1\n", "11:59:00 ada ran ls -l for ", "exit code 2, ", "bob ran a shell for ", ": goes on\n",
+		"held until 2026-05-06 12:00:00: slipway debug '#12.1' 'it'\\''s'\n", "was held until 11:00:00: ada let it go\n",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, out.String())

@@ -44,14 +44,14 @@ func Run(w io.Writer, r *apiv1.Run, style tui.Style, now time.Time) error {
 	}
 	p.f("")
 	for _, j := range r.GetJobs() {
-		p.job(r.GetNumber(), j, style, now)
+		p.job(exactly(r), j, style, now)
 	}
 	p.artifacts(r.GetArtifacts())
 	p.tests(r.GetArtifacts())
 	return p.err
 }
 
-func (p *printer) job(number uint64, j *apiv1.Job, style tui.Style, now time.Time) {
+func (p *printer) job(run string, j *apiv1.Job, style tui.Style, now time.Time) {
 	line := fmt.Sprintf("%s %s  %s", style.JobMark(j.GetState()), tui.JobName(j), tui.JobWord(j.GetState()))
 	if j.GetStartedMs() != 0 {
 		line += "  " + took(j.GetStartedMs(), j.GetEndedMs(), now)
@@ -78,7 +78,7 @@ func (p *printer) job(number uint64, j *apiv1.Job, style tui.Style, now time.Tim
 	if j.GetFailure() != nil {
 		p.failure("    ", j.GetFailure())
 	}
-	p.held(j, number, now)
+	p.held(j, run, now)
 	for _, s := range j.GetSteps() {
 		p.step(j, s, style, now)
 	}
