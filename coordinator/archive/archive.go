@@ -113,6 +113,8 @@ type item struct {
 	run     string
 	endedMS int64
 	due     time.Time
+	// failures in a row that were this run's own.
+	failures int
 }
 
 // queue is a heap by due time, then id, so that a simulation replays.
@@ -238,26 +240,7 @@ func (a *Archiver) Step(ctx context.Context) (n int, next time.Duration, err err
 			a.putBack(batch, a.c.Clock.Now().Add(pause))
 		}
 	}()
-	runs := make([]*sealing, 0, len(batch))
-	var later []item
-	for _, i := range batch {
-		s, wait, err := a.prepare(ctx, i)
-		switch {
-		case err != nil:
-			return 0, 0, fmt.Errorf("sealing run %s: %w", i.run, err)
-		case wait > 0:
-			i.due = a.c.Clock.Now().Add(wait)
-			later = append(later, i)
-		case s != nil:
-			runs = append(runs, s)
-		}
-	}
-	err = a.seal(ctx, runs)
-	if errors.Is(err, errBehind) {
-		// What has expired moves the heads, too.
-		a.chains = nil
-		err = a.seal(ctx, runs)
-	}
+	sealed, later, err := a.sealAll(ctx, batch)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -270,9 +253,33 @@ func (a *Archiver) Step(ctx context.Context) (n int, next time.Duration, err err
 		a.known[i.run] = true
 		a.push(i)
 	}
-	a.c.Metrics.sealed.Add(float64(len(runs)))
+	a.c.Metrics.sealed.Add(float64(sealed))
 	a.c.Metrics.pending.Set(float64(len(a.pending)))
 	return len(batch), 0, nil
+}
+
+// sealAll seals those of a batch that can be, and says how many those were and which are to be tried later.
+func (a *Archiver) sealAll(ctx context.Context, batch []item) (sealed int, later []item, err error) {
+	runs, later, err := a.prepareAll(ctx, batch)
+	if err != nil {
+		return 0, nil, err
+	}
+	bad, err := a.seal(ctx, runs)
+	if errors.Is(err, errBehind) {
+		// What has expired moves the heads, too.
+		a.chains = nil
+		bad, err = a.seal(ctx, runs)
+	}
+	return len(runs) - len(bad), append(later, bad...), err
+}
+
+// postpone says when a run is tried again whose own error it was: what is wrong with one must not keep the others in the store.
+func (a *Archiver) postpone(i item, err error) item {
+	wait := min(pause<<min(i.failures, 16), lostPause)
+	i.failures++
+	i.due = a.c.Clock.Now().Add(wait)
+	a.c.Log.Error("a finished run can't be sealed, others are; trying again", "run", i.run, "error", err, "in", wait)
+	return i
 }
 
 func (a *Archiver) take() (batch []item, next time.Duration) {

@@ -96,19 +96,23 @@ func (r *rig) lead() {
 	if r.House, err = archivetest.New(r.t.Context(), conf); err != nil {
 		r.t.Fatal(err)
 	}
-	r.archiver = archive.New(archive.Config{Store: r.store, Fence: r.Term.Fence(), Blobs: r.Blobs, Logs: r.Logs, Index: r.history, Clock: r.clock, NewID: r.NewID, Log: quiet,
-		Failpoint: func(p archive.Point) error {
-			if r.fail == nil {
-				return nil
-			}
-			return r.fail(p)
-		}})
+	r.archiver = archive.New(r.archiverConfig())
 	if _, err := r.history.Follow(r.t.Context(), r.heads()); err != nil {
 		r.t.Fatal(err)
 	}
 	if err := r.archiver.Load(r.t.Context()); err != nil {
 		r.t.Fatal(err)
 	}
+}
+
+func (r *rig) archiverConfig() archive.Config {
+	return archive.Config{Store: r.store, Fence: r.Term.Fence(), Blobs: r.Blobs, Logs: r.Logs, Index: r.history, Clock: r.clock, NewID: r.NewID, Log: quiet,
+		Failpoint: func(p archive.Point) error {
+			if r.fail == nil {
+				return nil
+			}
+			return r.fail(p)
+		}}
 }
 
 func (r *rig) heads() map[string]*statev1.ChainHead {

@@ -11,6 +11,7 @@ import (
 	"github.com/slipway-ci/slipway/coordinator/blob"
 	"github.com/slipway-ci/slipway/coordinator/engine"
 	"github.com/slipway-ci/slipway/coordinator/lifecycle"
+	"github.com/slipway-ci/slipway/internal/rpcerr"
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
 	statev1 "github.com/slipway-ci/slipway/proto/gen/slipway/state/v1"
 )
@@ -26,6 +27,7 @@ const (
 
 // sealing is a run on its way into the chain.
 type sealing struct {
+	item   item
 	run    *engine.EndedRun
 	bundle *statev1.Bundle
 
@@ -33,9 +35,47 @@ type sealing struct {
 	head *statev1.ChainHead
 }
 
+// ownError is of one run, its logs or its blobs: the others can be sealed. Errors of the store are not.
+type ownError struct{ err error }
+
+func (e *ownError) Error() string { return e.err.Error() }
+func (e *ownError) Unwrap() error { return e.err }
+
+// own marks an error as a run's own; nil stays nil.
+func own(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &ownError{err}
+}
+
+// prepareAll prepares a batch. later are those that can't be sealed yet.
+func (a *Archiver) prepareAll(ctx context.Context, batch []item) (runs []*sealing, later []item, err error) {
+	runs = make([]*sealing, 0, len(batch))
+	for _, i := range batch {
+		s, wait, err := a.prepare(ctx, i)
+		var own *ownError
+		switch {
+		case errors.As(err, &own) && ctx.Err() == nil:
+			later = append(later, a.postpone(i, err))
+		case err != nil:
+			return nil, nil, fmt.Errorf("sealing run %s: %w", i.run, err)
+		case wait > 0:
+			i.due = a.c.Clock.Now().Add(wait)
+			later = append(later, i)
+		case s != nil:
+			runs = append(runs, s)
+		}
+	}
+	return runs, later, nil
+}
+
 // prepare makes the bundle of a run, but for its place in the chain. wait > 0: not yet. Both nil: there is nothing to seal any more.
 func (a *Archiver) prepare(ctx context.Context, i item) (s *sealing, wait time.Duration, err error) {
 	run, err := engine.ReadEnded(ctx, a.c.Store, i.run)
+	if rpcerr.ReasonOf(err) == rpcerr.Internal {
+		err = own(err) // a record that can't be read
+	}
 	if err != nil || run == nil {
 		return nil, 0, err
 	}
@@ -44,7 +84,7 @@ func (a *Archiver) prepare(ctx context.Context, i item) (s *sealing, wait time.D
 	}
 	infos, err := a.c.Logs.List(i.run)
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, own(err)
 	}
 	patient := a.c.Clock.Now().Before(time.UnixMilli(i.endedMS).Add(a.c.LogPatience))
 	for _, info := range infos {
@@ -58,23 +98,23 @@ func (a *Archiver) prepare(ctx context.Context, i item) (s *sealing, wait time.D
 		return nil, lostPause, nil
 	}
 	if err != nil {
-		return nil, 0, fmt.Errorf("reading the plan: %w", err)
+		return nil, 0, own(fmt.Errorf("reading the plan: %w", err))
 	}
 	if err := a.point(BeforeLogs); err != nil {
 		return nil, 0, err
 	}
 	pack, err := a.pack(ctx, infos)
 	if err != nil {
-		return nil, 0, fmt.Errorf("packing logs: %w", err)
+		return nil, 0, own(fmt.Errorf("packing logs: %w", err))
 	}
 	if err := a.point(AfterLogs); err != nil {
 		return nil, 0, err
 	}
 	refs, err := a.references(ctx, run)
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, own(err)
 	}
-	return &sealing{run: run, bundle: &statev1.Bundle{Header: run.Header, Definition: run.Definition, Plan: plan, Jobs: run.Jobs, Logs: pack, Blobs: refs}}, 0, nil
+	return &sealing{item: i, run: run, bundle: &statev1.Bundle{Header: run.Header, Definition: run.Definition, Plan: plan, Jobs: run.Jobs, Logs: pack, Blobs: refs}}, 0, nil
 }
 
 // held says whether somebody may still look into a job's pod, which its record is to tell.

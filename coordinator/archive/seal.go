@@ -22,32 +22,49 @@ import (
 // errBehind: what was read of the store is not so any more.
 var errBehind = errors.New("archive: the store has changed meanwhile")
 
-// seal gives the runs their places, stores them, and takes them out of the store.
-func (a *Archiver) seal(ctx context.Context, runs []*sealing) (err error) {
+// seal gives the runs their places, stores them, and takes them out of the store; but for bad ones, whose bundles can't be made.
+func (a *Archiver) seal(ctx context.Context, runs []*sealing) (bad []item, err error) {
 	if len(runs) == 0 {
-		return nil
+		return nil, nil
 	}
 	if a.chains == nil {
 		if a.chains, err = engine.Chains(ctx, a.c.Store); err != nil {
-			return fmt.Errorf("reading the heads of the chains: %w", err)
+			return nil, fmt.Errorf("reading the heads of the chains: %w", err)
 		}
 	}
+	runs, heads, bad := a.place(runs)
+	if len(runs) == 0 {
+		return bad, nil
+	}
+	return bad, a.keep(ctx, runs, heads)
+}
+
+// place appends the runs to their chains, and returns those that have a place and the heads that they make.
+func (a *Archiver) place(runs []*sealing) (placed []*sealing, heads map[string]*statev1.ChainHead, bad []item) {
 	// In order of their ends, as far as one batch knows: a chain is read by people, too.
 	slices.SortFunc(runs, func(x, y *sealing) int {
 		return strings.Compare(fmt.Sprintf("%020d", x.run.Header.GetEndedMs())+x.run.Header.GetId(), fmt.Sprintf("%020d", y.run.Header.GetEndedMs())+y.run.Header.GetId())
 	})
-	heads := map[string]*statev1.ChainHead{}
+	heads = map[string]*statev1.ChainHead{}
 	for _, s := range runs {
 		project := s.run.Definition.GetProject()
 		before := heads[project]
 		if before == nil {
 			before = a.chains[project].Head
 		}
-		if s.data, s.head, err = seal.Append(before, s.bundle); err != nil {
-			return fmt.Errorf("run %s: %w", s.run.Header.GetId(), err)
+		data, head, err := seal.Append(before, s.bundle)
+		if err != nil {
+			bad = append(bad, a.postpone(s.item, err))
+			continue
 		}
-		heads[project] = s.head
+		s.data, s.head, heads[project] = data, head, head
+		placed = append(placed, s)
 	}
+	return placed, heads, bad
+}
+
+// keep stores bundles that have their places, and takes their runs out of the store.
+func (a *Archiver) keep(ctx context.Context, runs []*sealing, heads map[string]*statev1.ChainHead) error {
 	if err := a.putBundles(ctx, runs); err != nil {
 		return err
 	}
