@@ -52,9 +52,11 @@ type Target struct {
 	Quick bool
 }
 
+// DoRebuild is what helps a damaged index.
+const DoRebuild = "stop the coordinator and run `slipway admin check --rebuild-index`"
+
 const (
 	doRestore = "restore the blob from a backup into the blob store (blobs/sha256 in the data directory)"
-	doIndex   = "stop the coordinator and run `slipway admin check --rebuild-index`"
 	doChain   = "somebody changed what must not change: compare with a backup, and restore from one that is whole"
 )
 
@@ -281,7 +283,7 @@ func (c *checker) read(ctx context.Context, digest string) error {
 func (c *checker) index(ctx context.Context, chains map[string]engine.Chain) {
 	rows, err := c.t.Index.Rows(ctx)
 	if err != nil {
-		c.find("index", doIndex, "it can't be read: %v", err)
+		c.find("index", DoRebuild, "it can't be read: %v", err)
 		return
 	}
 	there := map[string]bool{}
@@ -294,15 +296,15 @@ func (c *checker) index(ctx context.Context, chains map[string]engine.Chain) {
 			// Being removed, or not sealed to the end: it is not looked at.
 		case !sealed:
 			if len(c.report.Findings) == 0 {
-				c.find("index", doIndex, "it has run %s, which no chain has", row.Run)
+				c.find("index", DoRebuild, "it has run %s, which no chain has", row.Run)
 			}
 		case want != row.Bundle:
-			c.find("index", doIndex, "it says that run %s is %s, and the chain that it is %s", row.Run, row.Bundle, want)
+			c.find("index", DoRebuild, "it says that run %s is %s, and the chain that it is %s", row.Run, row.Bundle, want)
 		}
 	}
 	for _, run := range slices.Sorted(maps.Keys(c.sealed)) {
 		if !there[run] {
-			c.find("index", doIndex, "it does not have run %s", run)
+			c.find("index", DoRebuild, "it does not have run %s", run)
 		}
 	}
 }

@@ -37,13 +37,24 @@ var _ engine.History = (*History)(nil)
 
 const cachedBundles = 16
 
-// Open opens the index at path, made if it is missing, damaged or of another version: Follow fills it then. Close it.
+// Open opens the index at path, made if it is missing, damaged or of another version: Follow fills it then. Close it. One process at a time may
+// have it open so; others Look.
 func Open(ctx context.Context, path string, blobs blob.Store, log *slog.Logger) (*History, error) {
 	db, fresh, err := openIndex(ctx, path)
 	if err != nil {
 		return nil, err
 	}
 	return &History{db: db, blobs: blobs, log: log, fresh: fresh, cached: map[string]*statev1.Bundle{}}, nil
+}
+
+// Look opens the index at path for reading only, beside the process that has it open: nothing is made, mended or written. ErrDamaged if it can't be
+// used as it is. Close it.
+func Look(ctx context.Context, path string, blobs blob.Store, log *slog.Logger) (*History, error) {
+	db, err := lookAt(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	return &History{db: db, blobs: blobs, log: log, cached: map[string]*statev1.Bundle{}}, nil
 }
 
 // Close closes the index.

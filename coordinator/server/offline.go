@@ -61,34 +61,51 @@ func (f *Files) Close() error { return f.close() }
 
 func (f *Files) blobs() *disk.Store { return disk.Look(filepath.Join(f.conf.DataDir, "blobs")) }
 
-// Check holds what is stored against itself. rebuild makes the index of finished runs again before.
+// Check holds what is stored against itself. rebuild makes the index of finished runs again before. While a coordinator runs the index is its own,
+// and only read.
 func (f *Files) Check(ctx context.Context, quick, rebuild bool) (report backup.Report, err error) {
 	path := filepath.Join(f.conf.DataDir, HistoryFile)
-	blobs := f.blobs()
-	if rebuild {
-		if f.Running {
+	target := backup.Target{Store: f.Store, Blobs: f.blobs(), Now: clock.Real{}.Now(), Quick: quick}
+	if f.Running {
+		if rebuild {
 			return report, ErrRunning
 		}
+		return f.checkRunning(ctx, path, target)
+	}
+	if rebuild {
 		if err := history.Remove(path); err != nil {
 			return report, err
 		}
 	}
-	index, err := history.Open(ctx, path, blobs, f.log)
+	if target.Index, err = history.Open(ctx, path, target.Blobs, f.log); err != nil {
+		return report, err
+	}
+	defer func() { err = errors.Join(err, target.Index.Close()) }()
+	// A coordinator would do this when it starts. What can't be read is among the findings.
+	heads, err := f.heads(ctx)
 	if err != nil {
 		return report, err
 	}
-	defer func() { err = errors.Join(err, index.Close()) }()
-	if !f.Running {
-		// A coordinator would do this when it starts. What can't be read is among the findings.
-		heads, err := f.heads(ctx)
-		if err != nil {
-			return report, err
-		}
-		if n, err := index.Follow(ctx, heads); n > 0 || err != nil {
-			f.log.Info("finished runs were added to the index", "runs", n, "error", err)
-		}
+	if n, err := target.Index.Follow(ctx, heads); n > 0 || err != nil {
+		f.log.Info("finished runs were added to the index", "runs", n, "error", err)
 	}
-	return backup.Check(ctx, backup.Target{Store: f.Store, Blobs: blobs, Index: index, Now: clock.Real{}.Now(), Quick: quick})
+	return backup.Check(ctx, target)
+}
+
+func (f *Files) checkRunning(ctx context.Context, path string, target backup.Target) (report backup.Report, err error) {
+	index, damage := history.Look(ctx, path, target.Blobs, f.log)
+	switch {
+	case damage == nil:
+		defer func() { err = errors.Join(err, index.Close()) }()
+		target.Index = index
+	case !errors.Is(damage, history.ErrDamaged):
+		return report, damage
+	}
+	report, err = backup.Check(ctx, target)
+	if damage != nil {
+		report.Findings = append(report.Findings, backup.Finding{Where: "index", What: damage.Error(), Do: backup.DoRebuild})
+	}
+	return report, err
 }
 
 func (f *Files) heads(ctx context.Context) (map[string]*statev1.ChainHead, error) {
