@@ -32,6 +32,7 @@ type Logs interface {
 type Index interface {
 	Add(ctx context.Context, entries []history.Entry) error
 	Advance(ctx context.Context, heads ...*statev1.ChainHead) error
+	Follow(ctx context.Context, heads map[string]*statev1.ChainHead) (added int, err error)
 }
 
 // Config configures an Archiver.
@@ -88,9 +89,12 @@ type Archiver struct {
 
 	// chains as this leader, the only writer, knows them; nil when they must be read again.
 	chains map[string]engine.Chain
+	// look is when the index is next brought to where the chains are, which failed lookFailures times in a row.
+	look         time.Time
+	lookFailures int
 }
 
-// New returns an archiver that knows of no run; see Load.
+// New returns an archiver that knows of no run (see Load), and takes the index to be where the chains are.
 func New(c Config) *Archiver {
 	orDefault(&c.Delay, time.Minute)
 	orDefault(&c.LogPatience, 24*time.Hour)
@@ -99,7 +103,7 @@ func New(c Config) *Archiver {
 	if c.Metrics == nil {
 		c.Metrics = NewMetrics(nil)
 	}
-	return &Archiver{c: c, wake: make(chan struct{}, 1), known: map[string]bool{}}
+	return &Archiver{c: c, wake: make(chan struct{}, 1), known: map[string]bool{}, look: c.Clock.Now().Add(lookEvery)}
 }
 
 func orDefault[T int | time.Duration](v *T, d T) {
@@ -209,12 +213,10 @@ func (a *Archiver) Run(ctx context.Context) error {
 	}
 }
 
-// sleep waits; negative is until something comes. wakes: what comes ends it.
+// sleep waits. wakes: what comes ends it.
 func (a *Archiver) sleep(ctx context.Context, d time.Duration, wakes bool) bool {
 	timer := make(chan struct{})
-	if d >= 0 {
-		defer a.c.Clock.AfterFunc(d, func() { close(timer) })()
-	}
+	defer a.c.Clock.AfterFunc(d, func() { close(timer) })()
 	var wake chan struct{}
 	if wakes {
 		wake = a.wake
@@ -228,15 +230,18 @@ func (a *Archiver) sleep(ctx context.Context, d time.Duration, wakes bool) bool 
 	return true
 }
 
-// Step seals one batch of what is due, and says how many runs that were. With none, next is when to look again; negative when nothing waits.
+// Step seals one batch of what is due, and says how many runs that were. With none, next is when to look again.
 func (a *Archiver) Step(ctx context.Context) (n int, next time.Duration, err error) {
+	if err := a.catchUp(ctx); err != nil {
+		return 0, 0, err
+	}
 	batch, next := a.take()
 	if len(batch) == 0 {
 		return 0, next, nil
 	}
 	defer func() {
 		if err != nil {
-			a.chains = nil
+			a.behind()
 			a.putBack(batch, a.c.Clock.Now().Add(pause))
 		}
 	}()
@@ -275,7 +280,7 @@ func (a *Archiver) sealAll(ctx context.Context, batch []item) (sealed int, later
 
 // postpone says when a run is tried again whose own error it was: what is wrong with one must not keep the others in the store.
 func (a *Archiver) postpone(i item, err error) item {
-	wait := min(pause<<min(i.failures, 16), lostPause)
+	wait := growing(i.failures)
 	i.failures++
 	i.due = a.c.Clock.Now().Add(wait)
 	a.c.Log.Error("a finished run can't be sealed, others are; trying again", "run", i.run, "error", err, "in", wait)
@@ -289,10 +294,11 @@ func (a *Archiver) take() (batch []item, next time.Duration) {
 	for len(a.pending) > 0 && len(batch) < a.c.Batch && !a.pending[0].due.After(now) {
 		batch = append(batch, heap.Pop(&a.pending).(item)) //nolint:forcetypeassert // nothing else is in it
 	}
+	next = a.look.Sub(now)
 	if len(batch) == 0 && len(a.pending) > 0 {
-		return nil, a.pending[0].due.Sub(now)
+		next = min(next, a.pending[0].due.Sub(now))
 	}
-	return batch, -1
+	return batch, next
 }
 
 func (a *Archiver) putBack(batch []item, due time.Time) {

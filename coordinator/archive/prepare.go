@@ -65,6 +65,8 @@ func (a *Archiver) prepareAll(ctx context.Context, batch []item) (runs []*sealin
 			later = append(later, i)
 		case s != nil:
 			runs = append(runs, s)
+		default:
+			a.behind() // a transaction without an answer came through late
 		}
 	}
 	return runs, later, nil

@@ -1,0 +1,106 @@
+package archive_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/slipway-ci/slipway/coordinator/archive"
+	"github.com/slipway-ci/slipway/coordinator/engine"
+	"github.com/slipway-ci/slipway/coordinator/store"
+	"github.com/slipway-ci/slipway/coordinator/store/faultstore"
+	statev1 "github.com/slipway-ci/slipway/proto/gen/slipway/state/v1"
+)
+
+var errBusy = errors.New("database is locked")
+
+// busyIndex doesn't note the next heads, or can't follow for a while.
+type busyIndex struct {
+	archive.Index
+	advances, follows int
+}
+
+func (x *busyIndex) Advance(ctx context.Context, heads ...*statev1.ChainHead) error {
+	if x.advances--; x.advances >= 0 {
+		return errBusy
+	}
+	return x.Index.Advance(ctx, heads...)
+}
+
+func (x *busyIndex) Follow(ctx context.Context, heads map[string]*statev1.ChainHead) (int, error) {
+	if x.follows--; x.follows >= 0 {
+		return 0, errBusy
+	}
+	return x.Index.Follow(ctx, heads)
+}
+
+// blindStore can't read the heads of chains right after the next transactions.
+type blindStore struct {
+	store.Store
+	commits int
+	blind   bool
+}
+
+func (s *blindStore) Commit(ctx context.Context, txn store.Txn) (store.TxnResult, error) {
+	s.commits--
+	s.blind = s.commits >= 0
+	return s.Store.Commit(ctx, txn)
+}
+
+func (s *blindStore) Range(ctx context.Context, from, to string, limit int) ([]store.KV, bool, error) {
+	if from == engine.ChainKey("") && s.blind {
+		s.blind = false
+		return nil, false, store.ErrUnavailable
+	}
+	return s.Store.Range(ctx, from, to, limit)
+}
+
+func (r *rig) complete() bool {
+	r.t.Helper()
+	complete, err := r.history.Complete(r.t.Context(), r.heads())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return complete
+}
+
+// An error between the chain and the index is put right within the term: nothing can be removed before that.
+func TestTheIndexIsBroughtToTheChainsWithinTheTerm(t *testing.T) {
+	index, blind := &busyIndex{}, &blindStore{}
+	for name, plan := range map[string]func(*rig){
+		"the head is not noted":                     func(*rig) { index.advances = 1 },
+		"the head is not noted, then nothing works": func(*rig) { index.advances, index.follows = 1, 3 },
+		"nobody knows what became of it": func(r *rig) {
+			blind.commits = 1
+			r.store.Plan(faultstore.UnknownDone)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			*index, *blind = busyIndex{Index: r.history}, blindStore{Store: r.store}
+			conf := r.archiverConfig()
+			conf.Index, conf.Store = index, blind
+			r.archiver = archive.New(conf)
+			ids := []string{r.finish("p", "", "a"), r.finish("q", "", "a")}
+			r.clock.Advance(2 * time.Minute)
+			plan(r)
+			if _, _, err := r.archiver.Step(t.Context()); err == nil || r.complete() {
+				t.Fatalf("nothing failed: %v", err)
+			}
+			r.sees(ids)
+			for range 4 {
+				_, next, err := r.archiver.Step(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.clock.Advance(max(next, time.Second))
+			}
+			r.sealDue()
+			if !r.complete() || len(r.inStore()) > 0 {
+				t.Errorf("the index is behind; left in the store: %v", r.inStore())
+			}
+			r.sees(ids)
+		})
+	}
+}
