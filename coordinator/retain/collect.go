@@ -2,6 +2,7 @@ package retain
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/slipway-ci/slipway/coordinator/blob"
@@ -24,6 +25,7 @@ func (r *Retainer) removeLogs(ctx context.Context) error {
 	}
 	since := r.c.Clock.Now().Add(-r.c.RawLogs)
 	before, young := since.UnixMilli(), id.First(since)
+	var errs []error
 	for _, run := range runs {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -38,27 +40,33 @@ func (r *Retainer) removeLogs(ctx context.Context) error {
 		if def != nil {
 			continue // in the store
 		}
-		b, err := r.c.History.Sealed(ctx, run)
+		// One damaged bundle keeps its own logs only.
+		if err := r.removeLogsOf(ctx, run, before); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// removeLogsOf removes the logs of a run that has left the store.
+func (r *Retainer) removeLogsOf(ctx context.Context, run string, before int64) error {
+	b, err := r.c.History.Sealed(ctx, run)
+	if err != nil {
+		return err
+	}
+	if b != nil {
+		if b.GetHeader().GetEndedMs() > before {
+			return nil
+		}
+		sizes, err := r.c.Logs.Sizes(run)
 		if err != nil {
 			return err
 		}
-		if b != nil {
-			if b.GetHeader().GetEndedMs() > before {
-				continue
-			}
-			sizes, err := r.c.Logs.Sizes(run)
-			if err != nil {
-				return err
-			}
-			if grown(b, sizes) {
-				continue
-			}
-		}
-		if err := r.c.Logs.Remove(run); err != nil {
-			return err
+		if grown(b, sizes) {
+			return nil
 		}
 	}
-	return nil
+	return r.c.Logs.Remove(run)
 }
 
 func (r *Retainer) indexComplete(ctx context.Context) (bool, error) {

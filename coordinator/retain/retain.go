@@ -118,19 +118,35 @@ func (r *Retainer) Run(ctx context.Context) error {
 	}
 }
 
-// Step looks once: it lets runs expire, and removes logs and blobs that nothing needs.
+// Step looks once: it lets runs expire, and removes logs and blobs that nothing needs. What fails does not keep the rest from being done.
 func (r *Retainer) Step(ctx context.Context) error {
-	if err := r.expire(ctx); err != nil {
-		return fmt.Errorf("letting finished runs expire: %w", err)
+	var errs []error
+	for _, part := range []struct {
+		what string
+		do   func(context.Context) error
+	}{{"letting finished runs expire", r.expire}, {"removing the logs of sealed runs", r.removeLogs}, {"collecting blobs", r.collect}} {
+		err := part.do(ctx)
+		if err == nil {
+			continue
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", part.what, err))
+		if over(ctx, err) {
+			break
+		}
 	}
-	if err := r.removeLogs(ctx); err != nil {
-		return fmt.Errorf("removing the logs of sealed runs: %w", err)
-	}
-	if err := r.collect(ctx); err != nil {
-		return fmt.Errorf("collecting blobs: %w", err)
-	}
-	return nil
+	return errors.Join(errs...)
 }
+
+// over says whether nothing more may be done after an error.
+func over(ctx context.Context, err error) bool {
+	var f failure
+	return ctx.Err() != nil || errors.Is(err, ErrFenced) || errors.As(err, &f)
+}
+
+// failure is what a Failpoint says.
+type failure struct{ error }
+
+func (f failure) Unwrap() error { return f.error }
 
 // expire decides, and buries what has expired.
 func (r *Retainer) expire(ctx context.Context) error {
@@ -173,19 +189,24 @@ func (r *Retainer) expire(ctx context.Context) error {
 			expired[project] = e
 		}
 	}
-	excess, err := r.excess(ctx)
-	if err != nil {
-		return fmt.Errorf("measuring what is stored: %w", err)
-	}
-	if excess > 0 {
+	var errs []error
+	switch excess, err := r.excess(ctx); {
+	case err != nil:
+		errs = append(errs, fmt.Errorf("measuring what is stored: %w", err))
+	case excess > 0:
 		Shrink(chained, refs, expired, excess)
 	}
 	for project, e := range expired {
-		if err := r.bury(ctx, project, byProject[project], e); err != nil {
-			return fmt.Errorf("project %s: %w", project, err)
+		err := r.bury(ctx, project, byProject[project], e)
+		if err == nil {
+			continue
+		}
+		errs = append(errs, fmt.Errorf("project %s: %w", project, err))
+		if over(ctx, err) {
+			break
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 const (
@@ -228,14 +249,11 @@ func (r *Retainer) buryBatch(ctx context.Context, project string, rows []history
 			list = &statev1.Tombstones{Project: project, Previous: last}
 		}
 	}
-	now := r.c.Clock.Now().UnixMilli()
-	for _, row := range rows {
-		b, _, err := history.ReadBundle(ctx, r.c.Blobs, row.Bundle)
-		if err != nil {
-			return fmt.Errorf("run %s can't expire, its bundle is damaged (restore it from a backup): %w", row.Run, err)
-		}
-		list.Tombstones = append(list.Tombstones, seal.Bury(b, row.Bundle, reason, now))
+	tombstones, broken := r.tombstones(ctx, chain, rows, reason)
+	if rows = rows[:len(tombstones)]; len(rows) == 0 {
+		return broken
 	}
+	list.Tombstones = append(list.Tombstones, tombstones...)
 	data, err := seal.EncodeTombstones(list)
 	if err != nil {
 		return err
@@ -259,7 +277,23 @@ func (r *Retainer) buryBatch(ctx context.Context, project string, rows []history
 	}
 	r.c.Metrics.expired.WithLabelValues(reason).Add(float64(len(rows)))
 	r.c.Log.Info("finished runs have expired", "project", project, "runs", len(rows), "rule", reason)
-	return r.point(AfterForget)
+	return errors.Join(broken, r.point(AfterForget))
+}
+
+// tombstones of runs, oldest first, up to the one that can't have one, and why.
+func (r *Retainer) tombstones(ctx context.Context, chain engine.Chain, rows []history.Row, reason string) (out []*statev1.Tombstone, err error) {
+	now := r.c.Clock.Now().UnixMilli()
+	for i, row := range rows {
+		if want := chain.Head.GetExpired() + 1 + uint64(i); row.Seq != want {
+			return out, fmt.Errorf("run %s can't expire before number %d of its chain, which the index lacks (see `slipway admin check`)", row.Run, want)
+		}
+		b, _, err := history.ReadBundle(ctx, r.c.Blobs, row.Bundle)
+		if err != nil {
+			return out, fmt.Errorf("run %s can't expire, nor what came after it; if its bundle is damaged, restore it from a backup: %w", row.Run, err)
+		}
+		out = append(out, seal.Bury(b, row.Bundle, reason, now))
+	}
+	return out, nil
 }
 
 // moveHead says how far a chain has expired. If a run is sealed at the same moment one of the two loses, and is done again later.
@@ -300,5 +334,8 @@ func (r *Retainer) point(p Point) error {
 	if r.c.Failpoint == nil {
 		return nil
 	}
-	return r.c.Failpoint(p)
+	if err := r.c.Failpoint(p); err != nil {
+		return failure{err}
+	}
+	return nil
 }

@@ -34,6 +34,7 @@ var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 type rig struct {
 	*archivetest.House
 	t        *testing.T
+	dir      string
 	clock    *clock.Fake
 	blobs    *disk.Store
 	history  *history.History
@@ -46,7 +47,7 @@ type rig struct {
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	dir := t.TempDir()
-	r := &rig{t: t, clock: clock.NewFake(time.Now())}
+	r := &rig{t: t, dir: dir, clock: clock.NewFake(time.Now())}
 	var err error
 	if r.blobs, err = disk.Open(filepath.Join(dir, "blobs")); err != nil {
 		t.Fatal(err)
@@ -82,12 +83,14 @@ func (r *rig) retainer() *retain.Retainer {
 }
 
 // finish ends and seals n runs, one a day, each with an artifact of its own.
-func (r *rig) finish(n int) []string {
+func (r *rig) finish(n int) []string { return r.finishOf("p", n) }
+
+func (r *rig) finishOf(project string, n int) []string {
 	r.t.Helper()
 	var ids []string
 	for i := range n {
 		r.Artifact = func(job string) []byte { return fmt.Appendf(nil, "artifact %d of %s", i, job) }
-		runID, err := r.Finish(r.t.Context(), "p", "refs/heads/main", archivetest.Plan("ci", "a"))
+		runID, err := r.Finish(r.t.Context(), project, "refs/heads/main", archivetest.Plan("ci", "a"))
 		if err != nil {
 			r.t.Fatal(err)
 		}
