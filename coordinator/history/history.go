@@ -73,15 +73,20 @@ func ReadBundle(ctx context.Context, blobs blob.Store, digest string) (*statev1.
 	return b, int64(len(data)), nil
 }
 
+// SealedAs is the digest of a run's bundle, "" if it has none.
+func (h *History) SealedAs(ctx context.Context, runID string) (digest string, err error) {
+	err = h.db.QueryRowContext(ctx, "SELECT bundle FROM runs WHERE id = ?", runID).Scan(&digest)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return "", fmt.Errorf("looking for sealed run %s: %w", runID, err)
+	}
+	return digest, nil
+}
+
 // Sealed implements engine.History.
 func (h *History) Sealed(ctx context.Context, runID string) (*statev1.Bundle, error) {
-	var digest string
-	err := h.db.QueryRowContext(ctx, "SELECT bundle FROM runs WHERE id = ?", runID).Scan(&digest)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("looking for sealed run %s: %w", runID, err)
+	digest, err := h.SealedAs(ctx, runID)
+	if err != nil || digest == "" {
+		return nil, err
 	}
 	h.mu.Lock()
 	b := h.cached[digest]

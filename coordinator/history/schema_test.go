@@ -17,7 +17,7 @@ import (
 
 var quiet = slog.New(slog.DiscardHandler)
 
-// made is the path of an index that knows the chain of one project.
+// made is the path of an index that knows the chain of one project, all of which has expired.
 func made(t *testing.T) (path string, blobs *disk.Store) {
 	t.Helper()
 	dir := t.TempDir()
@@ -27,7 +27,7 @@ func made(t *testing.T) (path string, blobs *disk.Store) {
 		t.Fatal(err)
 	}
 	h := open(t, path, blobs)
-	if err := errors.Join(h.Advance(t.Context(), head), h.Close()); err != nil {
+	if err := errors.Join(h.Advance(t.Context(), history.Move{To: head}), h.Close()); err != nil {
 		t.Fatal(err)
 	}
 	return path, blobs
@@ -134,7 +134,7 @@ func TestALookBesideTheOwnerReadsAndWritesNothing(t *testing.T) {
 	owner := open(t, path, blobs)
 	defer func() { _ = owner.Close() }()
 	next := &statev1.ChainHead{Project: "q", Seq: 1, Expired: 1, Link: "other"}
-	if err := owner.Advance(t.Context(), next); err != nil {
+	if err := owner.Advance(t.Context(), history.Move{To: next}); err != nil {
 		t.Fatal(err)
 	}
 	look, err := history.Look(t.Context(), path, blobs, quiet)

@@ -3,10 +3,12 @@ package retain
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/slipway-ci/slipway/coordinator/blob"
 	"github.com/slipway-ci/slipway/coordinator/engine"
+	"github.com/slipway-ci/slipway/coordinator/history"
 	"github.com/slipway-ci/slipway/coordinator/store"
 	"github.com/slipway-ci/slipway/internal/id"
 	statev1 "github.com/slipway-ci/slipway/proto/gen/slipway/state/v1"
@@ -24,8 +26,9 @@ func (r *Retainer) removeLogs(ctx context.Context) error {
 		return err // nobody knows what was sealed
 	}
 	since := r.c.Clock.Now().Add(-r.c.RawLogs)
-	before, young := since.UnixMilli(), id.First(since)
+	young := id.First(since)
 	var errs []error
+	sealed := map[string]string{} // bundle → run
 	for _, run := range runs {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -40,31 +43,57 @@ func (r *Retainer) removeLogs(ctx context.Context) error {
 		if def != nil {
 			continue // in the store
 		}
-		// One damaged bundle keeps its own logs only.
-		if err := r.removeLogsOf(ctx, run, before); err != nil {
+		bundle, err := r.c.History.SealedAs(ctx, run)
+		if err != nil {
+			return err
+		}
+		if bundle != "" {
+			sealed[bundle] = run
+		} else if err := r.c.Logs.Remove(run); err != nil {
 			errs = append(errs, err)
+		}
+	}
+	return errors.Join(append(errs, r.removeSealedLogs(ctx, sealed, since))...)
+}
+
+// removeSealedLogs removes the logs of runs that were sealed before a time, given by their bundles.
+func (r *Retainer) removeSealedLogs(ctx context.Context, sealed map[string]string, before time.Time) error {
+	if len(sealed) == 0 {
+		return nil
+	}
+	// A bundle is stored when its run is sealed. Which of them are old enough is decided before anything goes: a listing is not to be changed.
+	var old []string
+	err := r.c.Blobs.Each(ctx, func(i blob.Info) error {
+		if sealed[i.Digest] != "" && !i.Stored.After(before) {
+			old = append(old, i.Digest)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, bundle := range old {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		// One damaged bundle keeps its own logs only.
+		if err := r.removeLogsOf(ctx, sealed[bundle], bundle); err != nil {
+			errs = append(errs, fmt.Errorf("run %s: %w", sealed[bundle], err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// removeLogsOf removes the logs of a run that has left the store.
-func (r *Retainer) removeLogsOf(ctx context.Context, run string, before int64) error {
-	b, err := r.c.History.Sealed(ctx, run)
+// removeLogsOf removes the logs of a sealed run, unless there is more of them than was sealed.
+func (r *Retainer) removeLogsOf(ctx context.Context, run, bundle string) error {
+	b, _, err := history.ReadBundle(ctx, r.c.Blobs, bundle)
 	if err != nil {
 		return err
 	}
-	if b != nil {
-		if b.GetHeader().GetEndedMs() > before {
-			return nil
-		}
-		sizes, err := r.c.Logs.Sizes(run)
-		if err != nil {
-			return err
-		}
-		if grown(b, sizes) {
-			return nil
-		}
+	sizes, err := r.c.Logs.Sizes(run)
+	if err != nil || grown(b, sizes) {
+		return err
 	}
 	return r.c.Logs.Remove(run)
 }

@@ -48,7 +48,7 @@ type Config struct {
 	Quota int64
 	// Grace is how long a blob that nothing refers to is left alone; 0 is an hour.
 	Grace time.Duration
-	// RawLogs is how long after its end the logs of a sealed run stay as its agents sent them; 0 is an hour.
+	// RawLogs is how long after its sealing the logs of a run stay as its agents sent them; 0 is an hour.
 	RawLogs time.Duration
 	// Every is the time between two looks; 0 is 10 minutes.
 	Every time.Duration
