@@ -24,5 +24,5 @@ run() {
 echo "== unit and integration: ${#fast[@]} packages"
 run unit "${fast[@]}"
 echo "== real containers and whole systems: ${#real[@]} packages"
-# One package at a time: each starts a containerd of its own, and they share two cores.
-run real -p 1 -timeout 30m "${real[@]}"
+# Two packages at a time: each starts a containerd of its own, and waits for it as often as it works.
+run real -p 2 -timeout 30m "${real[@]}"

@@ -15,7 +15,7 @@ import (
 )
 
 // away starts a process that leaves its step in every way it can: a session of its own, a parent that is gone, TERM ignored.
-const away = `setsid sh -c '(trap "" TERM; touch /tmp/up; exec sleep 7654) &' </dev/null; until test -f /tmp/up; do sleep 0.01; done; rm /tmp/up; `
+const away = `setsid sh -c '(trap "" TERM; : >/tmp/up; exec sleep 7654) &' </dev/null; until test -f /tmp/up; do sleep 0.01; done; rm /tmp/up; `
 
 // alive is whether the pod has a process that away started.
 func alive(t *testing.T, h *host, pod sandbox.Pod) bool {
