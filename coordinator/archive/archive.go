@@ -31,7 +31,7 @@ type Logs interface {
 // Index is what is told of every bundle. Implemented by history.History.
 type Index interface {
 	Add(ctx context.Context, entries []history.Entry) error
-	Advance(ctx context.Context, heads ...*statev1.ChainHead) error
+	Advance(ctx context.Context, moves ...history.Move) error
 	Follow(ctx context.Context, heads map[string]*statev1.ChainHead) (added int, err error)
 }
 

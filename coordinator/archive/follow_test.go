@@ -8,6 +8,7 @@ import (
 
 	"github.com/slipway-ci/slipway/coordinator/archive"
 	"github.com/slipway-ci/slipway/coordinator/engine"
+	"github.com/slipway-ci/slipway/coordinator/history"
 	"github.com/slipway-ci/slipway/coordinator/store"
 	"github.com/slipway-ci/slipway/coordinator/store/faultstore"
 	statev1 "github.com/slipway-ci/slipway/proto/gen/slipway/state/v1"
@@ -21,11 +22,11 @@ type busyIndex struct {
 	advances, follows int
 }
 
-func (x *busyIndex) Advance(ctx context.Context, heads ...*statev1.ChainHead) error {
+func (x *busyIndex) Advance(ctx context.Context, moves ...history.Move) error {
 	if x.advances--; x.advances >= 0 {
 		return errBusy
 	}
-	return x.Index.Advance(ctx, heads...)
+	return x.Index.Advance(ctx, moves...)
 }
 
 func (x *busyIndex) Follow(ctx context.Context, heads map[string]*statev1.ChainHead) (int, error) {
@@ -103,4 +104,27 @@ func TestTheIndexIsBroughtToTheChainsWithinTheTerm(t *testing.T) {
 			r.sees(ids)
 		})
 	}
+}
+
+// Without runs to seal it looks, too: what an operator repaired is found.
+func TestTheIndexIsLookedAtEveryNowAndThen(t *testing.T) {
+	r := newRig(t)
+	ids := []string{r.finish("p", "", "a"), r.finish("p", "", "a")}
+	r.seal()
+	if err := r.history.Forget(t.Context(), "p", 1); err != nil {
+		t.Fatal(err)
+	}
+	if r.complete() {
+		t.Fatal("an index without a run is complete")
+	}
+	n, next, err := r.archiver.Step(t.Context())
+	if n != 0 || err != nil || next <= 0 {
+		t.Fatal(n, next, err)
+	}
+	r.clock.Advance(next)
+	r.sealDue()
+	if !r.complete() {
+		t.Error("the index is not complete")
+	}
+	r.sees(ids)
 }

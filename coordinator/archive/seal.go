@@ -81,17 +81,17 @@ func (a *Archiver) keep(ctx context.Context, runs []*sealing, heads map[string]*
 	if err := errors.Join(a.point(AfterIndex), a.point(BeforeCommit)); err != nil {
 		return err
 	}
+	moves := make([]history.Move, 0, len(heads))
+	for project, head := range heads {
+		moves = append(moves, history.Move{From: a.chains[project].Head, To: head})
+	}
 	if err := a.commit(ctx, runs, heads); err != nil {
 		return err
 	}
 	if err := a.point(AfterCommit); err != nil {
 		return err
 	}
-	all := make([]*statev1.ChainHead, 0, len(heads))
-	for _, head := range heads {
-		all = append(all, head)
-	}
-	return a.c.Index.Advance(ctx, all...)
+	return a.c.Index.Advance(ctx, moves...)
 }
 
 // putBundles makes the bundles durable. A digest that a store gives must be the one that the chain has.

@@ -66,21 +66,46 @@ func (h *History) References(ctx context.Context, nowMS int64) (map[string][]Ref
 // Complete says whether the index has all that the chains have: whoever removes what nothing refers to must know.
 func (h *History) Complete(ctx context.Context, heads map[string]*statev1.ChainHead) (bool, error) {
 	for project, head := range heads {
-		var seq, count int64
-		var link string
-		err := h.db.QueryRowContext(ctx, "SELECT seq, link FROM chains WHERE project = ?", project).Scan(&seq, &link)
-		if errors.Is(err, sql.ErrNoRows) {
-			return false, nil // a head is only written with a bundle
-		}
-		if err == nil {
-			err = h.db.QueryRowContext(ctx, "SELECT count(*) FROM runs WHERE project = ? AND seq BETWEEN ? AND ?", project, int64(head.GetExpired()+1), int64(head.GetSeq())).Scan(&count)
-		}
+		known, link, err := h.known(ctx, project)
 		if err != nil {
-			return false, fmt.Errorf("reading the index of finished runs: %w", err)
+			return false, err
 		}
-		if uint64(max(seq, 0)) != head.GetSeq() || link != head.GetLink() || uint64(max(count, 0)) != head.GetSeq()-head.GetExpired() {
+		// Without a row it is 0: a head is only written with a bundle.
+		if known != head.GetSeq() || link != head.GetLink() {
 			return false, nil
+		}
+		if fits, err := h.fits(ctx, head, head.GetSeq(), head.GetBundle()); err != nil || !fits {
+			return false, err
 		}
 	}
 	return true, nil
+}
+
+// known is how far the index says that it has a chain; 0 if it knows none of it.
+func (h *History) known(ctx context.Context, project string) (seq uint64, link string, err error) {
+	var n int64
+	err = h.db.QueryRowContext(ctx, "SELECT seq, link FROM chains WHERE project = ?", project).Scan(&n, &link)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return 0, "", fmt.Errorf("reading the index of finished runs: %w", err)
+	}
+	return uint64(max(n, 0)), link, nil
+}
+
+// fits says whether each place of a chain that has not expired, up to one, has just one entry, and that one this bundle. An entry with the place
+// of another would otherwise stand in for one that is missing.
+func (h *History) fits(ctx context.Context, head *statev1.ChainHead, upTo uint64, bundle string) (bool, error) {
+	if upTo <= head.GetExpired() {
+		return true, nil
+	}
+	var entries, places, last int64
+	err := h.db.QueryRowContext(ctx, "SELECT count(*), count(DISTINCT seq) FROM runs WHERE project = ? AND seq BETWEEN ? AND ?",
+		head.GetProject(), int64(head.GetExpired()+1), int64(upTo)).Scan(&entries, &places)
+	if err == nil {
+		err = h.db.QueryRowContext(ctx, "SELECT count(*) FROM runs WHERE project = ? AND seq = ? AND bundle = ?", head.GetProject(), int64(upTo), bundle).Scan(&last)
+	}
+	if err != nil {
+		return false, fmt.Errorf("reading the index of finished runs: %w", err)
+	}
+	want := int64(upTo - head.GetExpired())
+	return entries == want && places == want && last == 1, nil
 }

@@ -117,18 +117,23 @@ func References(b *statev1.Bundle) []Reference {
 	return out
 }
 
-// Advance notes that a chain is in the index up to its head.
-func (h *History) Advance(ctx context.Context, heads ...*statev1.ChainHead) error {
-	return h.write(ctx, func(tx *sql.Tx) error { return advance(ctx, tx, heads) })
-}
+// Move is the step of a chain from one head to another; From is nil for the first.
+type Move struct{ From, To *statev1.ChainHead }
 
-func advance(ctx context.Context, tx *sql.Tx, heads []*statev1.ChainHead) error {
-	for _, head := range heads {
-		if _, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO chains VALUES (?,?,?)", head.GetProject(), int64(head.GetSeq()), head.GetLink()); err != nil {
-			return err
+// Advance notes that chains are in the index up to where they have moved. What lacked something before lacks it still: only Follow finds that.
+func (h *History) Advance(ctx context.Context, moves ...Move) error {
+	return h.write(ctx, func(tx *sql.Tx) error {
+		for _, m := range moves {
+			query, args := "UPDATE chains SET seq = ?2, link = ?3 WHERE project = ?1 AND link = ?4", []any{m.To.GetProject(), int64(m.To.GetSeq()), m.To.GetLink(), m.From.GetLink()}
+			if m.From == nil {
+				query, args = "INSERT OR IGNORE INTO chains VALUES (?1,?2,?3)", args[:3]
+			}
+			if _, err := tx.ExecContext(ctx, query, args...); err != nil {
+				return err
+			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // Forget takes the bundles of a project up to a place out of the index.
@@ -164,13 +169,10 @@ func (h *History) Follow(ctx context.Context, heads map[string]*statev1.ChainHea
 }
 
 func (h *History) follow(ctx context.Context, head *statev1.ChainHead) (added int, err error) {
-	var seq int64
-	var link string
-	err = h.db.QueryRowContext(ctx, "SELECT seq, link FROM chains WHERE project = ?", head.GetProject()).Scan(&seq, &link)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return 0, fmt.Errorf("reading the index of finished runs: %w", err)
+	known, link, err := h.known(ctx, head.GetProject())
+	if err != nil {
+		return 0, err
 	}
-	known := uint64(max(seq, 0))
 	// Entries past the head are of runs whose sealing did not come to its end: they are in the store, and will be sealed again.
 	if err := h.write(ctx, func(tx *sql.Tx) error {
 		return errors.Join(forget(ctx, tx, head.GetProject(), head.GetSeq()+1, 1<<62), forget(ctx, tx, head.GetProject(), 0, head.GetExpired()))
@@ -178,27 +180,37 @@ func (h *History) follow(ctx context.Context, head *statev1.ChainHead) (added in
 		return 0, err
 	}
 	if known == head.GetSeq() && link == head.GetLink() {
-		return 0, nil
+		if fits, err := h.fits(ctx, head, known, head.GetBundle()); err != nil || fits {
+			return 0, err
+		}
 	}
+	if added, err = h.walk(ctx, head, known, link); err != nil {
+		return added, err
+	}
+	return added, h.write(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO chains VALUES (?,?,?)", head.GetProject(), int64(head.GetSeq()), head.GetLink())
+		return err
+	})
+}
+
+// walk adds the bundles of a chain from its head back to what the index has of it, or to its beginning if that doesn't fit.
+func (h *History) walk(ctx context.Context, head *statev1.ChainHead, known uint64, link string) (added int, err error) {
 	var entries []Entry
-	var problems []error
 	flush := func() error {
 		added += len(entries)
-		err := h.Add(ctx, entries)
+		err := h.place(ctx, entries)
 		entries = nil
 		return err
 	}
 	digest := head.GetBundle()
 	for w, at := seal.Walk(head), head.GetSeq(); at > head.GetExpired(); at-- {
 		b, size, err := ReadBundle(ctx, h.blobs, digest)
+		if err == nil {
+			err = w.Bundle(b, digest)
+		}
 		if err != nil {
 			// Without it nobody knows what is before it.
-			problems = append(problems, err)
-			break
-		}
-		if err := w.Bundle(b, digest); err != nil {
-			problems = append(problems, err)
-			break
+			return added, errors.Join(err, flush())
 		}
 		entries = append(entries, Entry{Bundle: b, Digest: digest, Size: size})
 		if len(entries) == followBatch {
@@ -206,15 +218,28 @@ func (h *History) follow(ctx context.Context, head *statev1.ChainHead) (added in
 				return added, err
 			}
 		}
-		if at == known+1 && b.GetPreviousLink() == link {
-			break
-		}
 		digest = b.GetPrevious()
+		if at == known+1 && b.GetPreviousLink() == link {
+			if fits, err := h.fits(ctx, head, known, digest); err != nil {
+				return added, errors.Join(err, flush())
+			} else if fits {
+				break
+			}
+		}
 	}
-	if err := flush(); err != nil || len(problems) > 0 {
-		return added, errors.Join(append(problems, err)...)
-	}
-	return added, h.Advance(ctx, head)
+	return added, flush()
+}
+
+// place puts bundles of a chain into the index, in place of what it has at their places.
+func (h *History) place(ctx context.Context, entries []Entry) error {
+	return h.write(ctx, func(tx *sql.Tx) error {
+		for _, e := range entries {
+			if err := forget(ctx, tx, e.Bundle.GetProject(), e.Bundle.GetSeq(), e.Bundle.GetSeq()); err != nil {
+				return err
+			}
+		}
+		return addAll(ctx, tx, entries)
+	})
 }
 
 // Size is what the index knows of all sealed runs, for metrics.
