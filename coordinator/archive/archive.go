@@ -265,17 +265,25 @@ func (a *Archiver) Step(ctx context.Context) (n int, next time.Duration, err err
 
 // sealAll seals those of a batch that can be, and says how many those were and which are to be tried later.
 func (a *Archiver) sealAll(ctx context.Context, batch []item) (sealed int, later []item, err error) {
-	runs, later, err := a.prepareAll(ctx, batch)
-	if err != nil {
-		return 0, nil, err
+	for again := true; ; again = false {
+		runs, later, err := a.prepareAll(ctx, batch)
+		if err != nil {
+			return 0, nil, err
+		}
+		bad, err := a.seal(ctx, runs)
+		if err == nil {
+			return len(runs) - len(bad), append(later, bad...), nil
+		}
+		if !again || !errors.Is(err, errBehind) {
+			return 0, nil, err
+		}
+		// What has expired moves the heads, and so does a transaction without an answer that comes through late: then runs of this batch are in
+		// the chain, and must get no second place. Each is read again, and the entries that they were given are put right before.
+		a.behind()
+		if err := a.catchUp(ctx); err != nil {
+			return 0, nil, err
+		}
 	}
-	bad, err := a.seal(ctx, runs)
-	if errors.Is(err, errBehind) {
-		// What has expired moves the heads, too.
-		a.chains = nil
-		bad, err = a.seal(ctx, runs)
-	}
-	return len(runs) - len(bad), append(later, bad...), err
 }
 
 // postpone says when a run is tried again whose own error it was: what is wrong with one must not keep the others in the store.

@@ -3,6 +3,7 @@ package archive_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -127,4 +128,68 @@ func TestTheIndexIsLookedAtEveryNowAndThen(t *testing.T) {
 		t.Error("the index is not complete")
 	}
 	r.sees(ids)
+}
+
+// fits holds every entry of the index against the chains.
+func (r *rig) fits() {
+	r.t.Helper()
+	rows, err := r.history.Rows(r.t.Context())
+	if err != nil || !r.complete() || len(rows) != r.check() {
+		r.t.Fatalf("complete: %t, %d entries of %d, %v", r.complete(), len(rows), r.check(), err)
+	}
+	for _, row := range rows {
+		b, _, err := history.ReadBundle(r.t.Context(), r.Blobs, row.Bundle)
+		if err != nil || b.GetHeader().GetId() != row.Run || b.GetSeq() != row.Seq {
+			r.t.Fatalf("the entry of run %s has another's bundle or place: %v", row.Run, err)
+		}
+	}
+}
+
+// A transaction that nobody knew of comes through while its runs are sealed again: none gets a second place, and no entry a wrong one.
+func TestATransactionThatComesThroughLateLosesNoBundle(t *testing.T) {
+	for _, point := range archive.Points[:len(archive.Points)-1] {
+		for _, batch := range []int{1, 64} {
+			t.Run(fmt.Sprintf("%s/%d", point, batch), func(t *testing.T) {
+				r := newRig(t)
+				conf := r.archiverConfig()
+				conf.Batch = batch
+				r.archiver = archive.New(conf)
+				ids := []string{r.finish("p", "", "a")}
+				r.seal()
+				for range 3 {
+					ids = append(ids, r.finish("p", "", "a"))
+				}
+				r.clock.Advance(2 * time.Minute)
+				r.store.Plan(faultstore.UnknownLost)
+				if _, _, err := r.archiver.Step(t.Context()); !errors.Is(err, store.ErrUnknown) {
+					t.Fatalf("the outcome is known: %v", err)
+				}
+				commits := r.store.Commits()
+				late := commits[len(commits)-1]
+				r.fail = func(p archive.Point) error {
+					if p != point {
+						return nil
+					}
+					r.fail = nil
+					res, err := r.store.Store.Commit(t.Context(), late)
+					if err == nil && (res.Fenced || !res.Branches[0]) {
+						err = errors.New("it does not come through")
+					}
+					return err
+				}
+				for range 4 {
+					r.clock.Advance(10 * time.Second)
+					if _, _, err := r.archiver.Step(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+				}
+				r.sealDue()
+				if left := r.inStore(); len(left) > 0 || r.fail != nil {
+					t.Errorf("left in the store: %v", left)
+				}
+				r.fits()
+				r.sees(ids)
+			})
+		}
+	}
 }
