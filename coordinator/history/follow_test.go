@@ -184,3 +184,19 @@ func TestAWrongEntryDoesNotStandInForARightOne(t *testing.T) {
 	}
 	c.follows()
 }
+
+// What is sealed after something that the index doesn't know is not noted as if the index knew that, too.
+func TestWhatIsSealedDoesNotHideWhatIsMissing(t *testing.T) {
+	c := newChain(t)
+	c.seal("r1")
+	right, next := c.after(c.head, "r2")
+	wrong := right
+	wrong.Digest = c.entries["r1"].Digest // in no chain at this place
+	c.add(wrong)
+	c.entries["r2"], c.head = right, next
+	c.seal("r3")
+	if c.complete() {
+		t.Error("the entry of r2 has another bundle")
+	}
+	c.follows()
+}
