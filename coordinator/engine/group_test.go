@@ -155,8 +155,9 @@ func TestGroupsOfJobs(t *testing.T) {
 		return plan(job("build"), deploy, job("after", "deploy"))
 	}
 	first, second := r.submit(withGroup()), r.submit(withGroup())
-	a.work(success)
-	a.work(success)
+	a.workOn(first, success)
+	r.want(first, "running build:succeeded deploy.0:assigned after:blocked")
+	a.workOn(second, success)
 	r.want(first, "running build:succeeded deploy.0:assigned after:blocked")
 	r.want(second, "running build:succeeded deploy.0:waiting after:blocked")
 	if got := r.run(second).GetJobs()[1].GetReason(); got != "waits for the concurrency group `success-20`, held by run #1, job deploy" {

@@ -281,8 +281,15 @@ func take[T any](a *fakeAgent, pick func(*fleetv1.SessionResponse) (T, bool)) T 
 
 func (a *fakeAgent) offer() *fleetv1.Assignment {
 	a.r.t.Helper()
+	return a.offerOf("")
+}
+
+// offerOf is the next offer of one run, or of any ("").
+func (a *fakeAgent) offerOf(runID string) *fleetv1.Assignment {
+	a.r.t.Helper()
 	as := take(a, func(m *fleetv1.SessionResponse) (*fleetv1.Assignment, bool) {
-		return m.GetOffer().GetAssignment(), m.GetOffer() != nil
+		as := m.GetOffer().GetAssignment()
+		return as, as != nil && (runID == "" || as.GetRunId() == runID)
 	})
 	a.tokens[as.GetAttemptId()] = as.GetToken()
 	return as
@@ -354,7 +361,13 @@ func (a *fakeAgent) finish(attempt string, res corev1.Result, change ...func(*co
 // work takes the next offer through to a result, and returns the job's id.
 func (a *fakeAgent) work(res corev1.Result) string {
 	a.r.t.Helper()
-	as := a.offer()
+	return a.workOn("", res)
+}
+
+// workOn is work on a job of one run, whatever else is offered.
+func (a *fakeAgent) workOn(runID string, res corev1.Result) string {
+	a.r.t.Helper()
+	as := a.offerOf(runID)
 	a.accept(as.GetAttemptId())
 	a.running(as.GetAttemptId())
 	a.finish(as.GetAttemptId(), res)
