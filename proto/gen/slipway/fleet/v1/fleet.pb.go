@@ -1066,9 +1066,11 @@ type Welcome struct {
 	// Milliseconds between heartbeats.
 	HeartbeatMs int64 `protobuf:"varint,3,opt,name=heartbeat_ms,json=heartbeatMs,proto3" json:"heartbeat_ms,omitempty"`
 	// How long an absent agent's attempts are kept.
-	GraceMs       int64 `protobuf:"varint,4,opt,name=grace_ms,json=graceMs,proto3" json:"grace_ms,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	GraceMs int64 `protobuf:"varint,4,opt,name=grace_ms,json=graceMs,proto3" json:"grace_ms,omitempty"`
+	// Milliseconds between heartbeats of an agent that holds no attempt; less than heartbeat_ms is heartbeat_ms.
+	IdleHeartbeatMs int64 `protobuf:"varint,5,opt,name=idle_heartbeat_ms,json=idleHeartbeatMs,proto3" json:"idle_heartbeat_ms,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Welcome) Reset() {
@@ -1129,6 +1131,13 @@ func (x *Welcome) GetGraceMs() int64 {
 	return 0
 }
 
+func (x *Welcome) GetIdleHeartbeatMs() int64 {
+	if x != nil {
+		return x.IdleHeartbeatMs
+	}
+	return 0
+}
+
 type Heartbeat struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Free disk of the workspace file system.
@@ -1138,7 +1147,9 @@ type Heartbeat struct {
 	// As in Hello.
 	Problems []string `protobuf:"bytes,3,rep,name=problems,proto3" json:"problems,omitempty"`
 	// Comes back in a HeartbeatAck; 0 wants none.
-	Echo          uint64 `protobuf:"varint,4,opt,name=echo,proto3" json:"echo,omitempty"`
+	Echo uint64 `protobuf:"varint,4,opt,name=echo,proto3" json:"echo,omitempty"`
+	// When the next one comes, unless the agent is offered work before; 0 is after heartbeat_ms.
+	NextMs        int64 `protobuf:"varint,5,opt,name=next_ms,json=nextMs,proto3" json:"next_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1197,6 +1208,13 @@ func (x *Heartbeat) GetProblems() []string {
 func (x *Heartbeat) GetEcho() uint64 {
 	if x != nil {
 		return x.Echo
+	}
+	return 0
+}
+
+func (x *Heartbeat) GetNextMs() int64 {
+	if x != nil {
+		return x.NextMs
 	}
 	return 0
 }
@@ -1324,7 +1342,9 @@ type Assignment struct {
 	HoldMs int64 `protobuf:"varint,17,opt,name=hold_ms,json=holdMs,proto3" json:"hold_ms,omitempty"`
 	// The job must not run beside its successor: the agent ends it when no HeartbeatAck has come for so long, counted from when the
 	// acknowledged heartbeat was sent. 0: the job outlives any outage.
-	LeaseMs       int64 `protobuf:"varint,18,opt,name=lease_ms,json=leaseMs,proto3" json:"lease_ms,omitempty"`
+	LeaseMs int64 `protobuf:"varint,18,opt,name=lease_ms,json=leaseMs,proto3" json:"lease_ms,omitempty"`
+	// The job refers to secrets, and may have some: they are to be got before anything of it begins.
+	Secrets       bool `protobuf:"varint,19,opt,name=secrets,proto3" json:"secrets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1483,6 +1503,13 @@ func (x *Assignment) GetLeaseMs() int64 {
 		return x.LeaseMs
 	}
 	return 0
+}
+
+func (x *Assignment) GetSecrets() bool {
+	if x != nil {
+		return x.Secrets
+	}
+	return false
 }
 
 // PoolPolicy comes from the coordinator's configuration, never from a workflow.
@@ -1933,6 +1960,181 @@ func (x *PushLogsResponse) GetOffset() int64 {
 	return 0
 }
 
+type GetSecretsRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	AttemptId string                 `protobuf:"bytes,1,opt,name=attempt_id,json=attemptId,proto3" json:"attempt_id,omitempty"`
+	Token     string                 `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	// What an earlier answer to this attempt named: the same is wanted again. 0 is the newest.
+	Revision      uint64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSecretsRequest) Reset() {
+	*x = GetSecretsRequest{}
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSecretsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSecretsRequest) ProtoMessage() {}
+
+func (x *GetSecretsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSecretsRequest.ProtoReflect.Descriptor instead.
+func (*GetSecretsRequest) Descriptor() ([]byte, []int) {
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *GetSecretsRequest) GetAttemptId() string {
+	if x != nil {
+		return x.AttemptId
+	}
+	return ""
+}
+
+func (x *GetSecretsRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *GetSecretsRequest) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+type GetSecretsResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Secrets []*SecretValue         `protobuf:"bytes,1,rep,name=secrets,proto3" json:"secrets,omitempty"`
+	// Values that are to be hidden too: those from which a caller made what it hands to the job's workflow.
+	Masks []string `protobuf:"bytes,2,rep,name=masks,proto3" json:"masks,omitempty"`
+	// Names these values for ever; never 0.
+	Revision      uint64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSecretsResponse) Reset() {
+	*x = GetSecretsResponse{}
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSecretsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSecretsResponse) ProtoMessage() {}
+
+func (x *GetSecretsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSecretsResponse.ProtoReflect.Descriptor instead.
+func (*GetSecretsResponse) Descriptor() ([]byte, []int) {
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *GetSecretsResponse) GetSecrets() []*SecretValue {
+	if x != nil {
+		return x.Secrets
+	}
+	return nil
+}
+
+func (x *GetSecretsResponse) GetMasks() []string {
+	if x != nil {
+		return x.Masks
+	}
+	return nil
+}
+
+func (x *GetSecretsResponse) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+type SecretValue struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Value         string                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecretValue) Reset() {
+	*x = SecretValue{}
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecretValue) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecretValue) ProtoMessage() {}
+
+func (x *SecretValue) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecretValue.ProtoReflect.Descriptor instead.
+func (*SecretValue) Descriptor() ([]byte, []int) {
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *SecretValue) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SecretValue) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
 type GetBlobRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	AttemptId     string                 `protobuf:"bytes,1,opt,name=attempt_id,json=attemptId,proto3" json:"attempt_id,omitempty"`
@@ -1944,7 +2146,7 @@ type GetBlobRequest struct {
 
 func (x *GetBlobRequest) Reset() {
 	*x = GetBlobRequest{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[26]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1956,7 +2158,7 @@ func (x *GetBlobRequest) String() string {
 func (*GetBlobRequest) ProtoMessage() {}
 
 func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[26]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1969,7 +2171,7 @@ func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobRequest.ProtoReflect.Descriptor instead.
 func (*GetBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{26}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GetBlobRequest) GetAttemptId() string {
@@ -2002,7 +2204,7 @@ type GetBlobResponse struct {
 
 func (x *GetBlobResponse) Reset() {
 	*x = GetBlobResponse{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[27]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2014,7 +2216,7 @@ func (x *GetBlobResponse) String() string {
 func (*GetBlobResponse) ProtoMessage() {}
 
 func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[27]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2027,7 +2229,7 @@ func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobResponse.ProtoReflect.Descriptor instead.
 func (*GetBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{27}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GetBlobResponse) GetData() []byte {
@@ -2049,7 +2251,7 @@ type PutBlobRequest struct {
 
 func (x *PutBlobRequest) Reset() {
 	*x = PutBlobRequest{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[28]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2061,7 +2263,7 @@ func (x *PutBlobRequest) String() string {
 func (*PutBlobRequest) ProtoMessage() {}
 
 func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[28]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2074,7 +2276,7 @@ func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobRequest.ProtoReflect.Descriptor instead.
 func (*PutBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{28}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PutBlobRequest) GetAttemptId() string {
@@ -2108,7 +2310,7 @@ type PutBlobResponse struct {
 
 func (x *PutBlobResponse) Reset() {
 	*x = PutBlobResponse{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[29]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2120,7 +2322,7 @@ func (x *PutBlobResponse) String() string {
 func (*PutBlobResponse) ProtoMessage() {}
 
 func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[29]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2133,7 +2335,7 @@ func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobResponse.ProtoReflect.Descriptor instead.
 func (*PutBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{29}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PutBlobResponse) GetDigest() string {
@@ -2162,7 +2364,7 @@ type CreateArtifactRequest struct {
 
 func (x *CreateArtifactRequest) Reset() {
 	*x = CreateArtifactRequest{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[30]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2174,7 +2376,7 @@ func (x *CreateArtifactRequest) String() string {
 func (*CreateArtifactRequest) ProtoMessage() {}
 
 func (x *CreateArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[30]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2187,7 +2389,7 @@ func (x *CreateArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateArtifactRequest.ProtoReflect.Descriptor instead.
 func (*CreateArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{30}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *CreateArtifactRequest) GetAttemptId() string {
@@ -2226,7 +2428,7 @@ type CreateArtifactResponse struct {
 
 func (x *CreateArtifactResponse) Reset() {
 	*x = CreateArtifactResponse{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[31]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2238,7 +2440,7 @@ func (x *CreateArtifactResponse) String() string {
 func (*CreateArtifactResponse) ProtoMessage() {}
 
 func (x *CreateArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[31]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2251,7 +2453,7 @@ func (x *CreateArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateArtifactResponse.ProtoReflect.Descriptor instead.
 func (*CreateArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{31}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{34}
 }
 
 type ListArtifactsRequest struct {
@@ -2264,7 +2466,7 @@ type ListArtifactsRequest struct {
 
 func (x *ListArtifactsRequest) Reset() {
 	*x = ListArtifactsRequest{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[32]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2276,7 +2478,7 @@ func (x *ListArtifactsRequest) String() string {
 func (*ListArtifactsRequest) ProtoMessage() {}
 
 func (x *ListArtifactsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[32]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2289,7 +2491,7 @@ func (x *ListArtifactsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListArtifactsRequest.ProtoReflect.Descriptor instead.
 func (*ListArtifactsRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{32}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListArtifactsRequest) GetAttemptId() string {
@@ -2315,7 +2517,7 @@ type ListArtifactsResponse struct {
 
 func (x *ListArtifactsResponse) Reset() {
 	*x = ListArtifactsResponse{}
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[33]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2327,7 +2529,7 @@ func (x *ListArtifactsResponse) String() string {
 func (*ListArtifactsResponse) ProtoMessage() {}
 
 func (x *ListArtifactsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[33]
+	mi := &file_slipway_fleet_v1_fleet_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2340,7 +2542,7 @@ func (x *ListArtifactsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListArtifactsResponse.ProtoReflect.Descriptor instead.
 func (*ListArtifactsResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{33}
+	return file_slipway_fleet_v1_fleet_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListArtifactsResponse) GetArtifacts() []*v1.Artifact {
@@ -2430,24 +2632,26 @@ const file_slipway_fleet_v1_fleet_proto_rawDesc = "" +
 	"\bCapacity\x12\x1b\n" +
 	"\tcpu_milli\x18\x01 \x01(\x03R\bcpuMilli\x12\x16\n" +
 	"\x06memory\x18\x02 \x01(\x03R\x06memory\x12\x14\n" +
-	"\x05slots\x18\x03 \x01(\rR\x05slots\"\x8b\x01\n" +
+	"\x05slots\x18\x03 \x01(\rR\x05slots\"\xb7\x01\n" +
 	"\aWelcome\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12#\n" +
 	"\rlive_attempts\x18\x02 \x03(\tR\fliveAttempts\x12!\n" +
 	"\fheartbeat_ms\x18\x03 \x01(\x03R\vheartbeatMs\x12\x19\n" +
-	"\bgrace_ms\x18\x04 \x01(\x03R\agraceMs\"l\n" +
+	"\bgrace_ms\x18\x04 \x01(\x03R\agraceMs\x12*\n" +
+	"\x11idle_heartbeat_ms\x18\x05 \x01(\x03R\x0fidleHeartbeatMs\"\x85\x01\n" +
 	"\tHeartbeat\x12\x1b\n" +
 	"\tdisk_free\x18\x01 \x01(\x03R\bdiskFree\x12\x12\n" +
 	"\x04held\x18\x02 \x01(\rR\x04held\x12\x1a\n" +
 	"\bproblems\x18\x03 \x03(\tR\bproblems\x12\x12\n" +
-	"\x04echo\x18\x04 \x01(\x04R\x04echo\"\"\n" +
+	"\x04echo\x18\x04 \x01(\x04R\x04echo\x12\x17\n" +
+	"\anext_ms\x18\x05 \x01(\x03R\x06nextMs\"\"\n" +
 	"\fHeartbeatAck\x12\x12\n" +
 	"\x04echo\x18\x01 \x01(\x04R\x04echo\"E\n" +
 	"\x05Offer\x12<\n" +
 	"\n" +
 	"assignment\x18\x01 \x01(\v2\x1c.slipway.fleet.v1.AssignmentR\n" +
-	"assignment\"\xc6\x05\n" +
+	"assignment\"\xe0\x05\n" +
 	"\n" +
 	"Assignment\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x15\n" +
@@ -2469,7 +2673,8 @@ const file_slipway_fleet_v1_fleet_proto_rawDesc = "" +
 	"\rqueued_for_ms\x18\x0f \x01(\x03R\vqueuedForMs\x124\n" +
 	"\x06policy\x18\x10 \x01(\v2\x1c.slipway.fleet.v1.PoolPolicyR\x06policy\x12\x17\n" +
 	"\ahold_ms\x18\x11 \x01(\x03R\x06holdMs\x12\x19\n" +
-	"\blease_ms\x18\x12 \x01(\x03R\aleaseMs\x1a9\n" +
+	"\blease_ms\x18\x12 \x01(\x03R\aleaseMs\x12\x18\n" +
+	"\asecrets\x18\x13 \x01(\bR\asecrets\x1a9\n" +
 	"\vImagesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa3\x01\n" +
@@ -2513,7 +2718,19 @@ const file_slipway_fleet_v1_fleet_proto_rawDesc = "" +
 	"\n" +
 	"attempt_id\x18\x01 \x01(\tR\tattemptId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\rR\x04step\x12\x16\n" +
-	"\x06offset\x18\x03 \x01(\x03R\x06offset\"]\n" +
+	"\x06offset\x18\x03 \x01(\x03R\x06offset\"d\n" +
+	"\x11GetSecretsRequest\x12\x1d\n" +
+	"\n" +
+	"attempt_id\x18\x01 \x01(\tR\tattemptId\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x04R\brevision\"\x7f\n" +
+	"\x12GetSecretsResponse\x127\n" +
+	"\asecrets\x18\x01 \x03(\v2\x1d.slipway.fleet.v1.SecretValueR\asecrets\x12\x14\n" +
+	"\x05masks\x18\x02 \x03(\tR\x05masks\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x04R\brevision\"7\n" +
+	"\vSecretValue\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"]\n" +
 	"\x0eGetBlobRequest\x12\x1d\n" +
 	"\n" +
 	"attempt_id\x18\x01 \x01(\tR\tattemptId\x12\x14\n" +
@@ -2543,7 +2760,7 @@ const file_slipway_fleet_v1_fleet_proto_rawDesc = "" +
 	"\x15ListArtifactsResponse\x127\n" +
 	"\tartifacts\x18\x01 \x03(\v2\x19.slipway.core.v1.ArtifactR\tartifacts2T\n" +
 	"\vJoinService\x12E\n" +
-	"\x04Join\x12\x1d.slipway.fleet.v1.JoinRequest\x1a\x1e.slipway.fleet.v1.JoinResponse2\xbf\x05\n" +
+	"\x04Join\x12\x1d.slipway.fleet.v1.JoinRequest\x1a\x1e.slipway.fleet.v1.JoinResponse2\x98\x06\n" +
 	"\fFleetService\x12H\n" +
 	"\x05Renew\x12\x1e.slipway.fleet.v1.RenewRequest\x1a\x1f.slipway.fleet.v1.RenewResponse\x12R\n" +
 	"\aSession\x12 .slipway.fleet.v1.SessionRequest\x1a!.slipway.fleet.v1.SessionResponse(\x010\x01\x12U\n" +
@@ -2551,7 +2768,9 @@ const file_slipway_fleet_v1_fleet_proto_rawDesc = "" +
 	"\aGetBlob\x12 .slipway.fleet.v1.GetBlobRequest\x1a!.slipway.fleet.v1.GetBlobResponse0\x01\x12P\n" +
 	"\aPutBlob\x12 .slipway.fleet.v1.PutBlobRequest\x1a!.slipway.fleet.v1.PutBlobResponse(\x01\x12c\n" +
 	"\x0eCreateArtifact\x12'.slipway.fleet.v1.CreateArtifactRequest\x1a(.slipway.fleet.v1.CreateArtifactResponse\x12`\n" +
-	"\rListArtifacts\x12&.slipway.fleet.v1.ListArtifactsRequest\x1a'.slipway.fleet.v1.ListArtifactsResponse\x12O\n" +
+	"\rListArtifacts\x12&.slipway.fleet.v1.ListArtifactsRequest\x1a'.slipway.fleet.v1.ListArtifactsResponse\x12W\n" +
+	"\n" +
+	"GetSecrets\x12#.slipway.fleet.v1.GetSecretsRequest\x1a$.slipway.fleet.v1.GetSecretsResponse\x12O\n" +
 	"\x06Attach\x12\x1f.slipway.fleet.v1.AttachRequest\x1a .slipway.fleet.v1.AttachResponse(\x010\x01B\xc6\x01\n" +
 	"\x14com.slipway.fleet.v1B\n" +
 	"FleetProtoP\x01Z@github.com/slipway-ci/slipway/proto/gen/slipway/fleet/v1;fleetv1\xa2\x02\x03SFX\xaa\x02\x10Slipway.Fleet.V1\xca\x02\x10Slipway\\Fleet\\V1\xe2\x02\x1cSlipway\\Fleet\\V1\\GPBMetadata\xea\x02\x12Slipway::Fleet::V1b\x06proto3"
@@ -2568,7 +2787,7 @@ func file_slipway_fleet_v1_fleet_proto_rawDescGZIP() []byte {
 	return file_slipway_fleet_v1_fleet_proto_rawDescData
 }
 
-var file_slipway_fleet_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_slipway_fleet_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_slipway_fleet_v1_fleet_proto_goTypes = []any{
 	(*JoinRequest)(nil),            // 0: slipway.fleet.v1.JoinRequest
 	(*JoinResponse)(nil),           // 1: slipway.fleet.v1.JoinResponse
@@ -2596,31 +2815,34 @@ var file_slipway_fleet_v1_fleet_proto_goTypes = []any{
 	(*Kill)(nil),                   // 23: slipway.fleet.v1.Kill
 	(*PushLogsRequest)(nil),        // 24: slipway.fleet.v1.PushLogsRequest
 	(*PushLogsResponse)(nil),       // 25: slipway.fleet.v1.PushLogsResponse
-	(*GetBlobRequest)(nil),         // 26: slipway.fleet.v1.GetBlobRequest
-	(*GetBlobResponse)(nil),        // 27: slipway.fleet.v1.GetBlobResponse
-	(*PutBlobRequest)(nil),         // 28: slipway.fleet.v1.PutBlobRequest
-	(*PutBlobResponse)(nil),        // 29: slipway.fleet.v1.PutBlobResponse
-	(*CreateArtifactRequest)(nil),  // 30: slipway.fleet.v1.CreateArtifactRequest
-	(*CreateArtifactResponse)(nil), // 31: slipway.fleet.v1.CreateArtifactResponse
-	(*ListArtifactsRequest)(nil),   // 32: slipway.fleet.v1.ListArtifactsRequest
-	(*ListArtifactsResponse)(nil),  // 33: slipway.fleet.v1.ListArtifactsResponse
-	nil,                            // 34: slipway.fleet.v1.Abilities.IsolationEntry
-	nil,                            // 35: slipway.fleet.v1.Abilities.RuntimesEntry
-	nil,                            // 36: slipway.fleet.v1.Assignment.ImagesEntry
-	(*v1.Report)(nil),              // 37: slipway.core.v1.Report
-	(*v1.TerminalSize)(nil),        // 38: slipway.core.v1.TerminalSize
-	(*v1.TerminalOutput)(nil),      // 39: slipway.core.v1.TerminalOutput
-	(*v1.TerminalInput)(nil),       // 40: slipway.core.v1.TerminalInput
-	(*v11.Job)(nil),                // 41: slipway.plan.v1.Job
-	(*v11.Entry)(nil),              // 42: slipway.plan.v1.Entry
-	(*v11.Defaults)(nil),           // 43: slipway.plan.v1.Defaults
-	(*v1.Artifact)(nil),            // 44: slipway.core.v1.Artifact
+	(*GetSecretsRequest)(nil),      // 26: slipway.fleet.v1.GetSecretsRequest
+	(*GetSecretsResponse)(nil),     // 27: slipway.fleet.v1.GetSecretsResponse
+	(*SecretValue)(nil),            // 28: slipway.fleet.v1.SecretValue
+	(*GetBlobRequest)(nil),         // 29: slipway.fleet.v1.GetBlobRequest
+	(*GetBlobResponse)(nil),        // 30: slipway.fleet.v1.GetBlobResponse
+	(*PutBlobRequest)(nil),         // 31: slipway.fleet.v1.PutBlobRequest
+	(*PutBlobResponse)(nil),        // 32: slipway.fleet.v1.PutBlobResponse
+	(*CreateArtifactRequest)(nil),  // 33: slipway.fleet.v1.CreateArtifactRequest
+	(*CreateArtifactResponse)(nil), // 34: slipway.fleet.v1.CreateArtifactResponse
+	(*ListArtifactsRequest)(nil),   // 35: slipway.fleet.v1.ListArtifactsRequest
+	(*ListArtifactsResponse)(nil),  // 36: slipway.fleet.v1.ListArtifactsResponse
+	nil,                            // 37: slipway.fleet.v1.Abilities.IsolationEntry
+	nil,                            // 38: slipway.fleet.v1.Abilities.RuntimesEntry
+	nil,                            // 39: slipway.fleet.v1.Assignment.ImagesEntry
+	(*v1.Report)(nil),              // 40: slipway.core.v1.Report
+	(*v1.TerminalSize)(nil),        // 41: slipway.core.v1.TerminalSize
+	(*v1.TerminalOutput)(nil),      // 42: slipway.core.v1.TerminalOutput
+	(*v1.TerminalInput)(nil),       // 43: slipway.core.v1.TerminalInput
+	(*v11.Job)(nil),                // 44: slipway.plan.v1.Job
+	(*v11.Entry)(nil),              // 45: slipway.plan.v1.Entry
+	(*v11.Defaults)(nil),           // 46: slipway.plan.v1.Defaults
+	(*v1.Artifact)(nil),            // 47: slipway.core.v1.Artifact
 }
 var file_slipway_fleet_v1_fleet_proto_depIdxs = []int32{
 	10, // 0: slipway.fleet.v1.SessionRequest.hello:type_name -> slipway.fleet.v1.Hello
 	15, // 1: slipway.fleet.v1.SessionRequest.heartbeat:type_name -> slipway.fleet.v1.Heartbeat
 	20, // 2: slipway.fleet.v1.SessionRequest.offer_reply:type_name -> slipway.fleet.v1.OfferReply
-	37, // 3: slipway.fleet.v1.SessionRequest.report:type_name -> slipway.core.v1.Report
+	40, // 3: slipway.fleet.v1.SessionRequest.report:type_name -> slipway.core.v1.Report
 	12, // 4: slipway.fleet.v1.SessionRequest.drain:type_name -> slipway.fleet.v1.Drain
 	14, // 5: slipway.fleet.v1.SessionResponse.welcome:type_name -> slipway.fleet.v1.Welcome
 	17, // 6: slipway.fleet.v1.SessionResponse.offer:type_name -> slipway.fleet.v1.Offer
@@ -2630,45 +2852,48 @@ var file_slipway_fleet_v1_fleet_proto_depIdxs = []int32{
 	6,  // 10: slipway.fleet.v1.SessionResponse.hold:type_name -> slipway.fleet.v1.Hold
 	7,  // 11: slipway.fleet.v1.SessionResponse.attach:type_name -> slipway.fleet.v1.Attach
 	16, // 12: slipway.fleet.v1.SessionResponse.heartbeat_ack:type_name -> slipway.fleet.v1.HeartbeatAck
-	38, // 13: slipway.fleet.v1.Attach.size:type_name -> slipway.core.v1.TerminalSize
-	39, // 14: slipway.fleet.v1.AttachRequest.output:type_name -> slipway.core.v1.TerminalOutput
-	40, // 15: slipway.fleet.v1.AttachResponse.input:type_name -> slipway.core.v1.TerminalInput
+	41, // 13: slipway.fleet.v1.Attach.size:type_name -> slipway.core.v1.TerminalSize
+	42, // 14: slipway.fleet.v1.AttachRequest.output:type_name -> slipway.core.v1.TerminalOutput
+	43, // 15: slipway.fleet.v1.AttachResponse.input:type_name -> slipway.core.v1.TerminalInput
 	13, // 16: slipway.fleet.v1.Hello.capacity:type_name -> slipway.fleet.v1.Capacity
 	12, // 17: slipway.fleet.v1.Hello.drain:type_name -> slipway.fleet.v1.Drain
 	11, // 18: slipway.fleet.v1.Hello.abilities:type_name -> slipway.fleet.v1.Abilities
-	34, // 19: slipway.fleet.v1.Abilities.isolation:type_name -> slipway.fleet.v1.Abilities.IsolationEntry
-	35, // 20: slipway.fleet.v1.Abilities.runtimes:type_name -> slipway.fleet.v1.Abilities.RuntimesEntry
+	37, // 19: slipway.fleet.v1.Abilities.isolation:type_name -> slipway.fleet.v1.Abilities.IsolationEntry
+	38, // 20: slipway.fleet.v1.Abilities.runtimes:type_name -> slipway.fleet.v1.Abilities.RuntimesEntry
 	18, // 21: slipway.fleet.v1.Offer.assignment:type_name -> slipway.fleet.v1.Assignment
-	41, // 22: slipway.fleet.v1.Assignment.job:type_name -> slipway.plan.v1.Job
-	42, // 23: slipway.fleet.v1.Assignment.workflow_env:type_name -> slipway.plan.v1.Entry
-	43, // 24: slipway.fleet.v1.Assignment.workflow_defaults:type_name -> slipway.plan.v1.Defaults
-	36, // 25: slipway.fleet.v1.Assignment.images:type_name -> slipway.fleet.v1.Assignment.ImagesEntry
+	44, // 22: slipway.fleet.v1.Assignment.job:type_name -> slipway.plan.v1.Job
+	45, // 23: slipway.fleet.v1.Assignment.workflow_env:type_name -> slipway.plan.v1.Entry
+	46, // 24: slipway.fleet.v1.Assignment.workflow_defaults:type_name -> slipway.plan.v1.Defaults
+	39, // 25: slipway.fleet.v1.Assignment.images:type_name -> slipway.fleet.v1.Assignment.ImagesEntry
 	19, // 26: slipway.fleet.v1.Assignment.policy:type_name -> slipway.fleet.v1.PoolPolicy
-	44, // 27: slipway.fleet.v1.CreateArtifactRequest.artifact:type_name -> slipway.core.v1.Artifact
-	44, // 28: slipway.fleet.v1.ListArtifactsResponse.artifacts:type_name -> slipway.core.v1.Artifact
-	0,  // 29: slipway.fleet.v1.JoinService.Join:input_type -> slipway.fleet.v1.JoinRequest
-	2,  // 30: slipway.fleet.v1.FleetService.Renew:input_type -> slipway.fleet.v1.RenewRequest
-	4,  // 31: slipway.fleet.v1.FleetService.Session:input_type -> slipway.fleet.v1.SessionRequest
-	24, // 32: slipway.fleet.v1.FleetService.PushLogs:input_type -> slipway.fleet.v1.PushLogsRequest
-	26, // 33: slipway.fleet.v1.FleetService.GetBlob:input_type -> slipway.fleet.v1.GetBlobRequest
-	28, // 34: slipway.fleet.v1.FleetService.PutBlob:input_type -> slipway.fleet.v1.PutBlobRequest
-	30, // 35: slipway.fleet.v1.FleetService.CreateArtifact:input_type -> slipway.fleet.v1.CreateArtifactRequest
-	32, // 36: slipway.fleet.v1.FleetService.ListArtifacts:input_type -> slipway.fleet.v1.ListArtifactsRequest
-	8,  // 37: slipway.fleet.v1.FleetService.Attach:input_type -> slipway.fleet.v1.AttachRequest
-	1,  // 38: slipway.fleet.v1.JoinService.Join:output_type -> slipway.fleet.v1.JoinResponse
-	3,  // 39: slipway.fleet.v1.FleetService.Renew:output_type -> slipway.fleet.v1.RenewResponse
-	5,  // 40: slipway.fleet.v1.FleetService.Session:output_type -> slipway.fleet.v1.SessionResponse
-	25, // 41: slipway.fleet.v1.FleetService.PushLogs:output_type -> slipway.fleet.v1.PushLogsResponse
-	27, // 42: slipway.fleet.v1.FleetService.GetBlob:output_type -> slipway.fleet.v1.GetBlobResponse
-	29, // 43: slipway.fleet.v1.FleetService.PutBlob:output_type -> slipway.fleet.v1.PutBlobResponse
-	31, // 44: slipway.fleet.v1.FleetService.CreateArtifact:output_type -> slipway.fleet.v1.CreateArtifactResponse
-	33, // 45: slipway.fleet.v1.FleetService.ListArtifacts:output_type -> slipway.fleet.v1.ListArtifactsResponse
-	9,  // 46: slipway.fleet.v1.FleetService.Attach:output_type -> slipway.fleet.v1.AttachResponse
-	38, // [38:47] is the sub-list for method output_type
-	29, // [29:38] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	28, // 27: slipway.fleet.v1.GetSecretsResponse.secrets:type_name -> slipway.fleet.v1.SecretValue
+	47, // 28: slipway.fleet.v1.CreateArtifactRequest.artifact:type_name -> slipway.core.v1.Artifact
+	47, // 29: slipway.fleet.v1.ListArtifactsResponse.artifacts:type_name -> slipway.core.v1.Artifact
+	0,  // 30: slipway.fleet.v1.JoinService.Join:input_type -> slipway.fleet.v1.JoinRequest
+	2,  // 31: slipway.fleet.v1.FleetService.Renew:input_type -> slipway.fleet.v1.RenewRequest
+	4,  // 32: slipway.fleet.v1.FleetService.Session:input_type -> slipway.fleet.v1.SessionRequest
+	24, // 33: slipway.fleet.v1.FleetService.PushLogs:input_type -> slipway.fleet.v1.PushLogsRequest
+	29, // 34: slipway.fleet.v1.FleetService.GetBlob:input_type -> slipway.fleet.v1.GetBlobRequest
+	31, // 35: slipway.fleet.v1.FleetService.PutBlob:input_type -> slipway.fleet.v1.PutBlobRequest
+	33, // 36: slipway.fleet.v1.FleetService.CreateArtifact:input_type -> slipway.fleet.v1.CreateArtifactRequest
+	35, // 37: slipway.fleet.v1.FleetService.ListArtifacts:input_type -> slipway.fleet.v1.ListArtifactsRequest
+	26, // 38: slipway.fleet.v1.FleetService.GetSecrets:input_type -> slipway.fleet.v1.GetSecretsRequest
+	8,  // 39: slipway.fleet.v1.FleetService.Attach:input_type -> slipway.fleet.v1.AttachRequest
+	1,  // 40: slipway.fleet.v1.JoinService.Join:output_type -> slipway.fleet.v1.JoinResponse
+	3,  // 41: slipway.fleet.v1.FleetService.Renew:output_type -> slipway.fleet.v1.RenewResponse
+	5,  // 42: slipway.fleet.v1.FleetService.Session:output_type -> slipway.fleet.v1.SessionResponse
+	25, // 43: slipway.fleet.v1.FleetService.PushLogs:output_type -> slipway.fleet.v1.PushLogsResponse
+	30, // 44: slipway.fleet.v1.FleetService.GetBlob:output_type -> slipway.fleet.v1.GetBlobResponse
+	32, // 45: slipway.fleet.v1.FleetService.PutBlob:output_type -> slipway.fleet.v1.PutBlobResponse
+	34, // 46: slipway.fleet.v1.FleetService.CreateArtifact:output_type -> slipway.fleet.v1.CreateArtifactResponse
+	36, // 47: slipway.fleet.v1.FleetService.ListArtifacts:output_type -> slipway.fleet.v1.ListArtifactsResponse
+	27, // 48: slipway.fleet.v1.FleetService.GetSecrets:output_type -> slipway.fleet.v1.GetSecretsResponse
+	9,  // 49: slipway.fleet.v1.FleetService.Attach:output_type -> slipway.fleet.v1.AttachResponse
+	40, // [40:50] is the sub-list for method output_type
+	30, // [30:40] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_slipway_fleet_v1_fleet_proto_init() }
@@ -2699,7 +2924,7 @@ func file_slipway_fleet_v1_fleet_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_fleet_v1_fleet_proto_rawDesc), len(file_slipway_fleet_v1_fleet_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   37,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

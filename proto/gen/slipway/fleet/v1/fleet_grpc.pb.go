@@ -136,6 +136,7 @@ const (
 	FleetService_PutBlob_FullMethodName        = "/slipway.fleet.v1.FleetService/PutBlob"
 	FleetService_CreateArtifact_FullMethodName = "/slipway.fleet.v1.FleetService/CreateArtifact"
 	FleetService_ListArtifacts_FullMethodName  = "/slipway.fleet.v1.FleetService/ListArtifacts"
+	FleetService_GetSecrets_FullMethodName     = "/slipway.fleet.v1.FleetService/GetSecrets"
 	FleetService_Attach_FullMethodName         = "/slipway.fleet.v1.FleetService/Attach"
 )
 
@@ -159,6 +160,8 @@ type FleetServiceClient interface {
 	CreateArtifact(ctx context.Context, in *CreateArtifactRequest, opts ...grpc.CallOption) (*CreateArtifactResponse, error)
 	// ListArtifacts lists the artifacts of the attempt's run.
 	ListArtifacts(ctx context.Context, in *ListArtifactsRequest, opts ...grpc.CallOption) (*ListArtifactsResponse, error)
+	// GetSecrets answers what the attempt's job refers to as `secrets`; nothing for one whose pool or run may have none.
+	GetSecrets(ctx context.Context, in *GetSecretsRequest, opts ...grpc.CallOption) (*GetSecretsResponse, error)
 	// Attach answers an Attach of the session: the agent is the end of it that runs a command in a held pod.
 	Attach(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[AttachRequest, AttachResponse], error)
 }
@@ -259,6 +262,16 @@ func (c *fleetServiceClient) ListArtifacts(ctx context.Context, in *ListArtifact
 	return out, nil
 }
 
+func (c *fleetServiceClient) GetSecrets(ctx context.Context, in *GetSecretsRequest, opts ...grpc.CallOption) (*GetSecretsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetSecretsResponse)
+	err := c.cc.Invoke(ctx, FleetService_GetSecrets_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *fleetServiceClient) Attach(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[AttachRequest, AttachResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &FleetService_ServiceDesc.Streams[4], FleetService_Attach_FullMethodName, cOpts...)
@@ -292,6 +305,8 @@ type FleetServiceServer interface {
 	CreateArtifact(context.Context, *CreateArtifactRequest) (*CreateArtifactResponse, error)
 	// ListArtifacts lists the artifacts of the attempt's run.
 	ListArtifacts(context.Context, *ListArtifactsRequest) (*ListArtifactsResponse, error)
+	// GetSecrets answers what the attempt's job refers to as `secrets`; nothing for one whose pool or run may have none.
+	GetSecrets(context.Context, *GetSecretsRequest) (*GetSecretsResponse, error)
 	// Attach answers an Attach of the session: the agent is the end of it that runs a command in a held pod.
 	Attach(grpc.BidiStreamingServer[AttachRequest, AttachResponse]) error
 	mustEmbedUnimplementedFleetServiceServer()
@@ -324,6 +339,9 @@ func (UnimplementedFleetServiceServer) CreateArtifact(context.Context, *CreateAr
 }
 func (UnimplementedFleetServiceServer) ListArtifacts(context.Context, *ListArtifactsRequest) (*ListArtifactsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListArtifacts not implemented")
+}
+func (UnimplementedFleetServiceServer) GetSecrets(context.Context, *GetSecretsRequest) (*GetSecretsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetSecrets not implemented")
 }
 func (UnimplementedFleetServiceServer) Attach(grpc.BidiStreamingServer[AttachRequest, AttachResponse]) error {
 	return status.Error(codes.Unimplemented, "method Attach not implemented")
@@ -435,6 +453,24 @@ func _FleetService_ListArtifacts_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _FleetService_GetSecrets_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetSecretsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FleetServiceServer).GetSecrets(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: FleetService_GetSecrets_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FleetServiceServer).GetSecrets(ctx, req.(*GetSecretsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _FleetService_Attach_Handler(srv interface{}, stream grpc.ServerStream) error {
 	return srv.(FleetServiceServer).Attach(&grpc.GenericServerStream[AttachRequest, AttachResponse]{ServerStream: stream})
 }
@@ -460,6 +496,10 @@ var FleetService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListArtifacts",
 			Handler:    _FleetService_ListArtifacts_Handler,
+		},
+		{
+			MethodName: "GetSecrets",
+			Handler:    _FleetService_GetSecrets_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
