@@ -1607,6 +1607,7 @@ type Step struct {
 	//	*Step_Run
 	//	*Step_Native
 	//	*Step_Unsupported
+	//	*Step_Action
 	Kind             isStep_Kind `protobuf_oneof:"kind"`
 	Env              []*Entry    `protobuf:"bytes,7,rep,name=env,proto3" json:"env,omitempty"`
 	ContinueOnError  *Value      `protobuf:"bytes,8,opt,name=continue_on_error,json=continueOnError,proto3" json:"continue_on_error,omitempty"`
@@ -1714,6 +1715,15 @@ func (x *Step) GetUnsupported() *Unsupported {
 	return nil
 }
 
+func (x *Step) GetAction() *Action {
+	if x != nil {
+		if x, ok := x.Kind.(*Step_Action); ok {
+			return x.Action
+		}
+	}
+	return nil
+}
+
 func (x *Step) GetEnv() []*Entry {
 	if x != nil {
 		return x.Env
@@ -1793,11 +1803,17 @@ type Step_Unsupported struct {
 	Unsupported *Unsupported `protobuf:"bytes,16,opt,name=unsupported,proto3,oneof"`
 }
 
+type Step_Action struct {
+	Action *Action `protobuf:"bytes,17,opt,name=action,proto3,oneof"`
+}
+
 func (*Step_Run) isStep_Kind() {}
 
 func (*Step_Native) isStep_Kind() {}
 
 func (*Step_Unsupported) isStep_Kind() {}
+
+func (*Step_Action) isStep_Kind() {}
 
 // Reports are files that a step leaves, as globs below the workspace.
 type Reports struct {
@@ -1982,6 +1998,320 @@ func (x *Native) GetUses() string {
 	return ""
 }
 
+// Action is a step that an action of the repository performs. It holds all that the action's metadata says, so that a run needs no other file to be
+// understood; the files that it runs are in the workspace.
+type Action struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The `uses:` as written.
+	Uses string `protobuf:"bytes,1,opt,name=uses,proto3" json:"uses,omitempty"`
+	// Its directory inside the workspace; "." for the workspace itself.
+	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	// `with:` of the step.
+	With   []*Entry       `protobuf:"bytes,3,rep,name=with,proto3" json:"with,omitempty"`
+	Inputs []*ActionInput `protobuf:"bytes,4,rep,name=inputs,proto3" json:"inputs,omitempty"`
+	// Name of the metadata file in the directory, and SHA-256 of its bytes in hex: the workspace must hold the same.
+	File   string `protobuf:"bytes,5,opt,name=file,proto3" json:"file,omitempty"`
+	Digest string `protobuf:"bytes,6,opt,name=digest,proto3" json:"digest,omitempty"`
+	// Types that are valid to be assigned to Runs:
+	//
+	//	*Action_Composite
+	//	*Action_Node
+	Runs          isAction_Runs `protobuf_oneof:"runs"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Action) Reset() {
+	*x = Action{}
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Action) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Action) ProtoMessage() {}
+
+func (x *Action) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Action.ProtoReflect.Descriptor instead.
+func (*Action) Descriptor() ([]byte, []int) {
+	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Action) GetUses() string {
+	if x != nil {
+		return x.Uses
+	}
+	return ""
+}
+
+func (x *Action) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *Action) GetWith() []*Entry {
+	if x != nil {
+		return x.With
+	}
+	return nil
+}
+
+func (x *Action) GetInputs() []*ActionInput {
+	if x != nil {
+		return x.Inputs
+	}
+	return nil
+}
+
+func (x *Action) GetFile() string {
+	if x != nil {
+		return x.File
+	}
+	return ""
+}
+
+func (x *Action) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *Action) GetRuns() isAction_Runs {
+	if x != nil {
+		return x.Runs
+	}
+	return nil
+}
+
+func (x *Action) GetComposite() *Composite {
+	if x != nil {
+		if x, ok := x.Runs.(*Action_Composite); ok {
+			return x.Composite
+		}
+	}
+	return nil
+}
+
+func (x *Action) GetNode() *Node {
+	if x != nil {
+		if x, ok := x.Runs.(*Action_Node); ok {
+			return x.Node
+		}
+	}
+	return nil
+}
+
+type isAction_Runs interface {
+	isAction_Runs()
+}
+
+type Action_Composite struct {
+	Composite *Composite `protobuf:"bytes,7,opt,name=composite,proto3,oneof"`
+}
+
+type Action_Node struct {
+	Node *Node `protobuf:"bytes,8,opt,name=node,proto3,oneof"`
+}
+
+func (*Action_Composite) isAction_Runs() {}
+
+func (*Action_Node) isAction_Runs() {}
+
+type ActionInput struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Absent for none, which is "".
+	Default       *Value `protobuf:"bytes,2,opt,name=default,proto3" json:"default,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ActionInput) Reset() {
+	*x = ActionInput{}
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ActionInput) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ActionInput) ProtoMessage() {}
+
+func (x *ActionInput) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ActionInput.ProtoReflect.Descriptor instead.
+func (*ActionInput) Descriptor() ([]byte, []int) {
+	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ActionInput) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ActionInput) GetDefault() *Value {
+	if x != nil {
+		return x.Default
+	}
+	return nil
+}
+
+// Composite is an action of steps. They see the action's inputs and each other, and nothing of the job's steps.
+type Composite struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Steps         []*Step                `protobuf:"bytes,1,rep,name=steps,proto3" json:"steps,omitempty"`
+	Outputs       []*Entry               `protobuf:"bytes,2,rep,name=outputs,proto3" json:"outputs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Composite) Reset() {
+	*x = Composite{}
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Composite) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Composite) ProtoMessage() {}
+
+func (x *Composite) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Composite.ProtoReflect.Descriptor instead.
+func (*Composite) Descriptor() ([]byte, []int) {
+	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *Composite) GetSteps() []*Step {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+func (x *Composite) GetOutputs() []*Entry {
+	if x != nil {
+		return x.Outputs
+	}
+	return nil
+}
+
+// Node is an action of JavaScript files, named by paths from its directory.
+type Node struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Major version of Node.js that it is written for.
+	Version uint32 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	Main    string `protobuf:"bytes,2,opt,name=main,proto3" json:"main,omitempty"`
+	// "" for none.
+	Post string `protobuf:"bytes,3,opt,name=post,proto3" json:"post,omitempty"`
+	// Condition of post: always an expression.
+	PostIf        string `protobuf:"bytes,4,opt,name=post_if,json=postIf,proto3" json:"post_if,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Node) Reset() {
+	*x = Node{}
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Node) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Node) ProtoMessage() {}
+
+func (x *Node) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Node.ProtoReflect.Descriptor instead.
+func (*Node) Descriptor() ([]byte, []int) {
+	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Node) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Node) GetMain() string {
+	if x != nil {
+		return x.Main
+	}
+	return ""
+}
+
+func (x *Node) GetPost() string {
+	if x != nil {
+		return x.Post
+	}
+	return ""
+}
+
+func (x *Node) GetPostIf() string {
+	if x != nil {
+		return x.PostIf
+	}
+	return ""
+}
+
 // Unsupported is a step that nothing can run yet. It is only in plans that are shown, never in one that a run has.
 type Unsupported struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1994,7 +2324,7 @@ type Unsupported struct {
 
 func (x *Unsupported) Reset() {
 	*x = Unsupported{}
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[23]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2006,7 +2336,7 @@ func (x *Unsupported) String() string {
 func (*Unsupported) ProtoMessage() {}
 
 func (x *Unsupported) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_plan_v1_plan_proto_msgTypes[23]
+	mi := &file_slipway_plan_v1_plan_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2019,7 +2349,7 @@ func (x *Unsupported) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Unsupported.ProtoReflect.Descriptor instead.
 func (*Unsupported) Descriptor() ([]byte, []int) {
-	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{23}
+	return file_slipway_plan_v1_plan_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Unsupported) GetUses() string {
@@ -2171,7 +2501,7 @@ const file_slipway_plan_v1_plan_proto_rawDesc = "" +
 	"\battempts\x18\x01 \x01(\rR\battempts\x12\x0e\n" +
 	"\x02on\x18\x02 \x03(\tR\x02on\x12\x1d\n" +
 	"\n" +
-	"backoff_ms\x18\x03 \x01(\x03R\tbackoffMs\"\xc6\x06\n" +
+	"backoff_ms\x18\x03 \x01(\x03R\tbackoffMs\"\xf9\x06\n" +
 	"\x04Step\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12*\n" +
 	"\x04name\x18\x02 \x01(\v2\x16.slipway.plan.v1.ValueR\x04name\x12\x1c\n" +
@@ -2179,7 +2509,8 @@ const file_slipway_plan_v1_plan_proto_rawDesc = "" +
 	"\x12condition_position\x18\x04 \x01(\v2\x19.slipway.plan.v1.PositionR\x11conditionPosition\x12(\n" +
 	"\x03run\x18\x05 \x01(\v2\x14.slipway.plan.v1.RunH\x00R\x03run\x121\n" +
 	"\x06native\x18\x06 \x01(\v2\x17.slipway.plan.v1.NativeH\x00R\x06native\x12@\n" +
-	"\vunsupported\x18\x10 \x01(\v2\x1c.slipway.plan.v1.UnsupportedH\x00R\vunsupported\x12(\n" +
+	"\vunsupported\x18\x10 \x01(\v2\x1c.slipway.plan.v1.UnsupportedH\x00R\vunsupported\x121\n" +
+	"\x06action\x18\x11 \x01(\v2\x17.slipway.plan.v1.ActionH\x00R\x06action\x12(\n" +
 	"\x03env\x18\a \x03(\v2\x16.slipway.plan.v1.EntryR\x03env\x12B\n" +
 	"\x11continue_on_error\x18\b \x01(\v2\x16.slipway.plan.v1.ValueR\x0fcontinueOnError\x12?\n" +
 	"\x0ftimeout_minutes\x18\t \x01(\v2\x16.slipway.plan.v1.ValueR\x0etimeoutMinutes\x12C\n" +
@@ -2202,7 +2533,28 @@ const file_slipway_plan_v1_plan_proto_rawDesc = "" +
 	"\x06Native\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12*\n" +
 	"\x04with\x18\x02 \x03(\v2\x16.slipway.plan.v1.EntryR\x04with\x12\x12\n" +
-	"\x04uses\x18\x03 \x01(\tR\x04uses\"M\n" +
+	"\x04uses\x18\x03 \x01(\tR\x04uses\"\xaf\x02\n" +
+	"\x06Action\x12\x12\n" +
+	"\x04uses\x18\x01 \x01(\tR\x04uses\x12\x12\n" +
+	"\x04path\x18\x02 \x01(\tR\x04path\x12*\n" +
+	"\x04with\x18\x03 \x03(\v2\x16.slipway.plan.v1.EntryR\x04with\x124\n" +
+	"\x06inputs\x18\x04 \x03(\v2\x1c.slipway.plan.v1.ActionInputR\x06inputs\x12\x12\n" +
+	"\x04file\x18\x05 \x01(\tR\x04file\x12\x16\n" +
+	"\x06digest\x18\x06 \x01(\tR\x06digest\x12:\n" +
+	"\tcomposite\x18\a \x01(\v2\x1a.slipway.plan.v1.CompositeH\x00R\tcomposite\x12+\n" +
+	"\x04node\x18\b \x01(\v2\x15.slipway.plan.v1.NodeH\x00R\x04nodeB\x06\n" +
+	"\x04runs\"S\n" +
+	"\vActionInput\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x120\n" +
+	"\adefault\x18\x02 \x01(\v2\x16.slipway.plan.v1.ValueR\adefault\"j\n" +
+	"\tComposite\x12+\n" +
+	"\x05steps\x18\x01 \x03(\v2\x15.slipway.plan.v1.StepR\x05steps\x120\n" +
+	"\aoutputs\x18\x02 \x03(\v2\x16.slipway.plan.v1.EntryR\aoutputs\"a\n" +
+	"\x04Node\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\rR\aversion\x12\x12\n" +
+	"\x04main\x18\x02 \x01(\tR\x04main\x12\x12\n" +
+	"\x04post\x18\x03 \x01(\tR\x04post\x12\x17\n" +
+	"\apost_if\x18\x04 \x01(\tR\x06postIf\"M\n" +
 	"\vUnsupported\x12\x12\n" +
 	"\x04uses\x18\x01 \x01(\tR\x04uses\x12*\n" +
 	"\x04with\x18\x02 \x03(\v2\x16.slipway.plan.v1.EntryR\x04withB\xbe\x01\n" +
@@ -2220,7 +2572,7 @@ func file_slipway_plan_v1_plan_proto_rawDescGZIP() []byte {
 	return file_slipway_plan_v1_plan_proto_rawDescData
 }
 
-var file_slipway_plan_v1_plan_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_slipway_plan_v1_plan_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_slipway_plan_v1_plan_proto_goTypes = []any{
 	(*Position)(nil),    // 0: slipway.plan.v1.Position
 	(*Value)(nil),       // 1: slipway.plan.v1.Value
@@ -2245,8 +2597,12 @@ var file_slipway_plan_v1_plan_proto_goTypes = []any{
 	(*Reports)(nil),     // 20: slipway.plan.v1.Reports
 	(*Run)(nil),         // 21: slipway.plan.v1.Run
 	(*Native)(nil),      // 22: slipway.plan.v1.Native
-	(*Unsupported)(nil), // 23: slipway.plan.v1.Unsupported
-	nil,                 // 24: slipway.plan.v1.Plan.ImagesEntry
+	(*Action)(nil),      // 23: slipway.plan.v1.Action
+	(*ActionInput)(nil), // 24: slipway.plan.v1.ActionInput
+	(*Composite)(nil),   // 25: slipway.plan.v1.Composite
+	(*Node)(nil),        // 26: slipway.plan.v1.Node
+	(*Unsupported)(nil), // 27: slipway.plan.v1.Unsupported
+	nil,                 // 28: slipway.plan.v1.Plan.ImagesEntry
 }
 var file_slipway_plan_v1_plan_proto_depIdxs = []int32{
 	0,  // 0: slipway.plan.v1.Value.position:type_name -> slipway.plan.v1.Position
@@ -2256,7 +2612,7 @@ var file_slipway_plan_v1_plan_proto_depIdxs = []int32{
 	11, // 4: slipway.plan.v1.Plan.jobs:type_name -> slipway.plan.v1.Job
 	13, // 5: slipway.plan.v1.Plan.concurrency:type_name -> slipway.plan.v1.Concurrency
 	14, // 6: slipway.plan.v1.Plan.defaults:type_name -> slipway.plan.v1.Defaults
-	24, // 7: slipway.plan.v1.Plan.images:type_name -> slipway.plan.v1.Plan.ImagesEntry
+	28, // 7: slipway.plan.v1.Plan.images:type_name -> slipway.plan.v1.Plan.ImagesEntry
 	10, // 8: slipway.plan.v1.Plan.aliases:type_name -> slipway.plan.v1.Alias
 	9,  // 9: slipway.plan.v1.Plan.inputs:type_name -> slipway.plan.v1.Input
 	4,  // 10: slipway.plan.v1.Plan.workflows:type_name -> slipway.plan.v1.Workflow
@@ -2313,29 +2669,37 @@ var file_slipway_plan_v1_plan_proto_depIdxs = []int32{
 	0,  // 61: slipway.plan.v1.Step.condition_position:type_name -> slipway.plan.v1.Position
 	21, // 62: slipway.plan.v1.Step.run:type_name -> slipway.plan.v1.Run
 	22, // 63: slipway.plan.v1.Step.native:type_name -> slipway.plan.v1.Native
-	23, // 64: slipway.plan.v1.Step.unsupported:type_name -> slipway.plan.v1.Unsupported
-	2,  // 65: slipway.plan.v1.Step.env:type_name -> slipway.plan.v1.Entry
-	1,  // 66: slipway.plan.v1.Step.continue_on_error:type_name -> slipway.plan.v1.Value
-	1,  // 67: slipway.plan.v1.Step.timeout_minutes:type_name -> slipway.plan.v1.Value
-	1,  // 68: slipway.plan.v1.Step.working_directory:type_name -> slipway.plan.v1.Value
-	0,  // 69: slipway.plan.v1.Step.position:type_name -> slipway.plan.v1.Position
-	1,  // 70: slipway.plan.v1.Step.image:type_name -> slipway.plan.v1.Value
-	17, // 71: slipway.plan.v1.Step.resources:type_name -> slipway.plan.v1.Resources
-	18, // 72: slipway.plan.v1.Step.retry:type_name -> slipway.plan.v1.Retry
-	20, // 73: slipway.plan.v1.Step.reports:type_name -> slipway.plan.v1.Reports
-	1,  // 74: slipway.plan.v1.Reports.junit:type_name -> slipway.plan.v1.Value
-	1,  // 75: slipway.plan.v1.Reports.sarif:type_name -> slipway.plan.v1.Value
-	1,  // 76: slipway.plan.v1.Reports.coverage:type_name -> slipway.plan.v1.Value
-	1,  // 77: slipway.plan.v1.Reports.sbom:type_name -> slipway.plan.v1.Value
-	1,  // 78: slipway.plan.v1.Run.script:type_name -> slipway.plan.v1.Value
-	1,  // 79: slipway.plan.v1.Run.shell:type_name -> slipway.plan.v1.Value
-	2,  // 80: slipway.plan.v1.Native.with:type_name -> slipway.plan.v1.Entry
-	2,  // 81: slipway.plan.v1.Unsupported.with:type_name -> slipway.plan.v1.Entry
-	82, // [82:82] is the sub-list for method output_type
-	82, // [82:82] is the sub-list for method input_type
-	82, // [82:82] is the sub-list for extension type_name
-	82, // [82:82] is the sub-list for extension extendee
-	0,  // [0:82] is the sub-list for field type_name
+	27, // 64: slipway.plan.v1.Step.unsupported:type_name -> slipway.plan.v1.Unsupported
+	23, // 65: slipway.plan.v1.Step.action:type_name -> slipway.plan.v1.Action
+	2,  // 66: slipway.plan.v1.Step.env:type_name -> slipway.plan.v1.Entry
+	1,  // 67: slipway.plan.v1.Step.continue_on_error:type_name -> slipway.plan.v1.Value
+	1,  // 68: slipway.plan.v1.Step.timeout_minutes:type_name -> slipway.plan.v1.Value
+	1,  // 69: slipway.plan.v1.Step.working_directory:type_name -> slipway.plan.v1.Value
+	0,  // 70: slipway.plan.v1.Step.position:type_name -> slipway.plan.v1.Position
+	1,  // 71: slipway.plan.v1.Step.image:type_name -> slipway.plan.v1.Value
+	17, // 72: slipway.plan.v1.Step.resources:type_name -> slipway.plan.v1.Resources
+	18, // 73: slipway.plan.v1.Step.retry:type_name -> slipway.plan.v1.Retry
+	20, // 74: slipway.plan.v1.Step.reports:type_name -> slipway.plan.v1.Reports
+	1,  // 75: slipway.plan.v1.Reports.junit:type_name -> slipway.plan.v1.Value
+	1,  // 76: slipway.plan.v1.Reports.sarif:type_name -> slipway.plan.v1.Value
+	1,  // 77: slipway.plan.v1.Reports.coverage:type_name -> slipway.plan.v1.Value
+	1,  // 78: slipway.plan.v1.Reports.sbom:type_name -> slipway.plan.v1.Value
+	1,  // 79: slipway.plan.v1.Run.script:type_name -> slipway.plan.v1.Value
+	1,  // 80: slipway.plan.v1.Run.shell:type_name -> slipway.plan.v1.Value
+	2,  // 81: slipway.plan.v1.Native.with:type_name -> slipway.plan.v1.Entry
+	2,  // 82: slipway.plan.v1.Action.with:type_name -> slipway.plan.v1.Entry
+	24, // 83: slipway.plan.v1.Action.inputs:type_name -> slipway.plan.v1.ActionInput
+	25, // 84: slipway.plan.v1.Action.composite:type_name -> slipway.plan.v1.Composite
+	26, // 85: slipway.plan.v1.Action.node:type_name -> slipway.plan.v1.Node
+	1,  // 86: slipway.plan.v1.ActionInput.default:type_name -> slipway.plan.v1.Value
+	19, // 87: slipway.plan.v1.Composite.steps:type_name -> slipway.plan.v1.Step
+	2,  // 88: slipway.plan.v1.Composite.outputs:type_name -> slipway.plan.v1.Entry
+	2,  // 89: slipway.plan.v1.Unsupported.with:type_name -> slipway.plan.v1.Entry
+	90, // [90:90] is the sub-list for method output_type
+	90, // [90:90] is the sub-list for method input_type
+	90, // [90:90] is the sub-list for extension type_name
+	90, // [90:90] is the sub-list for extension extendee
+	0,  // [0:90] is the sub-list for field type_name
 }
 
 func init() { file_slipway_plan_v1_plan_proto_init() }
@@ -2351,6 +2715,11 @@ func file_slipway_plan_v1_plan_proto_init() {
 		(*Step_Run)(nil),
 		(*Step_Native)(nil),
 		(*Step_Unsupported)(nil),
+		(*Step_Action)(nil),
+	}
+	file_slipway_plan_v1_plan_proto_msgTypes[23].OneofWrappers = []any{
+		(*Action_Composite)(nil),
+		(*Action_Node)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2358,7 +2727,7 @@ func file_slipway_plan_v1_plan_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_plan_v1_plan_proto_rawDesc), len(file_slipway_plan_v1_plan_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   25,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
