@@ -193,7 +193,9 @@ type RunDefinition struct {
 	// Ids of the run's earlier attempts, oldest first; the first one's is the run's. Absent in attempt 1.
 	Earlier []string `protobuf:"bytes,14,rep,name=earlier,proto3" json:"earlier,omitempty"`
 	// What this attempt runs again; absent in attempt 1.
-	Rerun         *Rerun `protobuf:"bytes,15,opt,name=rerun,proto3" json:"rerun,omitempty"`
+	Rerun *Rerun `protobuf:"bytes,15,opt,name=rerun,proto3" json:"rerun,omitempty"`
+	// `vars` as they were when the run was submitted.
+	Vars          map[string]string `protobuf:"bytes,16,rep,name=vars,proto3" json:"vars,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -329,6 +331,13 @@ func (x *RunDefinition) GetEarlier() []string {
 func (x *RunDefinition) GetRerun() *Rerun {
 	if x != nil {
 		return x.Rerun
+	}
+	return nil
+}
+
+func (x *RunDefinition) GetVars() map[string]string {
+	if x != nil {
+		return x.Vars
 	}
 	return nil
 }
@@ -1201,14 +1210,16 @@ func (x *RemovedAgent) GetRequestId() string {
 // TokenRecord: /slipway/v1/token/HASH, for users and for joining agents. The token itself is never stored.
 type TokenRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// user or join.
-	Kind          string   `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
-	User          string   `protobuf:"bytes,2,opt,name=user,proto3" json:"user,omitempty"`
-	Groups        []string `protobuf:"bytes,3,rep,name=groups,proto3" json:"groups,omitempty"`
-	Pool          string   `protobuf:"bytes,4,opt,name=pool,proto3" json:"pool,omitempty"`
-	Labels        []string `protobuf:"bytes,5,rep,name=labels,proto3" json:"labels,omitempty"`
-	ExpiresMs     int64    `protobuf:"varint,6,opt,name=expires_ms,json=expiresMs,proto3" json:"expires_ms,omitempty"`
-	UsesLeft      uint32   `protobuf:"varint,7,opt,name=uses_left,json=usesLeft,proto3" json:"uses_left,omitempty"`
+	// user, join or sign-in.
+	Kind      string   `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	User      string   `protobuf:"bytes,2,opt,name=user,proto3" json:"user,omitempty"`
+	Groups    []string `protobuf:"bytes,3,rep,name=groups,proto3" json:"groups,omitempty"`
+	Pool      string   `protobuf:"bytes,4,opt,name=pool,proto3" json:"pool,omitempty"`
+	Labels    []string `protobuf:"bytes,5,rep,name=labels,proto3" json:"labels,omitempty"`
+	ExpiresMs int64    `protobuf:"varint,6,opt,name=expires_ms,json=expiresMs,proto3" json:"expires_ms,omitempty"`
+	UsesLeft  uint32   `protobuf:"varint,7,opt,name=uses_left,json=usesLeft,proto3" json:"uses_left,omitempty"`
+	// Of a sign-in: hash of the user's token that made it.
+	Token         string `protobuf:"bytes,8,opt,name=token,proto3" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1290,6 +1301,13 @@ func (x *TokenRecord) GetUsesLeft() uint32 {
 		return x.UsesLeft
 	}
 	return 0
+}
+
+func (x *TokenRecord) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
 }
 
 // RequestRecord: /slipway/v1/req/ID, what the first call with a request_id returned.
@@ -1374,7 +1392,7 @@ const file_slipway_state_v1_state_proto_rawDesc = "" +
 	" \x03(\v2\x19.slipway.core.v1.ArtifactR\tartifacts\x12#\n" +
 	"\rtransition_id\x18\v \x01(\tR\ftransitionId\x12*\n" +
 	"\x04hold\x18\f \x01(\v2\x16.slipway.state.v1.HoldR\x04hold\x12\x16\n" +
-	"\x06reason\x18\r \x01(\tR\x06reason\"\xce\x03\n" +
+	"\x06reason\x18\r \x01(\tR\x06reason\"\xc6\x04\n" +
 	"\rRunDefinition\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
@@ -1393,7 +1411,11 @@ const file_slipway_state_v1_state_proto_rawDesc = "" +
 	"\x0esubmitter_span\x18\f \x01(\tR\rsubmitterSpan\x12\x17\n" +
 	"\ahold_ms\x18\r \x01(\x03R\x06holdMs\x12\x18\n" +
 	"\aearlier\x18\x0e \x03(\tR\aearlier\x12-\n" +
-	"\x05rerun\x18\x0f \x01(\v2\x17.slipway.state.v1.RerunR\x05rerun\"A\n" +
+	"\x05rerun\x18\x0f \x01(\v2\x17.slipway.state.v1.RerunR\x05rerun\x12=\n" +
+	"\x04vars\x18\x10 \x03(\v2).slipway.state.v1.RunDefinition.VarsEntryR\x04vars\x1a7\n" +
+	"\tVarsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"A\n" +
 	"\x05Rerun\x12\x16\n" +
 	"\x06failed\x18\x01 \x01(\bR\x06failed\x12\x10\n" +
 	"\x03job\x18\x02 \x01(\tR\x03job\x12\x0e\n" +
@@ -1480,7 +1502,7 @@ const file_slipway_state_v1_state_proto_rawDesc = "" +
 	"\x02by\x18\x04 \x01(\tR\x02by\x12\x19\n" +
 	"\buntil_ms\x18\x05 \x01(\x03R\auntilMs\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x06 \x01(\tR\trequestId\"\xb5\x01\n" +
+	"request_id\x18\x06 \x01(\tR\trequestId\"\xcb\x01\n" +
 	"\vTokenRecord\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04user\x18\x02 \x01(\tR\x04user\x12\x16\n" +
@@ -1489,7 +1511,8 @@ const file_slipway_state_v1_state_proto_rawDesc = "" +
 	"\x06labels\x18\x05 \x03(\tR\x06labels\x12\x1d\n" +
 	"\n" +
 	"expires_ms\x18\x06 \x01(\x03R\texpiresMs\x12\x1b\n" +
-	"\tuses_left\x18\a \x01(\rR\busesLeft\"d\n" +
+	"\tuses_left\x18\a \x01(\rR\busesLeft\x12\x14\n" +
+	"\x05token\x18\b \x01(\tR\x05token\"d\n" +
 	"\rRequestRecord\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1d\n" +
 	"\n" +
@@ -1511,7 +1534,7 @@ func file_slipway_state_v1_state_proto_rawDescGZIP() []byte {
 	return file_slipway_state_v1_state_proto_rawDescData
 }
 
-var file_slipway_state_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_slipway_state_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_slipway_state_v1_state_proto_goTypes = []any{
 	(*RunHeader)(nil),       // 0: slipway.state.v1.RunHeader
 	(*RunDefinition)(nil),   // 1: slipway.state.v1.RunDefinition
@@ -1525,45 +1548,47 @@ var file_slipway_state_v1_state_proto_goTypes = []any{
 	(*RemovedAgent)(nil),    // 9: slipway.state.v1.RemovedAgent
 	(*TokenRecord)(nil),     // 10: slipway.state.v1.TokenRecord
 	(*RequestRecord)(nil),   // 11: slipway.state.v1.RequestRecord
-	(v1.RunState)(0),        // 12: slipway.core.v1.RunState
-	(*v1.Failure)(nil),      // 13: slipway.core.v1.Failure
-	(*v1.Artifact)(nil),     // 14: slipway.core.v1.Artifact
-	(*v1.Source)(nil),       // 15: slipway.core.v1.Source
-	(v1.JobState)(0),        // 16: slipway.core.v1.JobState
-	(*v1.Output)(nil),       // 17: slipway.core.v1.Output
-	(*v1.Annotation)(nil),   // 18: slipway.core.v1.Annotation
-	(*v1.Held)(nil),         // 19: slipway.core.v1.Held
-	(*v1.DebugSession)(nil), // 20: slipway.core.v1.DebugSession
-	(*v1.Try)(nil),          // 21: slipway.core.v1.Try
-	(v1.AttemptState)(0),    // 22: slipway.core.v1.AttemptState
-	(*v1.StepStatus)(nil),   // 23: slipway.core.v1.StepStatus
-	(*v1.LogSum)(nil),       // 24: slipway.core.v1.LogSum
+	nil,                     // 12: slipway.state.v1.RunDefinition.VarsEntry
+	(v1.RunState)(0),        // 13: slipway.core.v1.RunState
+	(*v1.Failure)(nil),      // 14: slipway.core.v1.Failure
+	(*v1.Artifact)(nil),     // 15: slipway.core.v1.Artifact
+	(*v1.Source)(nil),       // 16: slipway.core.v1.Source
+	(v1.JobState)(0),        // 17: slipway.core.v1.JobState
+	(*v1.Output)(nil),       // 18: slipway.core.v1.Output
+	(*v1.Annotation)(nil),   // 19: slipway.core.v1.Annotation
+	(*v1.Held)(nil),         // 20: slipway.core.v1.Held
+	(*v1.DebugSession)(nil), // 21: slipway.core.v1.DebugSession
+	(*v1.Try)(nil),          // 22: slipway.core.v1.Try
+	(v1.AttemptState)(0),    // 23: slipway.core.v1.AttemptState
+	(*v1.StepStatus)(nil),   // 24: slipway.core.v1.StepStatus
+	(*v1.LogSum)(nil),       // 25: slipway.core.v1.LogSum
 }
 var file_slipway_state_v1_state_proto_depIdxs = []int32{
-	12, // 0: slipway.state.v1.RunHeader.state:type_name -> slipway.core.v1.RunState
-	13, // 1: slipway.state.v1.RunHeader.failure:type_name -> slipway.core.v1.Failure
-	14, // 2: slipway.state.v1.RunHeader.artifacts:type_name -> slipway.core.v1.Artifact
+	13, // 0: slipway.state.v1.RunHeader.state:type_name -> slipway.core.v1.RunState
+	14, // 1: slipway.state.v1.RunHeader.failure:type_name -> slipway.core.v1.Failure
+	15, // 2: slipway.state.v1.RunHeader.artifacts:type_name -> slipway.core.v1.Artifact
 	4,  // 3: slipway.state.v1.RunHeader.hold:type_name -> slipway.state.v1.Hold
-	15, // 4: slipway.state.v1.RunDefinition.source:type_name -> slipway.core.v1.Source
+	16, // 4: slipway.state.v1.RunDefinition.source:type_name -> slipway.core.v1.Source
 	2,  // 5: slipway.state.v1.RunDefinition.rerun:type_name -> slipway.state.v1.Rerun
-	16, // 6: slipway.state.v1.JobRecord.state:type_name -> slipway.core.v1.JobState
-	13, // 7: slipway.state.v1.JobRecord.failure:type_name -> slipway.core.v1.Failure
-	17, // 8: slipway.state.v1.JobRecord.outputs:type_name -> slipway.core.v1.Output
-	6,  // 9: slipway.state.v1.JobRecord.attempt:type_name -> slipway.state.v1.Attempt
-	18, // 10: slipway.state.v1.JobRecord.annotations:type_name -> slipway.core.v1.Annotation
-	4,  // 11: slipway.state.v1.JobRecord.hold:type_name -> slipway.state.v1.Hold
-	19, // 12: slipway.state.v1.JobRecord.held:type_name -> slipway.core.v1.Held
-	20, // 13: slipway.state.v1.JobRecord.debug_sessions:type_name -> slipway.core.v1.DebugSession
-	21, // 14: slipway.state.v1.JobRecord.tries:type_name -> slipway.core.v1.Try
-	22, // 15: slipway.state.v1.Attempt.state:type_name -> slipway.core.v1.AttemptState
-	23, // 16: slipway.state.v1.Attempt.steps:type_name -> slipway.core.v1.StepStatus
-	24, // 17: slipway.state.v1.Attempt.logs:type_name -> slipway.core.v1.LogSum
-	8,  // 18: slipway.state.v1.AgentRecord.drain:type_name -> slipway.state.v1.Drain
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	12, // 6: slipway.state.v1.RunDefinition.vars:type_name -> slipway.state.v1.RunDefinition.VarsEntry
+	17, // 7: slipway.state.v1.JobRecord.state:type_name -> slipway.core.v1.JobState
+	14, // 8: slipway.state.v1.JobRecord.failure:type_name -> slipway.core.v1.Failure
+	18, // 9: slipway.state.v1.JobRecord.outputs:type_name -> slipway.core.v1.Output
+	6,  // 10: slipway.state.v1.JobRecord.attempt:type_name -> slipway.state.v1.Attempt
+	19, // 11: slipway.state.v1.JobRecord.annotations:type_name -> slipway.core.v1.Annotation
+	4,  // 12: slipway.state.v1.JobRecord.hold:type_name -> slipway.state.v1.Hold
+	20, // 13: slipway.state.v1.JobRecord.held:type_name -> slipway.core.v1.Held
+	21, // 14: slipway.state.v1.JobRecord.debug_sessions:type_name -> slipway.core.v1.DebugSession
+	22, // 15: slipway.state.v1.JobRecord.tries:type_name -> slipway.core.v1.Try
+	23, // 16: slipway.state.v1.Attempt.state:type_name -> slipway.core.v1.AttemptState
+	24, // 17: slipway.state.v1.Attempt.steps:type_name -> slipway.core.v1.StepStatus
+	25, // 18: slipway.state.v1.Attempt.logs:type_name -> slipway.core.v1.LogSum
+	8,  // 19: slipway.state.v1.AgentRecord.drain:type_name -> slipway.state.v1.Drain
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_slipway_state_v1_state_proto_init() }
@@ -1577,7 +1602,7 @@ func file_slipway_state_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_state_v1_state_proto_rawDesc), len(file_slipway_state_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
