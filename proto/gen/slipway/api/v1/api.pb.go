@@ -145,7 +145,9 @@ type SubmitRunResponse struct {
 	RunId     string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
 	RunNumber uint64                 `protobuf:"varint,2,opt,name=run_number,json=runNumber,proto3" json:"run_number,omitempty"`
 	// Warnings; errors are a Status with reason INVALID_PIPELINE and the diagnostics as details.
-	Diagnostics   []*Diagnostic `protobuf:"bytes,3,rep,name=diagnostics,proto3" json:"diagnostics,omitempty"`
+	Diagnostics []*Diagnostic `protobuf:"bytes,3,rep,name=diagnostics,proto3" json:"diagnostics,omitempty"`
+	// Address of the run's page; "" if the coordinator has no pages.
+	Url           string `protobuf:"bytes,4,opt,name=url,proto3" json:"url,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -199,6 +201,13 @@ func (x *SubmitRunResponse) GetDiagnostics() []*Diagnostic {
 		return x.Diagnostics
 	}
 	return nil
+}
+
+func (x *SubmitRunResponse) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
 }
 
 // Diagnostic is one finding of the compiler. Also the detail of a Status with reason INVALID_PIPELINE.
@@ -973,8 +982,10 @@ func (x *GetRunRequest) GetRunId() string {
 }
 
 type GetRunResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Run           *Run                   `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Run   *Run                   `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	// Address of its page; "" if the coordinator has no pages.
+	Url           string `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1014,6 +1025,13 @@ func (x *GetRunResponse) GetRun() *Run {
 		return x.Run
 	}
 	return nil
+}
+
+func (x *GetRunResponse) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
 }
 
 type ListRunsRequest struct {
@@ -1195,10 +1213,12 @@ func (x *ListRunsResponse) GetNextPage() string {
 }
 
 type CancelRunRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	RequestId     string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	RunId         string                 `protobuf:"bytes,2,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	RequestId string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// As in GetRunRequest. A number means the run as a whole: its newest attempt is cancelled, and the pods that earlier ones hold are let go.
+	// Any other name means one attempt.
+	RunId         string `protobuf:"bytes,2,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1298,7 +1318,9 @@ type RerunRunRequest struct {
 	// Only jobs that did not succeed, with all that need them.
 	Failed bool `protobuf:"varint,3,opt,name=failed,proto3" json:"failed,omitempty"`
 	// Only this job (instance id or key), with all that need it.
-	JobId         string `protobuf:"bytes,4,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	JobId string `protobuf:"bytes,4,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	// As in SubmitRunRequest; 0 is as in the attempt before.
+	HoldMs        int64 `protobuf:"varint,5,opt,name=hold_ms,json=holdMs,proto3" json:"hold_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1359,6 +1381,13 @@ func (x *RerunRunRequest) GetJobId() string {
 		return x.JobId
 	}
 	return ""
+}
+
+func (x *RerunRunRequest) GetHoldMs() int64 {
+	if x != nil {
+		return x.HoldMs
+	}
+	return 0
 }
 
 type RerunRunResponse struct {
@@ -1514,8 +1543,16 @@ type StreamLogsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
 	// Instance id or key; "" for all.
-	JobId         string `protobuf:"bytes,2,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
-	Follow        bool   `protobuf:"varint,3,opt,name=follow,proto3" json:"follow,omitempty"`
+	JobId string `protobuf:"bytes,2,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	// With attempt_id, until that attempt has ended and its logs are complete.
+	Follow bool `protobuf:"varint,3,opt,name=follow,proto3" json:"follow,omitempty"`
+	// Only this attempt's, and of them only this step's.
+	AttemptId string  `protobuf:"bytes,4,opt,name=attempt_id,json=attemptId,proto3" json:"attempt_id,omitempty"`
+	Step      *uint32 `protobuf:"varint,5,opt,name=step,proto3,oneof" json:"step,omitempty"`
+	// What the caller has: of these logs only what lies beyond.
+	Have []*LogPosition `protobuf:"bytes,6,rep,name=have,proto3" json:"have,omitempty"`
+	// Of a log of which there is more to send than so many bytes, only the last so many: their offset says where they begin. 0 is all.
+	Tail          int64 `protobuf:"varint,7,opt,name=tail,proto3" json:"tail,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1571,6 +1608,95 @@ func (x *StreamLogsRequest) GetFollow() bool {
 	return false
 }
 
+func (x *StreamLogsRequest) GetAttemptId() string {
+	if x != nil {
+		return x.AttemptId
+	}
+	return ""
+}
+
+func (x *StreamLogsRequest) GetStep() uint32 {
+	if x != nil && x.Step != nil {
+		return *x.Step
+	}
+	return 0
+}
+
+func (x *StreamLogsRequest) GetHave() []*LogPosition {
+	if x != nil {
+		return x.Have
+	}
+	return nil
+}
+
+func (x *StreamLogsRequest) GetTail() int64 {
+	if x != nil {
+		return x.Tail
+	}
+	return 0
+}
+
+// LogPosition is a place in the log of a step.
+type LogPosition struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AttemptId     string                 `protobuf:"bytes,1,opt,name=attempt_id,json=attemptId,proto3" json:"attempt_id,omitempty"`
+	Step          uint32                 `protobuf:"varint,2,opt,name=step,proto3" json:"step,omitempty"`
+	Offset        int64                  `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogPosition) Reset() {
+	*x = LogPosition{}
+	mi := &file_slipway_api_v1_api_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogPosition) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogPosition) ProtoMessage() {}
+
+func (x *LogPosition) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_api_v1_api_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogPosition.ProtoReflect.Descriptor instead.
+func (*LogPosition) Descriptor() ([]byte, []int) {
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *LogPosition) GetAttemptId() string {
+	if x != nil {
+		return x.AttemptId
+	}
+	return ""
+}
+
+func (x *LogPosition) GetStep() uint32 {
+	if x != nil {
+		return x.Step
+	}
+	return 0
+}
+
+func (x *LogPosition) GetOffset() int64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
 type StreamLogsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	JobId         string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
@@ -1584,7 +1710,7 @@ type StreamLogsResponse struct {
 
 func (x *StreamLogsResponse) Reset() {
 	*x = StreamLogsResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[19]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1596,7 +1722,7 @@ func (x *StreamLogsResponse) String() string {
 func (*StreamLogsResponse) ProtoMessage() {}
 
 func (x *StreamLogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[19]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1609,7 +1735,7 @@ func (x *StreamLogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamLogsResponse.ProtoReflect.Descriptor instead.
 func (*StreamLogsResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{19}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *StreamLogsResponse) GetJobId() string {
@@ -1656,7 +1782,7 @@ type UploadBlobRequest struct {
 
 func (x *UploadBlobRequest) Reset() {
 	*x = UploadBlobRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[20]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1668,7 +1794,7 @@ func (x *UploadBlobRequest) String() string {
 func (*UploadBlobRequest) ProtoMessage() {}
 
 func (x *UploadBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[20]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1681,7 +1807,7 @@ func (x *UploadBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadBlobRequest.ProtoReflect.Descriptor instead.
 func (*UploadBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{20}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *UploadBlobRequest) GetData() []byte {
@@ -1701,7 +1827,7 @@ type UploadBlobResponse struct {
 
 func (x *UploadBlobResponse) Reset() {
 	*x = UploadBlobResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[21]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1713,7 +1839,7 @@ func (x *UploadBlobResponse) String() string {
 func (*UploadBlobResponse) ProtoMessage() {}
 
 func (x *UploadBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[21]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1726,7 +1852,7 @@ func (x *UploadBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadBlobResponse.ProtoReflect.Descriptor instead.
 func (*UploadBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{21}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *UploadBlobResponse) GetDigest() string {
@@ -1752,7 +1878,7 @@ type ListArtifactsRequest struct {
 
 func (x *ListArtifactsRequest) Reset() {
 	*x = ListArtifactsRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[22]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1764,7 +1890,7 @@ func (x *ListArtifactsRequest) String() string {
 func (*ListArtifactsRequest) ProtoMessage() {}
 
 func (x *ListArtifactsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[22]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1777,7 +1903,7 @@ func (x *ListArtifactsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListArtifactsRequest.ProtoReflect.Descriptor instead.
 func (*ListArtifactsRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{22}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListArtifactsRequest) GetRunId() string {
@@ -1796,7 +1922,7 @@ type ListArtifactsResponse struct {
 
 func (x *ListArtifactsResponse) Reset() {
 	*x = ListArtifactsResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[23]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1808,7 +1934,7 @@ func (x *ListArtifactsResponse) String() string {
 func (*ListArtifactsResponse) ProtoMessage() {}
 
 func (x *ListArtifactsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[23]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1821,7 +1947,7 @@ func (x *ListArtifactsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListArtifactsResponse.ProtoReflect.Descriptor instead.
 func (*ListArtifactsResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{23}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListArtifactsResponse) GetArtifacts() []*v1.Artifact {
@@ -1841,7 +1967,7 @@ type DownloadArtifactRequest struct {
 
 func (x *DownloadArtifactRequest) Reset() {
 	*x = DownloadArtifactRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[24]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1853,7 +1979,7 @@ func (x *DownloadArtifactRequest) String() string {
 func (*DownloadArtifactRequest) ProtoMessage() {}
 
 func (x *DownloadArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[24]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1866,7 +1992,7 @@ func (x *DownloadArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadArtifactRequest.ProtoReflect.Descriptor instead.
 func (*DownloadArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{24}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *DownloadArtifactRequest) GetRunId() string {
@@ -1892,7 +2018,7 @@ type DownloadArtifactResponse struct {
 
 func (x *DownloadArtifactResponse) Reset() {
 	*x = DownloadArtifactResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[25]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1904,7 +2030,7 @@ func (x *DownloadArtifactResponse) String() string {
 func (*DownloadArtifactResponse) ProtoMessage() {}
 
 func (x *DownloadArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[25]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1917,7 +2043,7 @@ func (x *DownloadArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadArtifactResponse.ProtoReflect.Descriptor instead.
 func (*DownloadArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{25}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DownloadArtifactResponse) GetData() []byte {
@@ -1964,7 +2090,7 @@ type Agent struct {
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[26]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1976,7 +2102,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[26]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1989,7 +2115,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{26}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Agent) GetId() string {
@@ -2157,7 +2283,7 @@ type AgentDrain struct {
 
 func (x *AgentDrain) Reset() {
 	*x = AgentDrain{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[27]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2169,7 +2295,7 @@ func (x *AgentDrain) String() string {
 func (*AgentDrain) ProtoMessage() {}
 
 func (x *AgentDrain) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[27]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2182,7 +2308,7 @@ func (x *AgentDrain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentDrain.ProtoReflect.Descriptor instead.
 func (*AgentDrain) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{27}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *AgentDrain) GetSinceMs() int64 {
@@ -2246,7 +2372,7 @@ type AgentWork struct {
 
 func (x *AgentWork) Reset() {
 	*x = AgentWork{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[28]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2258,7 +2384,7 @@ func (x *AgentWork) String() string {
 func (*AgentWork) ProtoMessage() {}
 
 func (x *AgentWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[28]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2271,7 +2397,7 @@ func (x *AgentWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentWork.ProtoReflect.Descriptor instead.
 func (*AgentWork) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{28}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *AgentWork) GetRunId() string {
@@ -2347,7 +2473,7 @@ type GetAgentRequest struct {
 
 func (x *GetAgentRequest) Reset() {
 	*x = GetAgentRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[29]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2359,7 +2485,7 @@ func (x *GetAgentRequest) String() string {
 func (*GetAgentRequest) ProtoMessage() {}
 
 func (x *GetAgentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[29]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2372,7 +2498,7 @@ func (x *GetAgentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAgentRequest.ProtoReflect.Descriptor instead.
 func (*GetAgentRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{29}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GetAgentRequest) GetAgent() string {
@@ -2391,7 +2517,7 @@ type GetAgentResponse struct {
 
 func (x *GetAgentResponse) Reset() {
 	*x = GetAgentResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[30]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2403,7 +2529,7 @@ func (x *GetAgentResponse) String() string {
 func (*GetAgentResponse) ProtoMessage() {}
 
 func (x *GetAgentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[30]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2416,7 +2542,7 @@ func (x *GetAgentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAgentResponse.ProtoReflect.Descriptor instead.
 func (*GetAgentResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{30}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GetAgentResponse) GetAgent() *Agent {
@@ -2439,7 +2565,7 @@ type DrainAgentRequest struct {
 
 func (x *DrainAgentRequest) Reset() {
 	*x = DrainAgentRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[31]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2451,7 +2577,7 @@ func (x *DrainAgentRequest) String() string {
 func (*DrainAgentRequest) ProtoMessage() {}
 
 func (x *DrainAgentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[31]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2464,7 +2590,7 @@ func (x *DrainAgentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainAgentRequest.ProtoReflect.Descriptor instead.
 func (*DrainAgentRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{31}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *DrainAgentRequest) GetRequestId() string {
@@ -2504,7 +2630,7 @@ type DrainAgentResponse struct {
 
 func (x *DrainAgentResponse) Reset() {
 	*x = DrainAgentResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[32]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2516,7 +2642,7 @@ func (x *DrainAgentResponse) String() string {
 func (*DrainAgentResponse) ProtoMessage() {}
 
 func (x *DrainAgentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[32]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2529,7 +2655,7 @@ func (x *DrainAgentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainAgentResponse.ProtoReflect.Descriptor instead.
 func (*DrainAgentResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{32}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DrainAgentResponse) GetAgent() *Agent {
@@ -2549,7 +2675,7 @@ type ResumeAgentRequest struct {
 
 func (x *ResumeAgentRequest) Reset() {
 	*x = ResumeAgentRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[33]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2561,7 +2687,7 @@ func (x *ResumeAgentRequest) String() string {
 func (*ResumeAgentRequest) ProtoMessage() {}
 
 func (x *ResumeAgentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[33]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2574,7 +2700,7 @@ func (x *ResumeAgentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeAgentRequest.ProtoReflect.Descriptor instead.
 func (*ResumeAgentRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{33}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ResumeAgentRequest) GetRequestId() string {
@@ -2600,7 +2726,7 @@ type ResumeAgentResponse struct {
 
 func (x *ResumeAgentResponse) Reset() {
 	*x = ResumeAgentResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[34]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2612,7 +2738,7 @@ func (x *ResumeAgentResponse) String() string {
 func (*ResumeAgentResponse) ProtoMessage() {}
 
 func (x *ResumeAgentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[34]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2625,7 +2751,7 @@ func (x *ResumeAgentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeAgentResponse.ProtoReflect.Descriptor instead.
 func (*ResumeAgentResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{34}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ResumeAgentResponse) GetAgent() *Agent {
@@ -2647,7 +2773,7 @@ type RemoveAgentRequest struct {
 
 func (x *RemoveAgentRequest) Reset() {
 	*x = RemoveAgentRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[35]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2659,7 +2785,7 @@ func (x *RemoveAgentRequest) String() string {
 func (*RemoveAgentRequest) ProtoMessage() {}
 
 func (x *RemoveAgentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[35]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2672,7 +2798,7 @@ func (x *RemoveAgentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveAgentRequest.ProtoReflect.Descriptor instead.
 func (*RemoveAgentRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{35}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *RemoveAgentRequest) GetRequestId() string {
@@ -2706,7 +2832,7 @@ type RemoveAgentResponse struct {
 
 func (x *RemoveAgentResponse) Reset() {
 	*x = RemoveAgentResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[36]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2718,7 +2844,7 @@ func (x *RemoveAgentResponse) String() string {
 func (*RemoveAgentResponse) ProtoMessage() {}
 
 func (x *RemoveAgentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[36]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2731,7 +2857,7 @@ func (x *RemoveAgentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveAgentResponse.ProtoReflect.Descriptor instead.
 func (*RemoveAgentResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{36}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RemoveAgentResponse) GetAgentId() string {
@@ -2749,7 +2875,7 @@ type ListAgentsRequest struct {
 
 func (x *ListAgentsRequest) Reset() {
 	*x = ListAgentsRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[37]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2761,7 +2887,7 @@ func (x *ListAgentsRequest) String() string {
 func (*ListAgentsRequest) ProtoMessage() {}
 
 func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[37]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2774,7 +2900,7 @@ func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsRequest.ProtoReflect.Descriptor instead.
 func (*ListAgentsRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{37}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{38}
 }
 
 type ListAgentsResponse struct {
@@ -2786,7 +2912,7 @@ type ListAgentsResponse struct {
 
 func (x *ListAgentsResponse) Reset() {
 	*x = ListAgentsResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[38]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2798,7 +2924,7 @@ func (x *ListAgentsResponse) String() string {
 func (*ListAgentsResponse) ProtoMessage() {}
 
 func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[38]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2811,7 +2937,7 @@ func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsResponse.ProtoReflect.Descriptor instead.
 func (*ListAgentsResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{38}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListAgentsResponse) GetAgents() []*Agent {
@@ -2836,7 +2962,7 @@ type CreateJoinTokenRequest struct {
 
 func (x *CreateJoinTokenRequest) Reset() {
 	*x = CreateJoinTokenRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[39]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2848,7 +2974,7 @@ func (x *CreateJoinTokenRequest) String() string {
 func (*CreateJoinTokenRequest) ProtoMessage() {}
 
 func (x *CreateJoinTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[39]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2861,7 +2987,7 @@ func (x *CreateJoinTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateJoinTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateJoinTokenRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{39}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *CreateJoinTokenRequest) GetRequestId() string {
@@ -2909,7 +3035,7 @@ type CreateJoinTokenResponse struct {
 
 func (x *CreateJoinTokenResponse) Reset() {
 	*x = CreateJoinTokenResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[40]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2921,7 +3047,7 @@ func (x *CreateJoinTokenResponse) String() string {
 func (*CreateJoinTokenResponse) ProtoMessage() {}
 
 func (x *CreateJoinTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[40]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2934,7 +3060,7 @@ func (x *CreateJoinTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateJoinTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateJoinTokenResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{40}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *CreateJoinTokenResponse) GetToken() string {
@@ -2964,7 +3090,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[41]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2976,7 +3102,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[41]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2989,7 +3115,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{41}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *CreateTokenRequest) GetRequestId() string {
@@ -3030,7 +3156,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[42]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3042,7 +3168,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[42]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3055,7 +3181,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{42}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *CreateTokenResponse) GetToken() string {
@@ -3066,6 +3192,113 @@ func (x *CreateTokenResponse) GetToken() string {
 }
 
 func (x *CreateTokenResponse) GetExpiresMs() int64 {
+	if x != nil {
+		return x.ExpiresMs
+	}
+	return 0
+}
+
+type CreateSignInRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	RequestId string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Id of the run whose page it leads to; "" is the list of runs.
+	RunId         string `protobuf:"bytes,2,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateSignInRequest) Reset() {
+	*x = CreateSignInRequest{}
+	mi := &file_slipway_api_v1_api_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateSignInRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateSignInRequest) ProtoMessage() {}
+
+func (x *CreateSignInRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_api_v1_api_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateSignInRequest.ProtoReflect.Descriptor instead.
+func (*CreateSignInRequest) Descriptor() ([]byte, []int) {
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *CreateSignInRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *CreateSignInRequest) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+type CreateSignInResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whoever opens it first is signed in as the caller.
+	Url string `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
+	// Until when it can be used, Unix milliseconds.
+	ExpiresMs     int64 `protobuf:"varint,2,opt,name=expires_ms,json=expiresMs,proto3" json:"expires_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateSignInResponse) Reset() {
+	*x = CreateSignInResponse{}
+	mi := &file_slipway_api_v1_api_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateSignInResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateSignInResponse) ProtoMessage() {}
+
+func (x *CreateSignInResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_api_v1_api_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateSignInResponse.ProtoReflect.Descriptor instead.
+func (*CreateSignInResponse) Descriptor() ([]byte, []int) {
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *CreateSignInResponse) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *CreateSignInResponse) GetExpiresMs() int64 {
 	if x != nil {
 		return x.ExpiresMs
 	}
@@ -3084,7 +3317,7 @@ type WhyRunRequest struct {
 
 func (x *WhyRunRequest) Reset() {
 	*x = WhyRunRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[43]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3096,7 +3329,7 @@ func (x *WhyRunRequest) String() string {
 func (*WhyRunRequest) ProtoMessage() {}
 
 func (x *WhyRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[43]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3109,7 +3342,7 @@ func (x *WhyRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyRunRequest.ProtoReflect.Descriptor instead.
 func (*WhyRunRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{43}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *WhyRunRequest) GetRunId() string {
@@ -3140,7 +3373,7 @@ type WhyRunResponse struct {
 
 func (x *WhyRunResponse) Reset() {
 	*x = WhyRunResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[44]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3152,7 +3385,7 @@ func (x *WhyRunResponse) String() string {
 func (*WhyRunResponse) ProtoMessage() {}
 
 func (x *WhyRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[44]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3165,7 +3398,7 @@ func (x *WhyRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyRunResponse.ProtoReflect.Descriptor instead.
 func (*WhyRunResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{44}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *WhyRunResponse) GetRunId() string {
@@ -3233,7 +3466,7 @@ type JobWhy struct {
 
 func (x *JobWhy) Reset() {
 	*x = JobWhy{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[45]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3245,7 +3478,7 @@ func (x *JobWhy) String() string {
 func (*JobWhy) ProtoMessage() {}
 
 func (x *JobWhy) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[45]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3258,7 +3491,7 @@ func (x *JobWhy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobWhy.ProtoReflect.Descriptor instead.
 func (*JobWhy) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{45}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *JobWhy) GetJobId() string {
@@ -3367,7 +3600,7 @@ type AgentRefusal struct {
 
 func (x *AgentRefusal) Reset() {
 	*x = AgentRefusal{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[46]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3379,7 +3612,7 @@ func (x *AgentRefusal) String() string {
 func (*AgentRefusal) ProtoMessage() {}
 
 func (x *AgentRefusal) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[46]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3392,7 +3625,7 @@ func (x *AgentRefusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentRefusal.ProtoReflect.Descriptor instead.
 func (*AgentRefusal) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{46}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *AgentRefusal) GetAgent() string {
@@ -3444,7 +3677,7 @@ type QueueAhead struct {
 
 func (x *QueueAhead) Reset() {
 	*x = QueueAhead{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[47]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3456,7 +3689,7 @@ func (x *QueueAhead) String() string {
 func (*QueueAhead) ProtoMessage() {}
 
 func (x *QueueAhead) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[47]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3469,7 +3702,7 @@ func (x *QueueAhead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueAhead.ProtoReflect.Descriptor instead.
 func (*QueueAhead) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{47}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *QueueAhead) GetProject() string {
@@ -3519,7 +3752,7 @@ type NeedWhy struct {
 
 func (x *NeedWhy) Reset() {
 	*x = NeedWhy{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[48]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3531,7 +3764,7 @@ func (x *NeedWhy) String() string {
 func (*NeedWhy) ProtoMessage() {}
 
 func (x *NeedWhy) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[48]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3544,7 +3777,7 @@ func (x *NeedWhy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NeedWhy.ProtoReflect.Descriptor instead.
 func (*NeedWhy) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{48}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *NeedWhy) GetJobId() string {
@@ -3582,7 +3815,7 @@ type DebugRequest struct {
 
 func (x *DebugRequest) Reset() {
 	*x = DebugRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[49]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3594,7 +3827,7 @@ func (x *DebugRequest) String() string {
 func (*DebugRequest) ProtoMessage() {}
 
 func (x *DebugRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[49]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3607,7 +3840,7 @@ func (x *DebugRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DebugRequest.ProtoReflect.Descriptor instead.
 func (*DebugRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{49}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *DebugRequest) GetMessage() isDebugRequest_Message {
@@ -3675,7 +3908,7 @@ type Keepalive struct {
 
 func (x *Keepalive) Reset() {
 	*x = Keepalive{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[50]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3687,7 +3920,7 @@ func (x *Keepalive) String() string {
 func (*Keepalive) ProtoMessage() {}
 
 func (x *Keepalive) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[50]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3700,7 +3933,7 @@ func (x *Keepalive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Keepalive.ProtoReflect.Descriptor instead.
 func (*Keepalive) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{50}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{53}
 }
 
 type DebugOpen struct {
@@ -3714,15 +3947,17 @@ type DebugOpen struct {
 	// The command gets a terminal.
 	Tty bool `protobuf:"varint,4,opt,name=tty,proto3" json:"tty,omitempty"`
 	// TERM of the user's terminal, and its size.
-	Term          string           `protobuf:"bytes,5,opt,name=term,proto3" json:"term,omitempty"`
-	Size          *v1.TerminalSize `protobuf:"bytes,6,opt,name=size,proto3" json:"size,omitempty"`
+	Term string           `protobuf:"bytes,5,opt,name=term,proto3" json:"term,omitempty"`
+	Size *v1.TerminalSize `protobuf:"bytes,6,opt,name=size,proto3" json:"size,omitempty"`
+	// Number of the step, as in Job.steps, whose container, directory and environment the command gets; 0 is the one that failed.
+	Step          uint32 `protobuf:"varint,7,opt,name=step,proto3" json:"step,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DebugOpen) Reset() {
 	*x = DebugOpen{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[51]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3734,7 +3969,7 @@ func (x *DebugOpen) String() string {
 func (*DebugOpen) ProtoMessage() {}
 
 func (x *DebugOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[51]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3747,7 +3982,7 @@ func (x *DebugOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DebugOpen.ProtoReflect.Descriptor instead.
 func (*DebugOpen) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{51}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *DebugOpen) GetRunId() string {
@@ -3792,6 +4027,13 @@ func (x *DebugOpen) GetSize() *v1.TerminalSize {
 	return nil
 }
 
+func (x *DebugOpen) GetStep() uint32 {
+	if x != nil {
+		return x.Step
+	}
+	return 0
+}
+
 type DebugResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Message:
@@ -3805,7 +4047,7 @@ type DebugResponse struct {
 
 func (x *DebugResponse) Reset() {
 	*x = DebugResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[52]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3817,7 +4059,7 @@ func (x *DebugResponse) String() string {
 func (*DebugResponse) ProtoMessage() {}
 
 func (x *DebugResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[52]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3830,7 +4072,7 @@ func (x *DebugResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DebugResponse.ProtoReflect.Descriptor instead.
 func (*DebugResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{52}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *DebugResponse) GetMessage() isDebugResponse_Message {
@@ -3888,7 +4130,7 @@ type DebugOpened struct {
 
 func (x *DebugOpened) Reset() {
 	*x = DebugOpened{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[53]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3900,7 +4142,7 @@ func (x *DebugOpened) String() string {
 func (*DebugOpened) ProtoMessage() {}
 
 func (x *DebugOpened) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[53]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3913,7 +4155,7 @@ func (x *DebugOpened) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DebugOpened.ProtoReflect.Descriptor instead.
 func (*DebugOpened) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{53}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *DebugOpened) GetSessionId() string {
@@ -3970,7 +4212,7 @@ type ReleaseJobRequest struct {
 
 func (x *ReleaseJobRequest) Reset() {
 	*x = ReleaseJobRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[54]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3982,7 +4224,7 @@ func (x *ReleaseJobRequest) String() string {
 func (*ReleaseJobRequest) ProtoMessage() {}
 
 func (x *ReleaseJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[54]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3995,7 +4237,7 @@ func (x *ReleaseJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseJobRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseJobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{54}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ReleaseJobRequest) GetRequestId() string {
@@ -4028,7 +4270,7 @@ type ReleaseJobResponse struct {
 
 func (x *ReleaseJobResponse) Reset() {
 	*x = ReleaseJobResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[55]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4040,7 +4282,7 @@ func (x *ReleaseJobResponse) String() string {
 func (*ReleaseJobResponse) ProtoMessage() {}
 
 func (x *ReleaseJobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[55]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4053,7 +4295,7 @@ func (x *ReleaseJobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseJobResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseJobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{55}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ReleaseJobResponse) GetJobId() string {
@@ -4071,7 +4313,7 @@ type GetDemandRequest struct {
 
 func (x *GetDemandRequest) Reset() {
 	*x = GetDemandRequest{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[56]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4083,7 +4325,7 @@ func (x *GetDemandRequest) String() string {
 func (*GetDemandRequest) ProtoMessage() {}
 
 func (x *GetDemandRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[56]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4096,7 +4338,7 @@ func (x *GetDemandRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDemandRequest.ProtoReflect.Descriptor instead.
 func (*GetDemandRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{56}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{59}
 }
 
 type GetDemandResponse struct {
@@ -4108,7 +4350,7 @@ type GetDemandResponse struct {
 
 func (x *GetDemandResponse) Reset() {
 	*x = GetDemandResponse{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[57]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4120,7 +4362,7 @@ func (x *GetDemandResponse) String() string {
 func (*GetDemandResponse) ProtoMessage() {}
 
 func (x *GetDemandResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[57]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4133,7 +4375,7 @@ func (x *GetDemandResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDemandResponse.ProtoReflect.Descriptor instead.
 func (*GetDemandResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{57}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *GetDemandResponse) GetDemand() []*Demand {
@@ -4164,7 +4406,7 @@ type Demand struct {
 
 func (x *Demand) Reset() {
 	*x = Demand{}
-	mi := &file_slipway_api_v1_api_proto_msgTypes[58]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4176,7 +4418,7 @@ func (x *Demand) String() string {
 func (*Demand) ProtoMessage() {}
 
 func (x *Demand) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_api_v1_api_proto_msgTypes[58]
+	mi := &file_slipway_api_v1_api_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4189,7 +4431,7 @@ func (x *Demand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Demand.ProtoReflect.Descriptor instead.
 func (*Demand) Descriptor() ([]byte, []int) {
-	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{58}
+	return file_slipway_api_v1_api_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Demand) GetPools() []string {
@@ -4263,12 +4505,13 @@ const file_slipway_api_v1_api_proto_rawDesc = "" +
 	"\x05event\x18\x06 \x01(\tR\x05event\x12#\n" +
 	"\revent_payload\x18\a \x01(\tR\feventPayload\x12\x12\n" +
 	"\x04jobs\x18\b \x03(\tR\x04jobs\x12\x17\n" +
-	"\ahold_ms\x18\t \x01(\x03R\x06holdMs\"\x87\x01\n" +
+	"\ahold_ms\x18\t \x01(\x03R\x06holdMs\"\x99\x01\n" +
 	"\x11SubmitRunResponse\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1d\n" +
 	"\n" +
 	"run_number\x18\x02 \x01(\x04R\trunNumber\x12<\n" +
-	"\vdiagnostics\x18\x03 \x03(\v2\x1a.slipway.api.v1.DiagnosticR\vdiagnostics\"\xb5\x01\n" +
+	"\vdiagnostics\x18\x03 \x03(\v2\x1a.slipway.api.v1.DiagnosticR\vdiagnostics\x12\x10\n" +
+	"\x03url\x18\x04 \x01(\tR\x03url\"\xb5\x01\n" +
 	"\n" +
 	"Diagnostic\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x125\n" +
@@ -4351,9 +4594,10 @@ const file_slipway_api_v1_api_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"&\n" +
 	"\rGetRunRequest\x12\x15\n" +
-	"\x06run_id\x18\x01 \x01(\tR\x05runId\"7\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\"I\n" +
 	"\x0eGetRunResponse\x12%\n" +
-	"\x03run\x18\x01 \x01(\v2\x13.slipway.api.v1.RunR\x03run\"\xa0\x02\n" +
+	"\x03run\x18\x01 \x01(\v2\x13.slipway.api.v1.RunR\x03run\x12\x10\n" +
+	"\x03url\x18\x02 \x01(\tR\x03url\"\xa0\x02\n" +
 	"\x0fListRunsRequest\x12\x14\n" +
 	"\x05limit\x18\x01 \x01(\rR\x05limit\x12\x18\n" +
 	"\aproject\x18\x02 \x01(\tR\aproject\x12\x1a\n" +
@@ -4374,13 +4618,14 @@ const file_slipway_api_v1_api_proto_rawDesc = "" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x15\n" +
 	"\x06run_id\x18\x02 \x01(\tR\x05runId\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x13\n" +
-	"\x11CancelRunResponse\"v\n" +
+	"\x11CancelRunResponse\"\x8f\x01\n" +
 	"\x0fRerunRunRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x15\n" +
 	"\x06run_id\x18\x02 \x01(\tR\x05runId\x12\x16\n" +
 	"\x06failed\x18\x03 \x01(\bR\x06failed\x12\x15\n" +
-	"\x06job_id\x18\x04 \x01(\tR\x05jobId\"b\n" +
+	"\x06job_id\x18\x04 \x01(\tR\x05jobId\x12\x17\n" +
+	"\ahold_ms\x18\x05 \x01(\x03R\x06holdMs\"b\n" +
 	"\x10RerunRunResponse\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1d\n" +
 	"\n" +
@@ -4389,11 +4634,22 @@ const file_slipway_api_v1_api_proto_rawDesc = "" +
 	"\x0fWatchRunRequest\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\"9\n" +
 	"\x10WatchRunResponse\x12%\n" +
-	"\x03run\x18\x01 \x01(\v2\x13.slipway.api.v1.RunR\x03run\"Y\n" +
+	"\x03run\x18\x01 \x01(\v2\x13.slipway.api.v1.RunR\x03run\"\xdf\x01\n" +
 	"\x11StreamLogsRequest\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x15\n" +
 	"\x06job_id\x18\x02 \x01(\tR\x05jobId\x12\x16\n" +
-	"\x06follow\x18\x03 \x01(\bR\x06follow\"\x8a\x01\n" +
+	"\x06follow\x18\x03 \x01(\bR\x06follow\x12\x1d\n" +
+	"\n" +
+	"attempt_id\x18\x04 \x01(\tR\tattemptId\x12\x17\n" +
+	"\x04step\x18\x05 \x01(\rH\x00R\x04step\x88\x01\x01\x12/\n" +
+	"\x04have\x18\x06 \x03(\v2\x1b.slipway.api.v1.LogPositionR\x04have\x12\x12\n" +
+	"\x04tail\x18\a \x01(\x03R\x04tailB\a\n" +
+	"\x05_step\"X\n" +
+	"\vLogPosition\x12\x1d\n" +
+	"\n" +
+	"attempt_id\x18\x01 \x01(\tR\tattemptId\x12\x12\n" +
+	"\x04step\x18\x02 \x01(\rR\x04step\x12\x16\n" +
+	"\x06offset\x18\x03 \x01(\x03R\x06offset\"\x8a\x01\n" +
 	"\x12StreamLogsResponse\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x1d\n" +
 	"\n" +
@@ -4513,6 +4769,14 @@ const file_slipway_api_v1_api_proto_rawDesc = "" +
 	"\x13CreateTokenResponse\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x1d\n" +
 	"\n" +
+	"expires_ms\x18\x02 \x01(\x03R\texpiresMs\"K\n" +
+	"\x13CreateSignInRequest\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12\x15\n" +
+	"\x06run_id\x18\x02 \x01(\tR\x05runId\"G\n" +
+	"\x14CreateSignInResponse\x12\x10\n" +
+	"\x03url\x18\x01 \x01(\tR\x03url\x12\x1d\n" +
+	"\n" +
 	"expires_ms\x18\x02 \x01(\x03R\texpiresMs\"=\n" +
 	"\rWhyRunRequest\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x15\n" +
@@ -4562,14 +4826,15 @@ const file_slipway_api_v1_api_proto_rawDesc = "" +
 	"\x05input\x18\x02 \x01(\v2\x1e.slipway.core.v1.TerminalInputH\x00R\x05input\x129\n" +
 	"\tkeepalive\x18\x03 \x01(\v2\x19.slipway.api.v1.KeepaliveH\x00R\tkeepaliveB\t\n" +
 	"\amessage\"\v\n" +
-	"\tKeepalive\"\xac\x01\n" +
+	"\tKeepalive\"\xc0\x01\n" +
 	"\tDebugOpen\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x15\n" +
 	"\x06job_id\x18\x02 \x01(\tR\x05jobId\x12\x18\n" +
 	"\acommand\x18\x03 \x03(\tR\acommand\x12\x10\n" +
 	"\x03tty\x18\x04 \x01(\bR\x03tty\x12\x12\n" +
 	"\x04term\x18\x05 \x01(\tR\x04term\x121\n" +
-	"\x04size\x18\x06 \x01(\v2\x1d.slipway.core.v1.TerminalSizeR\x04size\"\x8c\x01\n" +
+	"\x04size\x18\x06 \x01(\v2\x1d.slipway.core.v1.TerminalSizeR\x04size\x12\x12\n" +
+	"\x04step\x18\a \x01(\rR\x04step\"\x8c\x01\n" +
 	"\rDebugResponse\x125\n" +
 	"\x06opened\x18\x01 \x01(\v2\x1b.slipway.api.v1.DebugOpenedH\x00R\x06opened\x129\n" +
 	"\x06output\x18\x02 \x01(\v2\x1f.slipway.core.v1.TerminalOutputH\x00R\x06outputB\t\n" +
@@ -4637,7 +4902,10 @@ const file_slipway_api_v1_api_proto_rawDesc = "" +
 	"\n" +
 	"ReleaseJob\x12!.slipway.api.v1.ReleaseJobRequest\x1a\".slipway.api.v1.ReleaseJobResponse2f\n" +
 	"\fTokenService\x12V\n" +
-	"\vCreateToken\x12\".slipway.api.v1.CreateTokenRequest\x1a#.slipway.api.v1.CreateTokenResponseB\xb6\x01\n" +
+	"\vCreateToken\x12\".slipway.api.v1.CreateTokenRequest\x1a#.slipway.api.v1.CreateTokenResponse2g\n" +
+	"\n" +
+	"WebService\x12Y\n" +
+	"\fCreateSignIn\x12#.slipway.api.v1.CreateSignInRequest\x1a$.slipway.api.v1.CreateSignInResponseB\xb6\x01\n" +
 	"\x12com.slipway.api.v1B\bApiProtoP\x01Z<github.com/slipway-ci/slipway/proto/gen/slipway/api/v1;apiv1\xa2\x02\x03SAX\xaa\x02\x0eSlipway.Api.V1\xca\x02\x0eSlipway\\Api\\V1\xe2\x02\x1aSlipway\\Api\\V1\\GPBMetadata\xea\x02\x10Slipway::Api::V1b\x06proto3"
 
 var (
@@ -4652,7 +4920,7 @@ func file_slipway_api_v1_api_proto_rawDescGZIP() []byte {
 	return file_slipway_api_v1_api_proto_rawDescData
 }
 
-var file_slipway_api_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 61)
+var file_slipway_api_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 64)
 var file_slipway_api_v1_api_proto_goTypes = []any{
 	(*SubmitRunRequest)(nil),         // 0: slipway.api.v1.SubmitRunRequest
 	(*SubmitRunResponse)(nil),        // 1: slipway.api.v1.SubmitRunResponse
@@ -4673,164 +4941,170 @@ var file_slipway_api_v1_api_proto_goTypes = []any{
 	(*WatchRunRequest)(nil),          // 16: slipway.api.v1.WatchRunRequest
 	(*WatchRunResponse)(nil),         // 17: slipway.api.v1.WatchRunResponse
 	(*StreamLogsRequest)(nil),        // 18: slipway.api.v1.StreamLogsRequest
-	(*StreamLogsResponse)(nil),       // 19: slipway.api.v1.StreamLogsResponse
-	(*UploadBlobRequest)(nil),        // 20: slipway.api.v1.UploadBlobRequest
-	(*UploadBlobResponse)(nil),       // 21: slipway.api.v1.UploadBlobResponse
-	(*ListArtifactsRequest)(nil),     // 22: slipway.api.v1.ListArtifactsRequest
-	(*ListArtifactsResponse)(nil),    // 23: slipway.api.v1.ListArtifactsResponse
-	(*DownloadArtifactRequest)(nil),  // 24: slipway.api.v1.DownloadArtifactRequest
-	(*DownloadArtifactResponse)(nil), // 25: slipway.api.v1.DownloadArtifactResponse
-	(*Agent)(nil),                    // 26: slipway.api.v1.Agent
-	(*AgentDrain)(nil),               // 27: slipway.api.v1.AgentDrain
-	(*AgentWork)(nil),                // 28: slipway.api.v1.AgentWork
-	(*GetAgentRequest)(nil),          // 29: slipway.api.v1.GetAgentRequest
-	(*GetAgentResponse)(nil),         // 30: slipway.api.v1.GetAgentResponse
-	(*DrainAgentRequest)(nil),        // 31: slipway.api.v1.DrainAgentRequest
-	(*DrainAgentResponse)(nil),       // 32: slipway.api.v1.DrainAgentResponse
-	(*ResumeAgentRequest)(nil),       // 33: slipway.api.v1.ResumeAgentRequest
-	(*ResumeAgentResponse)(nil),      // 34: slipway.api.v1.ResumeAgentResponse
-	(*RemoveAgentRequest)(nil),       // 35: slipway.api.v1.RemoveAgentRequest
-	(*RemoveAgentResponse)(nil),      // 36: slipway.api.v1.RemoveAgentResponse
-	(*ListAgentsRequest)(nil),        // 37: slipway.api.v1.ListAgentsRequest
-	(*ListAgentsResponse)(nil),       // 38: slipway.api.v1.ListAgentsResponse
-	(*CreateJoinTokenRequest)(nil),   // 39: slipway.api.v1.CreateJoinTokenRequest
-	(*CreateJoinTokenResponse)(nil),  // 40: slipway.api.v1.CreateJoinTokenResponse
-	(*CreateTokenRequest)(nil),       // 41: slipway.api.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),      // 42: slipway.api.v1.CreateTokenResponse
-	(*WhyRunRequest)(nil),            // 43: slipway.api.v1.WhyRunRequest
-	(*WhyRunResponse)(nil),           // 44: slipway.api.v1.WhyRunResponse
-	(*JobWhy)(nil),                   // 45: slipway.api.v1.JobWhy
-	(*AgentRefusal)(nil),             // 46: slipway.api.v1.AgentRefusal
-	(*QueueAhead)(nil),               // 47: slipway.api.v1.QueueAhead
-	(*NeedWhy)(nil),                  // 48: slipway.api.v1.NeedWhy
-	(*DebugRequest)(nil),             // 49: slipway.api.v1.DebugRequest
-	(*Keepalive)(nil),                // 50: slipway.api.v1.Keepalive
-	(*DebugOpen)(nil),                // 51: slipway.api.v1.DebugOpen
-	(*DebugResponse)(nil),            // 52: slipway.api.v1.DebugResponse
-	(*DebugOpened)(nil),              // 53: slipway.api.v1.DebugOpened
-	(*ReleaseJobRequest)(nil),        // 54: slipway.api.v1.ReleaseJobRequest
-	(*ReleaseJobResponse)(nil),       // 55: slipway.api.v1.ReleaseJobResponse
-	(*GetDemandRequest)(nil),         // 56: slipway.api.v1.GetDemandRequest
-	(*GetDemandResponse)(nil),        // 57: slipway.api.v1.GetDemandResponse
-	(*Demand)(nil),                   // 58: slipway.api.v1.Demand
-	nil,                              // 59: slipway.api.v1.PlanRunResponse.PoolsEntry
-	nil,                              // 60: slipway.api.v1.Job.OutputsEntry
-	(*v1.Source)(nil),                // 61: slipway.core.v1.Source
-	(*v11.Position)(nil),             // 62: slipway.plan.v1.Position
-	(*v11.Plan)(nil),                 // 63: slipway.plan.v1.Plan
-	(v1.RunState)(0),                 // 64: slipway.core.v1.RunState
-	(*v1.Failure)(nil),               // 65: slipway.core.v1.Failure
-	(*v1.Artifact)(nil),              // 66: slipway.core.v1.Artifact
-	(v1.JobState)(0),                 // 67: slipway.core.v1.JobState
-	(*v1.StepStatus)(nil),            // 68: slipway.core.v1.StepStatus
-	(*v1.Annotation)(nil),            // 69: slipway.core.v1.Annotation
-	(*v1.Held)(nil),                  // 70: slipway.core.v1.Held
-	(*v1.DebugSession)(nil),          // 71: slipway.core.v1.DebugSession
-	(*v1.Try)(nil),                   // 72: slipway.core.v1.Try
-	(v1.AttemptState)(0),             // 73: slipway.core.v1.AttemptState
-	(*v1.TerminalInput)(nil),         // 74: slipway.core.v1.TerminalInput
-	(*v1.TerminalSize)(nil),          // 75: slipway.core.v1.TerminalSize
-	(*v1.TerminalOutput)(nil),        // 76: slipway.core.v1.TerminalOutput
+	(*LogPosition)(nil),              // 19: slipway.api.v1.LogPosition
+	(*StreamLogsResponse)(nil),       // 20: slipway.api.v1.StreamLogsResponse
+	(*UploadBlobRequest)(nil),        // 21: slipway.api.v1.UploadBlobRequest
+	(*UploadBlobResponse)(nil),       // 22: slipway.api.v1.UploadBlobResponse
+	(*ListArtifactsRequest)(nil),     // 23: slipway.api.v1.ListArtifactsRequest
+	(*ListArtifactsResponse)(nil),    // 24: slipway.api.v1.ListArtifactsResponse
+	(*DownloadArtifactRequest)(nil),  // 25: slipway.api.v1.DownloadArtifactRequest
+	(*DownloadArtifactResponse)(nil), // 26: slipway.api.v1.DownloadArtifactResponse
+	(*Agent)(nil),                    // 27: slipway.api.v1.Agent
+	(*AgentDrain)(nil),               // 28: slipway.api.v1.AgentDrain
+	(*AgentWork)(nil),                // 29: slipway.api.v1.AgentWork
+	(*GetAgentRequest)(nil),          // 30: slipway.api.v1.GetAgentRequest
+	(*GetAgentResponse)(nil),         // 31: slipway.api.v1.GetAgentResponse
+	(*DrainAgentRequest)(nil),        // 32: slipway.api.v1.DrainAgentRequest
+	(*DrainAgentResponse)(nil),       // 33: slipway.api.v1.DrainAgentResponse
+	(*ResumeAgentRequest)(nil),       // 34: slipway.api.v1.ResumeAgentRequest
+	(*ResumeAgentResponse)(nil),      // 35: slipway.api.v1.ResumeAgentResponse
+	(*RemoveAgentRequest)(nil),       // 36: slipway.api.v1.RemoveAgentRequest
+	(*RemoveAgentResponse)(nil),      // 37: slipway.api.v1.RemoveAgentResponse
+	(*ListAgentsRequest)(nil),        // 38: slipway.api.v1.ListAgentsRequest
+	(*ListAgentsResponse)(nil),       // 39: slipway.api.v1.ListAgentsResponse
+	(*CreateJoinTokenRequest)(nil),   // 40: slipway.api.v1.CreateJoinTokenRequest
+	(*CreateJoinTokenResponse)(nil),  // 41: slipway.api.v1.CreateJoinTokenResponse
+	(*CreateTokenRequest)(nil),       // 42: slipway.api.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),      // 43: slipway.api.v1.CreateTokenResponse
+	(*CreateSignInRequest)(nil),      // 44: slipway.api.v1.CreateSignInRequest
+	(*CreateSignInResponse)(nil),     // 45: slipway.api.v1.CreateSignInResponse
+	(*WhyRunRequest)(nil),            // 46: slipway.api.v1.WhyRunRequest
+	(*WhyRunResponse)(nil),           // 47: slipway.api.v1.WhyRunResponse
+	(*JobWhy)(nil),                   // 48: slipway.api.v1.JobWhy
+	(*AgentRefusal)(nil),             // 49: slipway.api.v1.AgentRefusal
+	(*QueueAhead)(nil),               // 50: slipway.api.v1.QueueAhead
+	(*NeedWhy)(nil),                  // 51: slipway.api.v1.NeedWhy
+	(*DebugRequest)(nil),             // 52: slipway.api.v1.DebugRequest
+	(*Keepalive)(nil),                // 53: slipway.api.v1.Keepalive
+	(*DebugOpen)(nil),                // 54: slipway.api.v1.DebugOpen
+	(*DebugResponse)(nil),            // 55: slipway.api.v1.DebugResponse
+	(*DebugOpened)(nil),              // 56: slipway.api.v1.DebugOpened
+	(*ReleaseJobRequest)(nil),        // 57: slipway.api.v1.ReleaseJobRequest
+	(*ReleaseJobResponse)(nil),       // 58: slipway.api.v1.ReleaseJobResponse
+	(*GetDemandRequest)(nil),         // 59: slipway.api.v1.GetDemandRequest
+	(*GetDemandResponse)(nil),        // 60: slipway.api.v1.GetDemandResponse
+	(*Demand)(nil),                   // 61: slipway.api.v1.Demand
+	nil,                              // 62: slipway.api.v1.PlanRunResponse.PoolsEntry
+	nil,                              // 63: slipway.api.v1.Job.OutputsEntry
+	(*v1.Source)(nil),                // 64: slipway.core.v1.Source
+	(*v11.Position)(nil),             // 65: slipway.plan.v1.Position
+	(*v11.Plan)(nil),                 // 66: slipway.plan.v1.Plan
+	(v1.RunState)(0),                 // 67: slipway.core.v1.RunState
+	(*v1.Failure)(nil),               // 68: slipway.core.v1.Failure
+	(*v1.Artifact)(nil),              // 69: slipway.core.v1.Artifact
+	(v1.JobState)(0),                 // 70: slipway.core.v1.JobState
+	(*v1.StepStatus)(nil),            // 71: slipway.core.v1.StepStatus
+	(*v1.Annotation)(nil),            // 72: slipway.core.v1.Annotation
+	(*v1.Held)(nil),                  // 73: slipway.core.v1.Held
+	(*v1.DebugSession)(nil),          // 74: slipway.core.v1.DebugSession
+	(*v1.Try)(nil),                   // 75: slipway.core.v1.Try
+	(v1.AttemptState)(0),             // 76: slipway.core.v1.AttemptState
+	(*v1.TerminalInput)(nil),         // 77: slipway.core.v1.TerminalInput
+	(*v1.TerminalSize)(nil),          // 78: slipway.core.v1.TerminalSize
+	(*v1.TerminalOutput)(nil),        // 79: slipway.core.v1.TerminalOutput
 }
 var file_slipway_api_v1_api_proto_depIdxs = []int32{
-	61, // 0: slipway.api.v1.SubmitRunRequest.source:type_name -> slipway.core.v1.Source
+	64, // 0: slipway.api.v1.SubmitRunRequest.source:type_name -> slipway.core.v1.Source
 	2,  // 1: slipway.api.v1.SubmitRunResponse.diagnostics:type_name -> slipway.api.v1.Diagnostic
-	62, // 2: slipway.api.v1.Diagnostic.position:type_name -> slipway.plan.v1.Position
+	65, // 2: slipway.api.v1.Diagnostic.position:type_name -> slipway.plan.v1.Position
 	2,  // 3: slipway.api.v1.Diagnostics.diagnostics:type_name -> slipway.api.v1.Diagnostic
-	61, // 4: slipway.api.v1.PlanRunRequest.source:type_name -> slipway.core.v1.Source
-	63, // 5: slipway.api.v1.PlanRunResponse.plan:type_name -> slipway.plan.v1.Plan
+	64, // 4: slipway.api.v1.PlanRunRequest.source:type_name -> slipway.core.v1.Source
+	66, // 5: slipway.api.v1.PlanRunResponse.plan:type_name -> slipway.plan.v1.Plan
 	2,  // 6: slipway.api.v1.PlanRunResponse.diagnostics:type_name -> slipway.api.v1.Diagnostic
-	59, // 7: slipway.api.v1.PlanRunResponse.pools:type_name -> slipway.api.v1.PlanRunResponse.PoolsEntry
-	61, // 8: slipway.api.v1.Run.source:type_name -> slipway.core.v1.Source
-	64, // 9: slipway.api.v1.Run.state:type_name -> slipway.core.v1.RunState
+	62, // 7: slipway.api.v1.PlanRunResponse.pools:type_name -> slipway.api.v1.PlanRunResponse.PoolsEntry
+	64, // 8: slipway.api.v1.Run.source:type_name -> slipway.core.v1.Source
+	67, // 9: slipway.api.v1.Run.state:type_name -> slipway.core.v1.RunState
 	7,  // 10: slipway.api.v1.Run.jobs:type_name -> slipway.api.v1.Job
-	65, // 11: slipway.api.v1.Run.failure:type_name -> slipway.core.v1.Failure
-	66, // 12: slipway.api.v1.Run.artifacts:type_name -> slipway.core.v1.Artifact
-	67, // 13: slipway.api.v1.Job.state:type_name -> slipway.core.v1.JobState
-	68, // 14: slipway.api.v1.Job.steps:type_name -> slipway.core.v1.StepStatus
-	65, // 15: slipway.api.v1.Job.failure:type_name -> slipway.core.v1.Failure
-	60, // 16: slipway.api.v1.Job.outputs:type_name -> slipway.api.v1.Job.OutputsEntry
-	69, // 17: slipway.api.v1.Job.annotations:type_name -> slipway.core.v1.Annotation
-	70, // 18: slipway.api.v1.Job.held:type_name -> slipway.core.v1.Held
-	71, // 19: slipway.api.v1.Job.debug_sessions:type_name -> slipway.core.v1.DebugSession
-	72, // 20: slipway.api.v1.Job.tries:type_name -> slipway.core.v1.Try
+	68, // 11: slipway.api.v1.Run.failure:type_name -> slipway.core.v1.Failure
+	69, // 12: slipway.api.v1.Run.artifacts:type_name -> slipway.core.v1.Artifact
+	70, // 13: slipway.api.v1.Job.state:type_name -> slipway.core.v1.JobState
+	71, // 14: slipway.api.v1.Job.steps:type_name -> slipway.core.v1.StepStatus
+	68, // 15: slipway.api.v1.Job.failure:type_name -> slipway.core.v1.Failure
+	63, // 16: slipway.api.v1.Job.outputs:type_name -> slipway.api.v1.Job.OutputsEntry
+	72, // 17: slipway.api.v1.Job.annotations:type_name -> slipway.core.v1.Annotation
+	73, // 18: slipway.api.v1.Job.held:type_name -> slipway.core.v1.Held
+	74, // 19: slipway.api.v1.Job.debug_sessions:type_name -> slipway.core.v1.DebugSession
+	75, // 20: slipway.api.v1.Job.tries:type_name -> slipway.core.v1.Try
 	6,  // 21: slipway.api.v1.GetRunResponse.run:type_name -> slipway.api.v1.Run
-	64, // 22: slipway.api.v1.ListRunsRequest.states:type_name -> slipway.core.v1.RunState
+	67, // 22: slipway.api.v1.ListRunsRequest.states:type_name -> slipway.core.v1.RunState
 	6,  // 23: slipway.api.v1.ListRunsResponse.runs:type_name -> slipway.api.v1.Run
 	6,  // 24: slipway.api.v1.WatchRunResponse.run:type_name -> slipway.api.v1.Run
-	66, // 25: slipway.api.v1.ListArtifactsResponse.artifacts:type_name -> slipway.core.v1.Artifact
-	27, // 26: slipway.api.v1.Agent.drain:type_name -> slipway.api.v1.AgentDrain
-	28, // 27: slipway.api.v1.Agent.work:type_name -> slipway.api.v1.AgentWork
-	73, // 28: slipway.api.v1.AgentWork.state:type_name -> slipway.core.v1.AttemptState
-	26, // 29: slipway.api.v1.GetAgentResponse.agent:type_name -> slipway.api.v1.Agent
-	26, // 30: slipway.api.v1.DrainAgentResponse.agent:type_name -> slipway.api.v1.Agent
-	26, // 31: slipway.api.v1.ResumeAgentResponse.agent:type_name -> slipway.api.v1.Agent
-	26, // 32: slipway.api.v1.ListAgentsResponse.agents:type_name -> slipway.api.v1.Agent
-	64, // 33: slipway.api.v1.WhyRunResponse.state:type_name -> slipway.core.v1.RunState
-	45, // 34: slipway.api.v1.WhyRunResponse.jobs:type_name -> slipway.api.v1.JobWhy
-	67, // 35: slipway.api.v1.JobWhy.state:type_name -> slipway.core.v1.JobState
-	46, // 36: slipway.api.v1.JobWhy.refusals:type_name -> slipway.api.v1.AgentRefusal
-	47, // 37: slipway.api.v1.JobWhy.ahead:type_name -> slipway.api.v1.QueueAhead
-	48, // 38: slipway.api.v1.JobWhy.needs:type_name -> slipway.api.v1.NeedWhy
-	72, // 39: slipway.api.v1.JobWhy.tries:type_name -> slipway.core.v1.Try
-	67, // 40: slipway.api.v1.NeedWhy.state:type_name -> slipway.core.v1.JobState
-	51, // 41: slipway.api.v1.DebugRequest.open:type_name -> slipway.api.v1.DebugOpen
-	74, // 42: slipway.api.v1.DebugRequest.input:type_name -> slipway.core.v1.TerminalInput
-	50, // 43: slipway.api.v1.DebugRequest.keepalive:type_name -> slipway.api.v1.Keepalive
-	75, // 44: slipway.api.v1.DebugOpen.size:type_name -> slipway.core.v1.TerminalSize
-	53, // 45: slipway.api.v1.DebugResponse.opened:type_name -> slipway.api.v1.DebugOpened
-	76, // 46: slipway.api.v1.DebugResponse.output:type_name -> slipway.core.v1.TerminalOutput
-	70, // 47: slipway.api.v1.DebugOpened.held:type_name -> slipway.core.v1.Held
-	58, // 48: slipway.api.v1.GetDemandResponse.demand:type_name -> slipway.api.v1.Demand
-	0,  // 49: slipway.api.v1.RunService.SubmitRun:input_type -> slipway.api.v1.SubmitRunRequest
-	4,  // 50: slipway.api.v1.RunService.PlanRun:input_type -> slipway.api.v1.PlanRunRequest
-	8,  // 51: slipway.api.v1.RunService.GetRun:input_type -> slipway.api.v1.GetRunRequest
-	10, // 52: slipway.api.v1.RunService.ListRuns:input_type -> slipway.api.v1.ListRunsRequest
-	12, // 53: slipway.api.v1.RunService.CancelRun:input_type -> slipway.api.v1.CancelRunRequest
-	14, // 54: slipway.api.v1.RunService.RerunRun:input_type -> slipway.api.v1.RerunRunRequest
-	16, // 55: slipway.api.v1.RunService.WatchRun:input_type -> slipway.api.v1.WatchRunRequest
-	43, // 56: slipway.api.v1.RunService.WhyRun:input_type -> slipway.api.v1.WhyRunRequest
-	18, // 57: slipway.api.v1.LogService.StreamLogs:input_type -> slipway.api.v1.StreamLogsRequest
-	20, // 58: slipway.api.v1.BlobService.UploadBlob:input_type -> slipway.api.v1.UploadBlobRequest
-	22, // 59: slipway.api.v1.ArtifactService.ListArtifacts:input_type -> slipway.api.v1.ListArtifactsRequest
-	24, // 60: slipway.api.v1.ArtifactService.DownloadArtifact:input_type -> slipway.api.v1.DownloadArtifactRequest
-	37, // 61: slipway.api.v1.AgentService.ListAgents:input_type -> slipway.api.v1.ListAgentsRequest
-	29, // 62: slipway.api.v1.AgentService.GetAgent:input_type -> slipway.api.v1.GetAgentRequest
-	31, // 63: slipway.api.v1.AgentService.DrainAgent:input_type -> slipway.api.v1.DrainAgentRequest
-	33, // 64: slipway.api.v1.AgentService.ResumeAgent:input_type -> slipway.api.v1.ResumeAgentRequest
-	35, // 65: slipway.api.v1.AgentService.RemoveAgent:input_type -> slipway.api.v1.RemoveAgentRequest
-	39, // 66: slipway.api.v1.AgentService.CreateJoinToken:input_type -> slipway.api.v1.CreateJoinTokenRequest
-	56, // 67: slipway.api.v1.AgentService.GetDemand:input_type -> slipway.api.v1.GetDemandRequest
-	49, // 68: slipway.api.v1.DebugService.Debug:input_type -> slipway.api.v1.DebugRequest
-	54, // 69: slipway.api.v1.DebugService.ReleaseJob:input_type -> slipway.api.v1.ReleaseJobRequest
-	41, // 70: slipway.api.v1.TokenService.CreateToken:input_type -> slipway.api.v1.CreateTokenRequest
-	1,  // 71: slipway.api.v1.RunService.SubmitRun:output_type -> slipway.api.v1.SubmitRunResponse
-	5,  // 72: slipway.api.v1.RunService.PlanRun:output_type -> slipway.api.v1.PlanRunResponse
-	9,  // 73: slipway.api.v1.RunService.GetRun:output_type -> slipway.api.v1.GetRunResponse
-	11, // 74: slipway.api.v1.RunService.ListRuns:output_type -> slipway.api.v1.ListRunsResponse
-	13, // 75: slipway.api.v1.RunService.CancelRun:output_type -> slipway.api.v1.CancelRunResponse
-	15, // 76: slipway.api.v1.RunService.RerunRun:output_type -> slipway.api.v1.RerunRunResponse
-	17, // 77: slipway.api.v1.RunService.WatchRun:output_type -> slipway.api.v1.WatchRunResponse
-	44, // 78: slipway.api.v1.RunService.WhyRun:output_type -> slipway.api.v1.WhyRunResponse
-	19, // 79: slipway.api.v1.LogService.StreamLogs:output_type -> slipway.api.v1.StreamLogsResponse
-	21, // 80: slipway.api.v1.BlobService.UploadBlob:output_type -> slipway.api.v1.UploadBlobResponse
-	23, // 81: slipway.api.v1.ArtifactService.ListArtifacts:output_type -> slipway.api.v1.ListArtifactsResponse
-	25, // 82: slipway.api.v1.ArtifactService.DownloadArtifact:output_type -> slipway.api.v1.DownloadArtifactResponse
-	38, // 83: slipway.api.v1.AgentService.ListAgents:output_type -> slipway.api.v1.ListAgentsResponse
-	30, // 84: slipway.api.v1.AgentService.GetAgent:output_type -> slipway.api.v1.GetAgentResponse
-	32, // 85: slipway.api.v1.AgentService.DrainAgent:output_type -> slipway.api.v1.DrainAgentResponse
-	34, // 86: slipway.api.v1.AgentService.ResumeAgent:output_type -> slipway.api.v1.ResumeAgentResponse
-	36, // 87: slipway.api.v1.AgentService.RemoveAgent:output_type -> slipway.api.v1.RemoveAgentResponse
-	40, // 88: slipway.api.v1.AgentService.CreateJoinToken:output_type -> slipway.api.v1.CreateJoinTokenResponse
-	57, // 89: slipway.api.v1.AgentService.GetDemand:output_type -> slipway.api.v1.GetDemandResponse
-	52, // 90: slipway.api.v1.DebugService.Debug:output_type -> slipway.api.v1.DebugResponse
-	55, // 91: slipway.api.v1.DebugService.ReleaseJob:output_type -> slipway.api.v1.ReleaseJobResponse
-	42, // 92: slipway.api.v1.TokenService.CreateToken:output_type -> slipway.api.v1.CreateTokenResponse
-	71, // [71:93] is the sub-list for method output_type
-	49, // [49:71] is the sub-list for method input_type
-	49, // [49:49] is the sub-list for extension type_name
-	49, // [49:49] is the sub-list for extension extendee
-	0,  // [0:49] is the sub-list for field type_name
+	19, // 25: slipway.api.v1.StreamLogsRequest.have:type_name -> slipway.api.v1.LogPosition
+	69, // 26: slipway.api.v1.ListArtifactsResponse.artifacts:type_name -> slipway.core.v1.Artifact
+	28, // 27: slipway.api.v1.Agent.drain:type_name -> slipway.api.v1.AgentDrain
+	29, // 28: slipway.api.v1.Agent.work:type_name -> slipway.api.v1.AgentWork
+	76, // 29: slipway.api.v1.AgentWork.state:type_name -> slipway.core.v1.AttemptState
+	27, // 30: slipway.api.v1.GetAgentResponse.agent:type_name -> slipway.api.v1.Agent
+	27, // 31: slipway.api.v1.DrainAgentResponse.agent:type_name -> slipway.api.v1.Agent
+	27, // 32: slipway.api.v1.ResumeAgentResponse.agent:type_name -> slipway.api.v1.Agent
+	27, // 33: slipway.api.v1.ListAgentsResponse.agents:type_name -> slipway.api.v1.Agent
+	67, // 34: slipway.api.v1.WhyRunResponse.state:type_name -> slipway.core.v1.RunState
+	48, // 35: slipway.api.v1.WhyRunResponse.jobs:type_name -> slipway.api.v1.JobWhy
+	70, // 36: slipway.api.v1.JobWhy.state:type_name -> slipway.core.v1.JobState
+	49, // 37: slipway.api.v1.JobWhy.refusals:type_name -> slipway.api.v1.AgentRefusal
+	50, // 38: slipway.api.v1.JobWhy.ahead:type_name -> slipway.api.v1.QueueAhead
+	51, // 39: slipway.api.v1.JobWhy.needs:type_name -> slipway.api.v1.NeedWhy
+	75, // 40: slipway.api.v1.JobWhy.tries:type_name -> slipway.core.v1.Try
+	70, // 41: slipway.api.v1.NeedWhy.state:type_name -> slipway.core.v1.JobState
+	54, // 42: slipway.api.v1.DebugRequest.open:type_name -> slipway.api.v1.DebugOpen
+	77, // 43: slipway.api.v1.DebugRequest.input:type_name -> slipway.core.v1.TerminalInput
+	53, // 44: slipway.api.v1.DebugRequest.keepalive:type_name -> slipway.api.v1.Keepalive
+	78, // 45: slipway.api.v1.DebugOpen.size:type_name -> slipway.core.v1.TerminalSize
+	56, // 46: slipway.api.v1.DebugResponse.opened:type_name -> slipway.api.v1.DebugOpened
+	79, // 47: slipway.api.v1.DebugResponse.output:type_name -> slipway.core.v1.TerminalOutput
+	73, // 48: slipway.api.v1.DebugOpened.held:type_name -> slipway.core.v1.Held
+	61, // 49: slipway.api.v1.GetDemandResponse.demand:type_name -> slipway.api.v1.Demand
+	0,  // 50: slipway.api.v1.RunService.SubmitRun:input_type -> slipway.api.v1.SubmitRunRequest
+	4,  // 51: slipway.api.v1.RunService.PlanRun:input_type -> slipway.api.v1.PlanRunRequest
+	8,  // 52: slipway.api.v1.RunService.GetRun:input_type -> slipway.api.v1.GetRunRequest
+	10, // 53: slipway.api.v1.RunService.ListRuns:input_type -> slipway.api.v1.ListRunsRequest
+	12, // 54: slipway.api.v1.RunService.CancelRun:input_type -> slipway.api.v1.CancelRunRequest
+	14, // 55: slipway.api.v1.RunService.RerunRun:input_type -> slipway.api.v1.RerunRunRequest
+	16, // 56: slipway.api.v1.RunService.WatchRun:input_type -> slipway.api.v1.WatchRunRequest
+	46, // 57: slipway.api.v1.RunService.WhyRun:input_type -> slipway.api.v1.WhyRunRequest
+	18, // 58: slipway.api.v1.LogService.StreamLogs:input_type -> slipway.api.v1.StreamLogsRequest
+	21, // 59: slipway.api.v1.BlobService.UploadBlob:input_type -> slipway.api.v1.UploadBlobRequest
+	23, // 60: slipway.api.v1.ArtifactService.ListArtifacts:input_type -> slipway.api.v1.ListArtifactsRequest
+	25, // 61: slipway.api.v1.ArtifactService.DownloadArtifact:input_type -> slipway.api.v1.DownloadArtifactRequest
+	38, // 62: slipway.api.v1.AgentService.ListAgents:input_type -> slipway.api.v1.ListAgentsRequest
+	30, // 63: slipway.api.v1.AgentService.GetAgent:input_type -> slipway.api.v1.GetAgentRequest
+	32, // 64: slipway.api.v1.AgentService.DrainAgent:input_type -> slipway.api.v1.DrainAgentRequest
+	34, // 65: slipway.api.v1.AgentService.ResumeAgent:input_type -> slipway.api.v1.ResumeAgentRequest
+	36, // 66: slipway.api.v1.AgentService.RemoveAgent:input_type -> slipway.api.v1.RemoveAgentRequest
+	40, // 67: slipway.api.v1.AgentService.CreateJoinToken:input_type -> slipway.api.v1.CreateJoinTokenRequest
+	59, // 68: slipway.api.v1.AgentService.GetDemand:input_type -> slipway.api.v1.GetDemandRequest
+	52, // 69: slipway.api.v1.DebugService.Debug:input_type -> slipway.api.v1.DebugRequest
+	57, // 70: slipway.api.v1.DebugService.ReleaseJob:input_type -> slipway.api.v1.ReleaseJobRequest
+	42, // 71: slipway.api.v1.TokenService.CreateToken:input_type -> slipway.api.v1.CreateTokenRequest
+	44, // 72: slipway.api.v1.WebService.CreateSignIn:input_type -> slipway.api.v1.CreateSignInRequest
+	1,  // 73: slipway.api.v1.RunService.SubmitRun:output_type -> slipway.api.v1.SubmitRunResponse
+	5,  // 74: slipway.api.v1.RunService.PlanRun:output_type -> slipway.api.v1.PlanRunResponse
+	9,  // 75: slipway.api.v1.RunService.GetRun:output_type -> slipway.api.v1.GetRunResponse
+	11, // 76: slipway.api.v1.RunService.ListRuns:output_type -> slipway.api.v1.ListRunsResponse
+	13, // 77: slipway.api.v1.RunService.CancelRun:output_type -> slipway.api.v1.CancelRunResponse
+	15, // 78: slipway.api.v1.RunService.RerunRun:output_type -> slipway.api.v1.RerunRunResponse
+	17, // 79: slipway.api.v1.RunService.WatchRun:output_type -> slipway.api.v1.WatchRunResponse
+	47, // 80: slipway.api.v1.RunService.WhyRun:output_type -> slipway.api.v1.WhyRunResponse
+	20, // 81: slipway.api.v1.LogService.StreamLogs:output_type -> slipway.api.v1.StreamLogsResponse
+	22, // 82: slipway.api.v1.BlobService.UploadBlob:output_type -> slipway.api.v1.UploadBlobResponse
+	24, // 83: slipway.api.v1.ArtifactService.ListArtifacts:output_type -> slipway.api.v1.ListArtifactsResponse
+	26, // 84: slipway.api.v1.ArtifactService.DownloadArtifact:output_type -> slipway.api.v1.DownloadArtifactResponse
+	39, // 85: slipway.api.v1.AgentService.ListAgents:output_type -> slipway.api.v1.ListAgentsResponse
+	31, // 86: slipway.api.v1.AgentService.GetAgent:output_type -> slipway.api.v1.GetAgentResponse
+	33, // 87: slipway.api.v1.AgentService.DrainAgent:output_type -> slipway.api.v1.DrainAgentResponse
+	35, // 88: slipway.api.v1.AgentService.ResumeAgent:output_type -> slipway.api.v1.ResumeAgentResponse
+	37, // 89: slipway.api.v1.AgentService.RemoveAgent:output_type -> slipway.api.v1.RemoveAgentResponse
+	41, // 90: slipway.api.v1.AgentService.CreateJoinToken:output_type -> slipway.api.v1.CreateJoinTokenResponse
+	60, // 91: slipway.api.v1.AgentService.GetDemand:output_type -> slipway.api.v1.GetDemandResponse
+	55, // 92: slipway.api.v1.DebugService.Debug:output_type -> slipway.api.v1.DebugResponse
+	58, // 93: slipway.api.v1.DebugService.ReleaseJob:output_type -> slipway.api.v1.ReleaseJobResponse
+	43, // 94: slipway.api.v1.TokenService.CreateToken:output_type -> slipway.api.v1.CreateTokenResponse
+	45, // 95: slipway.api.v1.WebService.CreateSignIn:output_type -> slipway.api.v1.CreateSignInResponse
+	73, // [73:96] is the sub-list for method output_type
+	50, // [50:73] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_slipway_api_v1_api_proto_init() }
@@ -4838,12 +5112,13 @@ func file_slipway_api_v1_api_proto_init() {
 	if File_slipway_api_v1_api_proto != nil {
 		return
 	}
-	file_slipway_api_v1_api_proto_msgTypes[49].OneofWrappers = []any{
+	file_slipway_api_v1_api_proto_msgTypes[18].OneofWrappers = []any{}
+	file_slipway_api_v1_api_proto_msgTypes[52].OneofWrappers = []any{
 		(*DebugRequest_Open)(nil),
 		(*DebugRequest_Input)(nil),
 		(*DebugRequest_Keepalive)(nil),
 	}
-	file_slipway_api_v1_api_proto_msgTypes[52].OneofWrappers = []any{
+	file_slipway_api_v1_api_proto_msgTypes[55].OneofWrappers = []any{
 		(*DebugResponse_Opened)(nil),
 		(*DebugResponse_Output)(nil),
 	}
@@ -4853,9 +5128,9 @@ func file_slipway_api_v1_api_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_api_v1_api_proto_rawDesc), len(file_slipway_api_v1_api_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   61,
+			NumMessages:   64,
 			NumExtensions: 0,
-			NumServices:   7,
+			NumServices:   8,
 		},
 		GoTypes:           file_slipway_api_v1_api_proto_goTypes,
 		DependencyIndexes: file_slipway_api_v1_api_proto_depIdxs,

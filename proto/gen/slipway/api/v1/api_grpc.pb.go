@@ -1341,3 +1341,111 @@ var TokenService_ServiceDesc = grpc.ServiceDesc{
 	Streams:  []grpc.StreamDesc{},
 	Metadata: "slipway/api/v1/api.proto",
 }
+
+const (
+	WebService_CreateSignIn_FullMethodName = "/slipway.api.v1.WebService/CreateSignIn"
+)
+
+// WebServiceClient is the client API for WebService service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// WebService is for the coordinator's pages.
+type WebServiceClient interface {
+	// CreateSignIn makes a link with which a browser signs in as the caller, once and within minutes. NOT_FOUND if the coordinator has no pages.
+	CreateSignIn(ctx context.Context, in *CreateSignInRequest, opts ...grpc.CallOption) (*CreateSignInResponse, error)
+}
+
+type webServiceClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewWebServiceClient(cc grpc.ClientConnInterface) WebServiceClient {
+	return &webServiceClient{cc}
+}
+
+func (c *webServiceClient) CreateSignIn(ctx context.Context, in *CreateSignInRequest, opts ...grpc.CallOption) (*CreateSignInResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CreateSignInResponse)
+	err := c.cc.Invoke(ctx, WebService_CreateSignIn_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// WebServiceServer is the server API for WebService service.
+// All implementations must embed UnimplementedWebServiceServer
+// for forward compatibility.
+//
+// WebService is for the coordinator's pages.
+type WebServiceServer interface {
+	// CreateSignIn makes a link with which a browser signs in as the caller, once and within minutes. NOT_FOUND if the coordinator has no pages.
+	CreateSignIn(context.Context, *CreateSignInRequest) (*CreateSignInResponse, error)
+	mustEmbedUnimplementedWebServiceServer()
+}
+
+// UnimplementedWebServiceServer must be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedWebServiceServer struct{}
+
+func (UnimplementedWebServiceServer) CreateSignIn(context.Context, *CreateSignInRequest) (*CreateSignInResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreateSignIn not implemented")
+}
+func (UnimplementedWebServiceServer) mustEmbedUnimplementedWebServiceServer() {}
+func (UnimplementedWebServiceServer) testEmbeddedByValue()                    {}
+
+// UnsafeWebServiceServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to WebServiceServer will
+// result in compilation errors.
+type UnsafeWebServiceServer interface {
+	mustEmbedUnimplementedWebServiceServer()
+}
+
+func RegisterWebServiceServer(s grpc.ServiceRegistrar, srv WebServiceServer) {
+	// If the following call panics, it indicates UnimplementedWebServiceServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&WebService_ServiceDesc, srv)
+}
+
+func _WebService_CreateSignIn_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreateSignInRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WebServiceServer).CreateSignIn(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: WebService_CreateSignIn_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WebServiceServer).CreateSignIn(ctx, req.(*CreateSignInRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+// WebService_ServiceDesc is the grpc.ServiceDesc for WebService service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var WebService_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "slipway.api.v1.WebService",
+	HandlerType: (*WebServiceServer)(nil),
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "CreateSignIn",
+			Handler:    _WebService_CreateSignIn_Handler,
+		},
+	},
+	Streams:  []grpc.StreamDesc{},
+	Metadata: "slipway/api/v1/api.proto",
+}

@@ -1726,7 +1726,9 @@ type TerminalOutput struct {
 	Stdout []byte `protobuf:"bytes,1,opt,name=stdout,proto3" json:"stdout,omitempty"`
 	Stderr []byte `protobuf:"bytes,2,opt,name=stderr,proto3" json:"stderr,omitempty"`
 	// The last message.
-	Exit          *TerminalExit `protobuf:"bytes,3,opt,name=exit,proto3" json:"exit,omitempty"`
+	Exit *TerminalExit `protobuf:"bytes,3,opt,name=exit,proto3" json:"exit,omitempty"`
+	// Where the command runs; comes before it prints anything.
+	Place         *TerminalPlace `protobuf:"bytes,4,opt,name=place,proto3" json:"place,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1782,6 +1784,76 @@ func (x *TerminalOutput) GetExit() *TerminalExit {
 	return nil
 }
 
+func (x *TerminalOutput) GetPlace() *TerminalPlace {
+	if x != nil {
+		return x.Place
+	}
+	return nil
+}
+
+// TerminalPlace is where in a held pod a command runs.
+type TerminalPlace struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The step whose environment and directory it has; 0 is none.
+	Step     uint32 `protobuf:"varint,1,opt,name=step,proto3" json:"step,omitempty"`
+	StepName string `protobuf:"bytes,2,opt,name=step_name,json=stepName,proto3" json:"step_name,omitempty"`
+	// Image of the step's own container (`image:`), which it runs in; "" is the job's container.
+	Image         string `protobuf:"bytes,3,opt,name=image,proto3" json:"image,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TerminalPlace) Reset() {
+	*x = TerminalPlace{}
+	mi := &file_slipway_core_v1_core_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TerminalPlace) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TerminalPlace) ProtoMessage() {}
+
+func (x *TerminalPlace) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_core_v1_core_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TerminalPlace.ProtoReflect.Descriptor instead.
+func (*TerminalPlace) Descriptor() ([]byte, []int) {
+	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *TerminalPlace) GetStep() uint32 {
+	if x != nil {
+		return x.Step
+	}
+	return 0
+}
+
+func (x *TerminalPlace) GetStepName() string {
+	if x != nil {
+		return x.StepName
+	}
+	return ""
+}
+
+func (x *TerminalPlace) GetImage() string {
+	if x != nil {
+		return x.Image
+	}
+	return ""
+}
+
 // TerminalExit says how a command in a held pod ended.
 type TerminalExit struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1795,7 +1867,7 @@ type TerminalExit struct {
 
 func (x *TerminalExit) Reset() {
 	*x = TerminalExit{}
-	mi := &file_slipway_core_v1_core_proto_msgTypes[16]
+	mi := &file_slipway_core_v1_core_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1807,7 +1879,7 @@ func (x *TerminalExit) String() string {
 func (*TerminalExit) ProtoMessage() {}
 
 func (x *TerminalExit) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_core_v1_core_proto_msgTypes[16]
+	mi := &file_slipway_core_v1_core_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1820,7 +1892,7 @@ func (x *TerminalExit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TerminalExit.ProtoReflect.Descriptor instead.
 func (*TerminalExit) Descriptor() ([]byte, []int) {
-	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{16}
+	return file_slipway_core_v1_core_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *TerminalExit) GetCode() int32 {
@@ -1963,11 +2035,16 @@ const file_slipway_core_v1_core_proto_rawDesc = "" +
 	"\rTerminalInput\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\x12\x10\n" +
 	"\x03end\x18\x02 \x01(\bR\x03end\x121\n" +
-	"\x04size\x18\x03 \x01(\v2\x1d.slipway.core.v1.TerminalSizeR\x04size\"s\n" +
+	"\x04size\x18\x03 \x01(\v2\x1d.slipway.core.v1.TerminalSizeR\x04size\"\xa9\x01\n" +
 	"\x0eTerminalOutput\x12\x16\n" +
 	"\x06stdout\x18\x01 \x01(\fR\x06stdout\x12\x16\n" +
 	"\x06stderr\x18\x02 \x01(\fR\x06stderr\x121\n" +
-	"\x04exit\x18\x03 \x01(\v2\x1d.slipway.core.v1.TerminalExitR\x04exit\"<\n" +
+	"\x04exit\x18\x03 \x01(\v2\x1d.slipway.core.v1.TerminalExitR\x04exit\x124\n" +
+	"\x05place\x18\x04 \x01(\v2\x1e.slipway.core.v1.TerminalPlaceR\x05place\"V\n" +
+	"\rTerminalPlace\x12\x12\n" +
+	"\x04step\x18\x01 \x01(\rR\x04step\x12\x1b\n" +
+	"\tstep_name\x18\x02 \x01(\tR\bstepName\x12\x14\n" +
+	"\x05image\x18\x03 \x01(\tR\x05image\"<\n" +
 	"\fTerminalExit\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage*\x93\x02\n" +
@@ -2047,7 +2124,7 @@ func file_slipway_core_v1_core_proto_rawDescGZIP() []byte {
 }
 
 var file_slipway_core_v1_core_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_slipway_core_v1_core_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_slipway_core_v1_core_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_slipway_core_v1_core_proto_goTypes = []any{
 	(RunState)(0),          // 0: slipway.core.v1.RunState
 	(JobState)(0),          // 1: slipway.core.v1.JobState
@@ -2071,7 +2148,8 @@ var file_slipway_core_v1_core_proto_goTypes = []any{
 	(*TerminalSize)(nil),   // 19: slipway.core.v1.TerminalSize
 	(*TerminalInput)(nil),  // 20: slipway.core.v1.TerminalInput
 	(*TerminalOutput)(nil), // 21: slipway.core.v1.TerminalOutput
-	(*TerminalExit)(nil),   // 22: slipway.core.v1.TerminalExit
+	(*TerminalPlace)(nil),  // 22: slipway.core.v1.TerminalPlace
+	(*TerminalExit)(nil),   // 23: slipway.core.v1.TerminalExit
 }
 var file_slipway_core_v1_core_proto_depIdxs = []int32{
 	5,  // 0: slipway.core.v1.Failure.fault:type_name -> slipway.core.v1.Fault
@@ -2090,12 +2168,13 @@ var file_slipway_core_v1_core_proto_depIdxs = []int32{
 	15, // 13: slipway.core.v1.Report.logs:type_name -> slipway.core.v1.LogSum
 	9,  // 14: slipway.core.v1.Report.annotations:type_name -> slipway.core.v1.Annotation
 	19, // 15: slipway.core.v1.TerminalInput.size:type_name -> slipway.core.v1.TerminalSize
-	22, // 16: slipway.core.v1.TerminalOutput.exit:type_name -> slipway.core.v1.TerminalExit
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	23, // 16: slipway.core.v1.TerminalOutput.exit:type_name -> slipway.core.v1.TerminalExit
+	22, // 17: slipway.core.v1.TerminalOutput.place:type_name -> slipway.core.v1.TerminalPlace
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_slipway_core_v1_core_proto_init() }
@@ -2109,7 +2188,7 @@ func file_slipway_core_v1_core_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_core_v1_core_proto_rawDesc), len(file_slipway_core_v1_core_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   17,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

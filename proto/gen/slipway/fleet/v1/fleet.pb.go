@@ -617,8 +617,10 @@ type Attach struct {
 	Command []string `protobuf:"bytes,3,rep,name=command,proto3" json:"command,omitempty"`
 	Tty     bool     `protobuf:"varint,4,opt,name=tty,proto3" json:"tty,omitempty"`
 	// TERM of the user's terminal, and its size.
-	Term          string           `protobuf:"bytes,5,opt,name=term,proto3" json:"term,omitempty"`
-	Size          *v1.TerminalSize `protobuf:"bytes,6,opt,name=size,proto3" json:"size,omitempty"`
+	Term string           `protobuf:"bytes,5,opt,name=term,proto3" json:"term,omitempty"`
+	Size *v1.TerminalSize `protobuf:"bytes,6,opt,name=size,proto3" json:"size,omitempty"`
+	// Number of the step whose container, directory and environment the command gets; 0 is the one that failed.
+	Step          uint32 `protobuf:"varint,7,opt,name=step,proto3" json:"step,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -693,6 +695,13 @@ func (x *Attach) GetSize() *v1.TerminalSize {
 		return x.Size
 	}
 	return nil
+}
+
+func (x *Attach) GetStep() uint32 {
+	if x != nil {
+		return x.Step
+	}
+	return 0
 }
 
 // AttachRequest: session_id in the first message, and only there.
@@ -2592,7 +2601,7 @@ const file_slipway_fleet_v1_fleet_proto_rawDesc = "" +
 	"\n" +
 	"attempt_id\x18\x01 \x01(\tR\tattemptId\x12\x17\n" +
 	"\aleft_ms\x18\x02 \x01(\x03R\x06leftMs\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xb9\x01\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xcd\x01\n" +
 	"\x06Attach\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x1d\n" +
@@ -2601,7 +2610,8 @@ const file_slipway_fleet_v1_fleet_proto_rawDesc = "" +
 	"\acommand\x18\x03 \x03(\tR\acommand\x12\x10\n" +
 	"\x03tty\x18\x04 \x01(\bR\x03tty\x12\x12\n" +
 	"\x04term\x18\x05 \x01(\tR\x04term\x121\n" +
-	"\x04size\x18\x06 \x01(\v2\x1d.slipway.core.v1.TerminalSizeR\x04size\"g\n" +
+	"\x04size\x18\x06 \x01(\v2\x1d.slipway.core.v1.TerminalSizeR\x04size\x12\x12\n" +
+	"\x04step\x18\a \x01(\rR\x04step\"g\n" +
 	"\rAttachRequest\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x127\n" +
