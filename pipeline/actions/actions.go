@@ -72,7 +72,7 @@ func Lookup(uses string) (n *Native, pinned bool, err error) {
 	name, ref, hasRef := strings.Cut(uses, "@")
 	switch {
 	case strings.HasPrefix(uses, "./"), strings.HasPrefix(uses, "../"), strings.HasPrefix(uses, "$/"):
-		return nil, false, unsupported("actions of the repository itself (`%s`) are not supported yet", uses)
+		return nil, false, unsupported("`%s` is an action of the repository itself, which is no native step", uses)
 	case strings.HasPrefix(uses, "docker://"):
 		return nil, false, unsupported("steps that are a container image (`%s`) are not supported yet", uses)
 	case strings.HasPrefix(uses, "slipway/"), strings.HasPrefix(uses, "plugin://"):

@@ -21,7 +21,7 @@ var remoteWorkflow = regexp.MustCompile(`^[^/@]+/[^/@]+/\.github/workflows/[^/@]
 
 // CalleePath is the path inside the repository of the workflow that a job calls; "" with a finding for one that can't be called.
 func CalleePath(f *syntax.File, j *syntax.Job) (string, diag.List) {
-	c := &checker{file: f}
+	c := newChecker(f)
 	uses := j.Uses
 	rest, local := strings.CutPrefix(uses.Text, "./")
 	if !local {
@@ -48,7 +48,7 @@ func CalleePath(f *syntax.File, j *syntax.Job) (string, diag.List) {
 
 // Call checks a call against the workflow that it calls. within are the permissions that the calling file itself was given, nil for any.
 func Call(f *syntax.File, j *syntax.Job, callee *syntax.File) diag.List {
-	c := &checker{file: f}
+	c := newChecker(f)
 	at := slices.IndexFunc(callee.On, func(e *syntax.Event) bool { return e.Name.Text == "workflow_call" })
 	if at < 0 {
 		c.errorf(j.Uses.Pos, "not-callable", "add `workflow_call:` to its `on`", "`%s` can't be called: its `on` does not name workflow_call", j.Uses.Text)

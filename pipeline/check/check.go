@@ -16,7 +16,7 @@ import (
 
 // Check returns every finding about f.
 func Check(f *syntax.File) diag.List {
-	c := &checker{file: f}
+	c := newChecker(f)
 	c.workflow()
 	return c.found
 }
@@ -28,10 +28,18 @@ type checker struct {
 	file  *syntax.File
 	found diag.List
 	job   *scope
-	// inputs that the workflow defines.
+	// stepTexts and stepIfs are what steps may use.
+	stepTexts, stepIfs expr.Rules
+	// inputs that the workflow, or action, defines.
 	inputs names
+	// whose: "workflow" or "action".
+	whose string
 	// errors and warnings in found.
 	errors, warnings int
+}
+
+func newChecker(f *syntax.File) *checker {
+	return &checker{file: f, stepTexts: stepRules, stepIfs: stepIfRules, whose: "workflow"}
 }
 
 // failed reports whether no further error will be shown.

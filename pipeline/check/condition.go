@@ -37,3 +37,11 @@ func bare(s *syntax.Scalar) (src string, whole bool) {
 	}
 	return expr.Join(parts), len(parts) == 1
 }
+
+// PostCondition is the condition of an action's post step: always() if nothing is said. No success() is added to one.
+func PostCondition(s *syntax.Scalar) string {
+	if src, _ := bare(s); src != "" {
+		return src
+	}
+	return "always()"
+}

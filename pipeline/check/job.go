@@ -33,7 +33,7 @@ func (c *checker) checkJob(j *syntax.Job) {
 	}
 	c.call(j)
 	c.ours(j)
-	c.steps(j)
+	c.steps(j.Steps)
 	// All steps have run when outputs are evaluated.
 	c.textMap(j.Outputs, outputRules)
 }

@@ -41,7 +41,7 @@ func (c *checker) property(s *syntax.Scalar, offset int, ref expr.Reference) {
 	}
 	if ref.Context == "inputs" {
 		if !c.inputs.has(ref.Path[0]) {
-			c.warnf(at(), "unknown-reference", diag.DidYouMean(ref.Path[0], c.inputs.list), "`inputs.%s` is always null: the workflow defines no such input", ref.Path[0])
+			c.warnf(at(), "unknown-reference", diag.DidYouMean(ref.Path[0], c.inputs.list), "`inputs.%s` is always null: the %s defines no such input", ref.Path[0], c.whose)
 		}
 	}
 }

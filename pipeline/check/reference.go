@@ -19,7 +19,7 @@ func (c *checker) reference(s *syntax.Scalar, offset int, ref expr.Reference) {
 	at := func() syntax.Pos { return c.file.Place(s, offset+ref.Offset) }
 	switch ref.Context {
 	case "needs":
-		if !c.job.needs.has(name) {
+		if c.whose == "workflow" && !c.job.needs.has(name) {
 			c.warnf(at(), "unknown-reference", diag.DidYouMean(name, c.job.needs.list),
 				"`needs.%s` is always null: the job does not list `%s` in its `needs`", name, name)
 		}

@@ -12,9 +12,9 @@ import (
 	"github.com/slipway-ci/slipway/pipeline/syntax"
 )
 
-func (c *checker) steps(j *syntax.Job) {
+func (c *checker) steps(list []*syntax.Step) {
 	first := map[string]syntax.Pos{}
-	for _, s := range j.Steps {
+	for _, s := range list {
 		c.step(s)
 		if s.ID == nil {
 			continue
@@ -22,7 +22,7 @@ func (c *checker) steps(j *syntax.Job) {
 		c.id("step", s.ID)
 		id := strings.ToLower(s.ID.Text)
 		if at, twice := first[id]; twice {
-			c.errorf(s.ID.Pos, "duplicate-id", "", "the id `%s` is taken: a step on line %d of this job has it", s.ID.Text, at.Line)
+			c.errorf(s.ID.Pos, "duplicate-id", "", "the id `%s` is taken: a step on line %d has it", s.ID.Text, at.Line)
 			continue
 		}
 		first[id] = s.ID.Pos
@@ -31,13 +31,13 @@ func (c *checker) steps(j *syntax.Job) {
 }
 
 func (c *checker) step(s *syntax.Step) {
-	c.condition(s.If, stepIfRules)
-	for _, text := range []*syntax.Scalar{s.Name, s.Run, s.WorkingDirectory, s.ContinueOnError, s.TimeoutMinutes} {
-		c.text(text, stepRules)
+	c.condition(s.If, c.stepIfs)
+	for _, text := range []*syntax.Scalar{s.Name, s.Run, s.Shell, s.WorkingDirectory, s.ContinueOnError, s.TimeoutMinutes} {
+		c.text(text, c.stepTexts)
 	}
-	c.textMap(s.Env, stepRules)
+	c.textMap(s.Env, c.stepTexts)
 	c.envNames(s.Env)
-	c.textMap(s.With, stepRules)
+	c.textMap(s.With, c.stepTexts)
 	c.positive(s.TimeoutMinutes, "timeout-minutes")
 	c.shell(s.Shell)
 	c.stepOurs(s)
@@ -87,6 +87,11 @@ var (
 
 func (c *checker) uses(s *syntax.Step) {
 	if c.plugin(s.Uses) {
+		return
+	}
+	if IsLocalAction(s.Uses.Text) {
+		_, found := ActionDir(c.file, s)
+		c.found = append(c.found, found...)
 		return
 	}
 	native, pinned, err := actions.Lookup(s.Uses.Text)

@@ -13,7 +13,7 @@ import (
 	planv1 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
 )
 
-// linker finds the workflows that a workflow calls. Each is read, checked and followed once, however many ways lead to it.
+// linker finds the workflows that a workflow calls, and the actions that its steps use. Each is read, checked and followed once, however many ways lead to it.
 type linker struct {
 	opt   Options
 	files map[string]*syntax.File
@@ -22,7 +22,17 @@ type linker struct {
 	order []string
 	// height of a workflow is the levels of calls below it, itself counted; 0 while it is being followed.
 	height map[string]int
-	found  diag.List
+	// actions of the source tree by their directories, these in the order in which they were met, and which step uses which.
+	actions     map[string]*action
+	actionFiles []string
+	uses        map[*syntax.Step]*use
+	// useErrors and useFindings count what was said of uses.
+	useErrors, useFindings int
+	found                  diag.List
+}
+
+func newLinker(opt Options) *linker {
+	return &linker{opt: opt, files: map[string]*syntax.File{}, texts: map[string]text{}, height: map[string]int{}, actions: map[string]*action{}, uses: map[*syntax.Step]*use{}}
 }
 
 // link follows the calls of a file and returns its height; chain are the paths of the workflows that lead to it, itself included.
@@ -30,6 +40,7 @@ func (l *linker) link(f *syntax.File, chain []string) int {
 	height := 1
 	for _, j := range f.Jobs {
 		if j.Uses == nil {
+			l.job(f, j)
 			continue
 		}
 		path, found := check.CalleePath(f, j)

@@ -16,8 +16,8 @@ const Schema = 1
 // Options change what is accepted. The zero value is the default.
 type Options struct {
 	Limits syntax.Limits
-	// Read returns a file of the same source tree by its path inside the repository, for workflows that others call; fs.ErrNotExist if there is
-	// none. nil: there is no tree, and calls are errors.
+	// Read returns a file of the same source tree by its path inside the repository, for workflows that others call and for actions; fs.ErrNotExist if
+	// there is none. nil: there is no tree, and calls and actions of the repository are errors.
 	Read func(path string) ([]byte, error)
 }
 
@@ -37,7 +37,7 @@ func compile(path string, src []byte, opt Options, refuse func(diag.List) bool) 
 	f, parsed := syntax.Parse(path, src, opt.Limits)
 	found := parsed
 	found = append(found, check.Check(f)...)
-	l := &linker{opt: opt, files: map[string]*syntax.File{}, texts: map[string]text{}, height: map[string]int{}}
+	l := newLinker(opt)
 	l.link(f, []string{f.Path})
 	found = lintAll(f, text{src, parsed}, l, append(found, l.found...)).Sort()
 	if refuse(found) {
@@ -66,7 +66,7 @@ func plan(f *syntax.File, l *linker) *planv1.Plan {
 	for _, in := range startInputs(f) {
 		p.Inputs = append(p.Inputs, input(in))
 	}
-	b := builder{aliases: map[string]*planv1.Alias{}, plan: p}
+	b := builder{aliases: map[string]*planv1.Alias{}, plan: p, uses: l.uses}
 	for _, j := range f.Jobs {
 		p.Jobs = append(p.Jobs, b.job(f, j))
 	}

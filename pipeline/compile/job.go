@@ -14,6 +14,7 @@ import (
 type builder struct {
 	plan    *planv1.Plan
 	aliases map[string]*planv1.Alias
+	uses    map[*syntax.Step]*use
 }
 
 func (b *builder) job(f *syntax.File, j *syntax.Job) *planv1.Job {

@@ -18,8 +18,12 @@ type text struct {
 // lintAll adds what the lints find in a file and in those that it calls, and takes out the warnings that a comment of the same file allows.
 func lintAll(f *syntax.File, t text, l *linker, found diag.List) diag.List {
 	of := map[string]diag.List{}
+	known := map[string]bool{}
+	for _, home := range l.actionFiles {
+		known[l.actions[home].File.Path] = true
+	}
 	for _, d := range found {
-		if l.files[d.Path] == nil {
+		if l.files[d.Path] == nil && !known[d.Path] {
 			d.Path = f.Path
 		}
 		of[d.Path] = append(of[d.Path], d)
@@ -27,6 +31,10 @@ func lintAll(f *syntax.File, t text, l *linker, found diag.List) diag.List {
 	out := l.lints(f, t, of[f.Path])
 	for _, path := range l.order {
 		out = append(out, l.lints(l.files[path], l.texts[path], of[path])...)
+	}
+	for _, home := range l.actionFiles {
+		a := l.actions[home]
+		out = append(out, lintAction(a, of[a.File.Path])...)
 	}
 	return out
 }
@@ -43,4 +51,13 @@ func (l *linker) lints(f *syntax.File, t text, found diag.List) diag.List {
 		}
 		return l.files[path]
 	})))
+}
+
+// lintAction does so for an action's metadata.
+func lintAction(a *action, found diag.List) diag.List {
+	if a.text.parsed.Invalid() {
+		return found
+	}
+	f := a.AsFile()
+	return lint.Allow(f, a.text.src, slices.Concat(found, lint.Action(f)))
 }

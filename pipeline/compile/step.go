@@ -33,6 +33,10 @@ func (b *builder) step(s *syntax.Step) *planv1.Step {
 	if s.Uses == nil {
 		return out // only in a draft: what it does is not supported
 	}
+	if a := b.action(s); a != nil {
+		out.Kind = &planv1.Step_Action{Action: a}
+		return out
+	}
 	// check has looked the same action up before, so an error is there in a draft only.
 	native, _, err := actions.Lookup(s.Uses.Text)
 	if err != nil {

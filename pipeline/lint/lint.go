@@ -98,6 +98,24 @@ func Lint(f *syntax.File, callee func(*syntax.Job) *syntax.File) diag.List {
 	return l.found
 }
 
+// Action returns every finding about the steps of an action, given as the one job of a file. What the job that uses the action has done before, or may
+// do, is not known, so that no lint speaks of it.
+func Action(f *syntax.File) diag.List {
+	l := newLinter(f)
+	for _, j := range l.jobs {
+		for _, s := range j.steps {
+			l.injection(s)
+			l.secrets(s)
+			l.outputsUsed(s)
+			l.pin(s)
+			l.cacheKey(s)
+			l.deprecated(s)
+			l.doesNothing(s)
+		}
+	}
+	return l.found
+}
+
 type linter struct {
 	file  *syntax.File
 	found diag.List

@@ -37,7 +37,7 @@ func (r *reader) job(j *Job, n *yaml.Node) {
 		switch key {
 		case "steps":
 			j.HasSteps = true
-			r.steps(j, v)
+			j.Steps = r.stepList(v, stepKeys, "the job `"+j.ID.Text+"`")
 		case "runs-on":
 			hasRunsOn = true
 			r.runsOn(j, v)
@@ -208,26 +208,28 @@ func (r *reader) container(n *yaml.Node, what string, k keys) *Container {
 	return c
 }
 
-func (r *reader) steps(j *Job, n *yaml.Node) {
+func (r *reader) stepList(n *yaml.Node, k keys, whose string) []*Step {
 	v := resolve(n)
 	if v.Kind != yaml.SequenceNode {
 		r.report(pos(n), "wrong-type", "begin each step with `- `", "`steps` must be a list, and it is %s", shape(v))
-		return
+		return nil
 	}
 	if len(v.Content) == 0 {
-		r.report(pos(n), "empty-value", "", "the job `%s` has nothing to do: `steps` is empty", j.ID.Text)
+		r.report(pos(n), "empty-value", "", "%s has nothing to do: `steps` is empty", whose)
 	}
+	var list []*Step
 	for _, item := range v.Content {
 		s := &Step{Pos: pos(item)}
-		j.Steps = append(j.Steps, s)
-		r.step(s, item)
+		list = append(list, s)
+		r.step(s, item, k)
 	}
+	return list
 }
 
-func (r *reader) step(s *Step, n *yaml.Node) {
+func (r *reader) step(s *Step, n *yaml.Node, k keys) {
 	before := len(r.found)
 	var runOnly, usesOnly *Scalar
-	r.mapping(n, stepKeys, func(key string, name, v *yaml.Node) {
+	r.mapping(n, k, func(key string, name, v *yaml.Node) {
 		switch key {
 		case "shell", "working-directory", "image":
 			if runOnly == nil {
@@ -235,6 +237,10 @@ func (r *reader) step(s *Step, n *yaml.Node) {
 			}
 		case "with":
 			usesOnly = &Scalar{Pos: pos(name), Text: key}
+		}
+		if key == "shell" && k.what == actionStepKeys.what {
+			s.Shell = r.text(v, "`shell`") // in an action it may be an expression
+			return
 		}
 		r.stepValue(s, key, v)
 	})

@@ -51,7 +51,7 @@ func (r *reader) load(src []byte) *yaml.Node {
 		return nil
 	}
 	if len(bytes.TrimSpace(src)) == 0 {
-		r.report(Pos{}, "empty-file", "a workflow needs at least `on:` and `jobs:`", "the file is empty")
+		r.report(Pos{}, "empty-file", r.needs, "the file is empty")
 		return nil
 	}
 	r.file.source = newSource(string(src))
@@ -60,7 +60,7 @@ func (r *reader) load(src []byte) *yaml.Node {
 		return nil
 	}
 	if len(document.Content) == 0 {
-		r.report(Pos{1, 1}, "empty-file", "a workflow needs at least `on:` and `jobs:`", "the file holds only comments")
+		r.report(Pos{1, 1}, "empty-file", r.needs, "the file holds only comments")
 		return nil
 	}
 	root := document.Content[0]
@@ -68,7 +68,7 @@ func (r *reader) load(src []byte) *yaml.Node {
 		return nil
 	}
 	if resolve(root).Kind != yaml.MappingNode {
-		r.report(pos(root), "not-a-mapping", "a workflow needs at least `on:` and `jobs:`",
+		r.report(pos(root), "not-a-mapping", r.needs,
 			"the file must be a mapping of keys, and it is %s", shape(resolve(root)))
 		return nil
 	}
@@ -232,5 +232,5 @@ func shape(n *yaml.Node) string {
 	return "a string"
 }
 
-// severity of all that this package finds.
+// severity of what this package finds, but for what GitHub does not mind in an action.
 const severity = diag.Error

@@ -16,7 +16,7 @@ const maxFindings = 500
 
 // Parse reads a workflow file. The File is never nil; with errors in the list it may lack what they are about.
 func Parse(path string, src []byte, limits Limits) (*File, diag.List) {
-	r := &reader{file: &File{Path: path, GitHub: InGitHub(path), source: newSource("")}, limits: limits.orDefaults()}
+	r := &reader{file: &File{Path: path, GitHub: InGitHub(path), source: newSource("")}, limits: limits.orDefaults(), needs: "a workflow needs at least `on:` and `jobs:`"}
 	if root := r.load(src); root != nil {
 		r.workflow(root)
 	}
@@ -31,15 +31,25 @@ func InGitHub(path string) bool {
 type reader struct {
 	file   *File
 	limits Limits
-	found  diag.List
+	// needs says what the least is that such a file has.
+	needs string
+	found diag.List
 }
 
 func (r *reader) report(at Pos, code, hint, format string, args ...any) {
+	r.add(severity, at, code, hint, format, args...)
+}
+
+func (r *reader) warn(at Pos, code, hint, format string, args ...any) {
+	r.add(diag.Warning, at, code, hint, format, args...)
+}
+
+func (r *reader) add(severity diag.Severity, at Pos, code, hint, format string, args ...any) {
 	switch n := len(r.found); {
 	case n > maxFindings:
 		return
 	case n == maxFindings:
-		code, hint, format, args = "too-many-findings", "repair these first", "there are more findings than %d", []any{maxFindings}
+		severity, code, hint, format, args = diag.Error, "too-many-findings", "repair these first", "there are more findings than %d", []any{maxFindings}
 	}
 	r.found = append(r.found, diag.Diagnostic{
 		Path: r.file.Path, Line: at.Line, Column: at.Column, Severity: severity,
