@@ -26,10 +26,12 @@ import (
 // app is what commands share: streams, environment, and the flags that every command has.
 type app struct {
 	out, err io.Writer
-	getenv   func(string) string
-	home     string
-	uid      int
-	now      func() time.Time
+	// in is standard input, which may be a terminal.
+	in     *os.File
+	getenv func(string) string
+	home   string
+	uid    int
+	now    func() time.Time
 	// terminal is the size of the terminal that out is, or false.
 	terminal func() (tui.Size, bool)
 	// interrupts delivers the user's Ctrl-C from the call on.
@@ -47,7 +49,7 @@ func newApp() *app {
 		home = "/"
 	}
 	return &app{
-		out: os.Stdout, err: os.Stderr, getenv: os.Getenv, home: home, uid: os.Geteuid(), now: time.Now,
+		out: os.Stdout, err: os.Stderr, in: os.Stdin, getenv: os.Getenv, home: home, uid: os.Geteuid(), now: time.Now,
 		terminal: func() (tui.Size, bool) {
 			w, h, err := term.GetSize(int(os.Stdout.Fd()))
 			return tui.Size{Width: w, Height: h}, err == nil && w > 0 && h > 0

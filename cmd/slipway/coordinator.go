@@ -22,6 +22,7 @@ func (a *app) coordinatorCmd() *cobra.Command {
 	listen := f.String("listen", "", "address of the gRPC server, host:port (default 127.0.0.1:7420)")
 	metrics := f.String("metrics", "", "loopback address of /metrics, host:port (default 127.0.0.1:7421)")
 	hosts := f.StringSlice("host", nil, "DNS name or IP address by which others reach this coordinator; for its certificate")
+	key := f.String("secrets-key", "", "file with the key of the secrets, if the configuration names neither a file nor a command; made if there is none")
 	logs := addLogFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		conf := config.Default()
@@ -38,6 +39,9 @@ func (a *app) coordinatorCmd() *cobra.Command {
 			if *flag != "" {
 				*field = *flag
 			}
+		}
+		if conf.Secrets.KeyFile == "" && len(conf.Secrets.KeyCommand) == 0 {
+			conf.Secrets.KeyFile = *key
 		}
 		conf.Hosts = append(conf.Hosts, *hosts...)
 		if err := conf.Check(); err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/slipway-ci/slipway/coordinator/images"
 	"github.com/slipway-ci/slipway/coordinator/logs"
 	"github.com/slipway-ci/slipway/coordinator/relay"
+	"github.com/slipway-ci/slipway/coordinator/secrets"
 	"github.com/slipway-ci/slipway/coordinator/store"
 	"github.com/slipway-ci/slipway/internal/clock"
 	"github.com/slipway-ci/slipway/internal/rpcerr"
@@ -40,9 +41,11 @@ type Deps struct {
 	Sealed    SealedLogs
 	Artifacts *artifacts.Artifacts
 	Tokens    *identity.Tokens
-	Limits    config.Limits
-	Clock     clock.Clock
-	Log       *slog.Logger
+	// Secrets has secrets and variables.
+	Secrets *secrets.Store
+	Limits  config.Limits
+	Clock   clock.Clock
+	Log     *slog.Logger
 	// Relay joins debug sessions with their agents; NewID makes their ids.
 	Relay *relay.Relay
 	NewID func() string
@@ -61,6 +64,8 @@ func Register(s grpc.ServiceRegistrar, d Deps) {
 	apiv1.RegisterAgentServiceServer(s, &agents{Deps: d})
 	apiv1.RegisterDebugServiceServer(s, &debug{Deps: d})
 	apiv1.RegisterTokenServiceServer(s, &tokens{Deps: d})
+	apiv1.RegisterSecretServiceServer(s, &secretServer{Deps: d})
+	apiv1.RegisterVariableServiceServer(s, &variableServer{Deps: d})
 }
 
 // internal hides from a caller what it can't help.

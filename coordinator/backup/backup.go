@@ -32,6 +32,7 @@ const (
 	blobsDir     = "blobs"
 	logsDir      = "logs"
 	keysDir      = "pki"
+	secretsDir   = "secrets"
 )
 
 // version of the format.
@@ -83,6 +84,10 @@ func Write(ctx context.Context, s Source, to Sink) (Manifest, error) {
 	}
 	if m.Logs, _, err = copyTree(ctx, filepath.Join(s.DataDir, "logs"), logsDir, to, false); err != nil {
 		return m, fmt.Errorf("backing up logs: %w", err)
+	}
+	// Sealed: the key is not among a coordinator's data.
+	if _, _, err := copyTree(ctx, filepath.Join(s.DataDir, "secrets"), secretsDir, to, false); err != nil {
+		return m, fmt.Errorf("backing up secrets: %w", err)
 	}
 	if s.Keys {
 		if _, _, err := copyTree(ctx, filepath.Join(s.DataDir, "pki"), keysDir, to, false); err != nil {

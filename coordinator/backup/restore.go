@@ -47,7 +47,7 @@ func Unpack(ctx context.Context, from, dataDir string) (m Manifest, keys []byte,
 		case strings.HasPrefix(name, blobsDir+"/"):
 			blobs++
 			return restoreBlob(target, name, r, local)
-		case strings.HasPrefix(name, logsDir+"/"), strings.HasPrefix(name, keysDir+"/"):
+		case strings.HasPrefix(name, logsDir+"/"), strings.HasPrefix(name, keysDir+"/"), strings.HasPrefix(name, secretsDir+"/"):
 			return restoreFile(target, name, r)
 		}
 		return fmt.Errorf("%w: %s does not belong into it", ErrDamaged, name)

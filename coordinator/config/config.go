@@ -42,6 +42,8 @@ type Config struct {
 	Retention Retention `yaml:"retention"`
 	// Debug is how the pods of failed jobs may be held.
 	Debug Debug `yaml:"debug"`
+	// Secrets says which key seals the secrets.
+	Secrets Secrets `yaml:"secrets"`
 }
 
 // Store is where run state is kept.

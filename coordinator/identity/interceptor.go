@@ -134,6 +134,16 @@ func (g *Guard) audit(ctx context.Context, p Principal, method string, req any, 
 	if r, ok := req.(interface{ GetAgent() string }); ok {
 		attrs = append(attrs, slog.String("agent", r.GetAgent()))
 	}
+	if r, ok := req.(interface{ GetAttemptId() string }); ok {
+		attrs = append(attrs, slog.String("attempt", r.GetAttemptId()))
+	}
+	if r, ok := req.(interface {
+		GetName() string
+		GetOrganisation() bool
+		GetProject() string
+	}); ok {
+		attrs = append(attrs, slog.String("name", r.GetName()), slog.String("project", r.GetProject()), slog.Bool("organisation", r.GetOrganisation()))
+	}
 	if pr, ok := peer.FromContext(ctx); ok {
 		attrs = append(attrs, slog.String("peer", pr.Addr.String()))
 	}

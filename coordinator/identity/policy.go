@@ -36,6 +36,8 @@ var services = map[string]rule{
 	apiv1.AgentService_ServiceDesc.ServiceName:    {need: needUser},
 	apiv1.DebugService_ServiceDesc.ServiceName:    {need: needUser, audit: true},
 	apiv1.TokenService_ServiceDesc.ServiceName:    {need: needAdmin, audit: true},
+	apiv1.SecretService_ServiceDesc.ServiceName:   {need: needUser, audit: true},
+	apiv1.VariableService_ServiceDesc.ServiceName: {need: needUser, audit: true},
 	fleetv1.JoinService_ServiceDesc.ServiceName:   {need: needNothing, audit: true},
 	fleetv1.FleetService_ServiceDesc.ServiceName:  {need: needAgent},
 	"grpc.health.v1.Health":                       {need: needNothing},
@@ -52,6 +54,7 @@ var methods = map[string]rule{
 	apiv1.AgentService_ResumeAgent_FullMethodName:     {need: needAdmin, audit: true},
 	apiv1.AgentService_RemoveAgent_FullMethodName:     {need: needAdmin, audit: true},
 	fleetv1.FleetService_Renew_FullMethodName:         {need: needAgent, audit: true},
+	fleetv1.FleetService_GetSecrets_FullMethodName:    {need: needAgent, audit: true},
 }
 
 // ruleOf returns the rule of "/package.Service/Method".

@@ -72,7 +72,7 @@ func (s *Server) newGRPC(be *backend, tokens *identity.Tokens, arts *artifacts.A
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: idlePing, Timeout: pingTimeout}),
 	)...)
 	api.Register(rpc, api.Deps{Control: s.control, Compile: compileFile, Images: images.NewPlanner(s.images, s.conf.Runners), Store: be.store,
-		Blobs: s.blobs, Logs: s.logs, Sealed: s.history, Artifacts: arts, Tokens: tokens, Limits: s.conf.Limits, Clock: s.clock, Log: s.log,
+		Blobs: s.blobs, Logs: s.logs, Sealed: s.history, Artifacts: arts, Tokens: tokens, Secrets: s.secrets, Limits: s.conf.Limits, Clock: s.clock, Log: s.log,
 		Relay: &s.relay, NewID: s.ids.New, MaxHold: s.conf.Debug.MaxHold.Std(), Stop: stop})
 	fleetv1.RegisterJoinServiceServer(rpc, gw)
 	fleetv1.RegisterFleetServiceServer(rpc, gw)

@@ -32,6 +32,7 @@ import (
 	"github.com/slipway-ci/slipway/coordinator/images"
 	"github.com/slipway-ci/slipway/coordinator/logs"
 	"github.com/slipway-ci/slipway/coordinator/relay"
+	"github.com/slipway-ci/slipway/coordinator/secrets"
 	"github.com/slipway-ci/slipway/internal/clock"
 	"github.com/slipway-ci/slipway/internal/id"
 	"github.com/slipway-ci/slipway/internal/spans"
@@ -43,6 +44,8 @@ const (
 	CAFile = "pki/ca.pem"
 	// AdminTokenFile holds a token of group admins, readable by its owner only. Made again at start if it is missing or has ended.
 	AdminTokenFile = "admin.token"
+	// SecretsDir has the sealed secrets, and the variables.
+	SecretsDir = "secrets"
 )
 
 // Server is one coordinator.
@@ -58,6 +61,7 @@ type Server struct {
 	blobs    *disk.Store
 	logs     *logs.Store
 	images   *images.Resolver
+	secrets  *secrets.Store
 	control  *control
 	relay    relay.Relay
 	history  *history.History
@@ -116,6 +120,10 @@ func (s *Server) open() (err error) {
 		return err
 	}
 	if s.images, err = images.New(s.conf.Registries, s.clock); err != nil {
+		return err
+	}
+	key := secrets.Key{File: s.conf.Secrets.KeyFile, Command: s.conf.Secrets.KeyCommand}
+	if s.secrets, err = secrets.Open(context.Background(), filepath.Join(dir, SecretsDir), key, s.clock, s.log); err != nil {
 		return err
 	}
 	if s.grpcListener, err = listen(s.conf.Listen); err != nil {

@@ -78,6 +78,8 @@ type Client struct {
 	agents    apiv1.AgentServiceClient
 	tokens    apiv1.TokenServiceClient
 	debug     apiv1.DebugServiceClient
+	secrets   apiv1.SecretServiceClient
+	variables apiv1.VariableServiceClient
 }
 
 // New prepares a client; it connects with the first call. Errors mean that the configuration is not usable.
@@ -124,6 +126,8 @@ func New(c Config) (*Client, error) {
 		agents:        apiv1.NewAgentServiceClient(conn),
 		tokens:        apiv1.NewTokenServiceClient(conn),
 		debug:         apiv1.NewDebugServiceClient(conn),
+		secrets:       apiv1.NewSecretServiceClient(conn),
+		variables:     apiv1.NewVariableServiceClient(conn),
 	}
 	if cl.newID == nil {
 		cl.newID = id.NewSource(time.Now).New

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"net"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -21,6 +22,7 @@ import (
 	"github.com/slipway-ci/slipway/coordinator/images"
 	"github.com/slipway-ci/slipway/coordinator/logs"
 	"github.com/slipway-ci/slipway/coordinator/relay"
+	"github.com/slipway-ci/slipway/coordinator/secrets"
 	"github.com/slipway-ci/slipway/coordinator/store/memstore"
 	"github.com/slipway-ci/slipway/internal/clock"
 	"github.com/slipway-ci/slipway/internal/id"
@@ -37,6 +39,7 @@ type Harness struct {
 	Tokens  *identity.Tokens
 	Blobs   *disk.Store
 	Logs    *logs.Store
+	Secrets *secrets.Store
 	LogDir  string
 	Store   *memstore.Store
 	// Clock is the one of deadlines; certificates and tokens live by it too. It starts at the real time, because TLS checks by that.
@@ -116,6 +119,8 @@ func New(t testing.TB, o Options) *Harness {
 	h.LogDir = t.TempDir()
 	h.Logs, err = logs.Open(h.LogDir, log)
 	must(err)
+	h.Secrets, err = secrets.Open(t.Context(), t.TempDir(), secrets.Key{File: filepath.Join(t.TempDir(), "key")}, h.Clock, log)
+	must(err)
 	resolver, err := images.New(h.Conf.Registries, h.Clock)
 	must(err)
 	arts := artifacts.New(h.Control, h.Blobs)
@@ -126,7 +131,7 @@ func New(t testing.TB, o Options) *Harness {
 	s := grpc.NewServer(grpc.Creds(credentials.NewTLS(tlsutil.ServerTLS(cert.Get, h.CA.Pool()))),
 		grpc.UnaryInterceptor(guard.Unary), grpc.StreamInterceptor(guard.Stream), grpc.MaxRecvMsgSize(16<<20))
 	api.Register(s, api.Deps{Control: h.Control, Compile: o.Compile, Images: images.NewPlanner(resolver, h.Conf.Runners), Store: h.Store, Blobs: h.Blobs,
-		Logs: h.Logs, Artifacts: arts, Tokens: h.Tokens, Limits: h.Conf.Limits, Clock: h.Clock, Log: log, Relay: &h.relay,
+		Logs: h.Logs, Artifacts: arts, Tokens: h.Tokens, Secrets: h.Secrets, Limits: h.Conf.Limits, Clock: h.Clock, Log: log, Relay: &h.relay,
 		NewID: id.NewSource(time.Now).New, MaxHold: h.Conf.Debug.MaxHold.Std(), Stop: h.stop})
 	fleetv1.RegisterJoinServiceServer(s, h.Gateway)
 	fleetv1.RegisterFleetServiceServer(s, h.Gateway)

@@ -116,6 +116,9 @@ func (d *Dev) agentData() string       { return filepath.Join(d.cfg.Dirs.Data, "
 func (d *Dev) coordinatorConfig() string {
 	return filepath.Join(d.cfg.Dirs.Data, "dev", "coordinator.yaml")
 }
+
+// secretsKey lies apart from what it seals.
+func (d *Dev) secretsKey() string    { return filepath.Join(d.cfg.Dirs.Data, "dev", "secrets.key") }
 func (d *Dev) agentConfig() string   { return filepath.Join(d.cfg.Dirs.Data, "dev", "agent.yaml") }
 func (d *Dev) joinTokenFile() string { return filepath.Join(d.cfg.Dirs.Runtime, "dev", "join.token") }
 func (d *Dev) caFile() string        { return filepath.Join(d.coordinatorData(), d.cfg.CAFile) }
@@ -145,7 +148,8 @@ func (d *Dev) processes() error {
 	d.stack.Processes = append(all,
 		devstack.Process{
 			Name: "coordinator", Log: d.logFile("coordinator"), Fingerprint: fingerprint(append(conf, d.telemetry()...)), Grace: 20 * time.Second,
-			Argv: []string{d.cfg.Exe, "coordinator", "--config", d.coordinatorConfig(), "--data", d.coordinatorData(), "--listen", d.cfg.Listen, "--metrics", d.cfg.Metrics},
+			Argv: []string{d.cfg.Exe, "coordinator", "--config", d.coordinatorConfig(), "--data", d.coordinatorData(), "--listen", d.cfg.Listen, "--metrics", d.cfg.Metrics,
+				"--secrets-key", d.secretsKey()},
 			Ready: func(ctx context.Context) error {
 				_, err := d.agents(ctx, 0)
 				return err
