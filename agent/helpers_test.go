@@ -107,7 +107,7 @@ func newHost(t *testing.T, o fake.Options) *host {
 	t.Cleanup(func() {
 		h.down()
 		if t.Failed() {
-			t.Log(h.logs.String())
+			t.Log(h.logText())
 		}
 	})
 	return h
@@ -158,6 +158,13 @@ func (w *syncWriter) Write(p []byte) (int, error) {
 	w.h.mu.Lock()
 	defer w.h.mu.Unlock()
 	return w.h.logs.Write(p)
+}
+
+// logText is what the agent has logged.
+func (h *host) logText() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.logs.String()
 }
 
 var _ io.Writer = (*syncWriter)(nil)

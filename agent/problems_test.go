@@ -88,7 +88,7 @@ func TestADamagedDatabaseCostsNoJob(t *testing.T) {
 		t.Errorf("logs %q, %q, result %s", logOf(a, 1), logOf(a, 2), a.Last().GetResult())
 	}
 	run(t, h, "a2", sh("echo further"))
-	if !strings.Contains(h.logs.String(), "degraded: the agent's database was damaged") {
+	if !strings.Contains(h.logText(), "degraded: the agent's database was damaged") {
 		t.Error("the log does not say it")
 	}
 }

@@ -60,9 +60,10 @@ func TestALogIsStoredThoughTheAgentWasKilledBeforeItNotedSo(t *testing.T) {
 	gate := filepath.Join(h.dir, "gate")
 	h.c.Offer(job("a1", sh("echo all of it"), sh("echo begun; while [ ! -e "+gate+" ]; do sleep 0.02; done")))
 	raw := filepath.Join(h.dir, "data/attempts/a1/logs/1.raw")
-	waitUntil(t, "the first log is stored and its output deleted", func() bool {
+	h.c.Wait("the second step prints", func() bool { return logOf(h.c.Attempt("a1"), 2) == "begun\n" })
+	waitUntil(t, "the first log's output is deleted", func() bool {
 		_, err := os.Stat(raw)
-		return logOf(h.c.Attempt("a1"), 2) == "begun\n" && os.IsNotExist(err)
+		return os.IsNotExist(err)
 	})
 	h.down()
 	db, err := state.Open(filepath.Join(h.dir, "data/state"), state.Boot())
@@ -157,7 +158,7 @@ func TestCoordinatorOutageKillsNoJob(t *testing.T) {
 // waitStep waits for a step that may not have begun yet.
 func waitStep(t *testing.T, pod sandbox.Pod, step string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -203,7 +204,7 @@ func TestFencedAttemptsAreEndedAndLeaveNothing(t *testing.T) {
 
 func waitUntil(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	limit := time.After(20 * time.Second)
+	limit := time.After(2 * time.Minute)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !cond() {

@@ -87,7 +87,7 @@ func (r *debugRig) attach() grpc.BidiStreamingClient[fleetv1.AttachRequest, flee
 // closed waits for the record of the session's end.
 func (r *debugRig) closed() string {
 	r.t.Helper()
-	for deadline := time.After(20 * time.Second); ; {
+	for deadline := time.After(2 * time.Minute); ; {
 		select {
 		case e := <-r.Control.Events:
 			if strings.HasPrefix(e, "close debug") {

@@ -111,7 +111,7 @@ func onEtcd(tb testing.TB) (*Engine, planMap) {
 
 func follow(tb testing.TB, e *Engine, sub Submission) *apiv1.Run {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	runID, _, err := e.Submit(ctx, sub)
 	if err != nil {

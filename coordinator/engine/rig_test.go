@@ -84,7 +84,7 @@ func (r *rig) restart() {
 }
 
 func (r *rig) ctx() context.Context {
-	ctx, cancel := context.WithTimeout(r.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), 2*time.Minute)
 	r.t.Cleanup(cancel)
 	return ctx
 }
@@ -259,7 +259,7 @@ func (a *fakeAgent) connect(attempts ...string) []string {
 // take waits for the next message that pick accepts, and removes it.
 func take[T any](a *fakeAgent, pick func(*fleetv1.SessionResponse) (T, bool)) T {
 	a.r.t.Helper()
-	deadline := time.NewTimer(20 * time.Second)
+	deadline := time.NewTimer(2 * time.Minute)
 	defer deadline.Stop()
 	for {
 		a.mu.Lock()

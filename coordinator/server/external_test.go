@@ -219,7 +219,7 @@ func refusedWithoutStore(t *testing.T, s *system) {
 	t.Helper()
 	admin := s.admin()
 	for {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		_, err := submit(ctx, admin, ids.New(), workflow)
 		cancel()
 		switch reason := rpcerr.ReasonOf(err); {

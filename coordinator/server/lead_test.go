@@ -34,7 +34,7 @@ func TestLeadsAgainAfterBeingFenced(t *testing.T) {
 		t.Fatal(err)
 	}
 	gw := gateway.New(gateway.Deps{Control: s.control, Blobs: s.blobs, Logs: s.logs, Artifacts: artifacts.New(s.control, s.blobs), Agents: conf.Agents, Clock: s.clock, Log: s.log})
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	led := make(chan error, 1)
 	go func() { led <- s.lead(ctx, be, gw) }()
 	defer func() {

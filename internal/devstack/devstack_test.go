@@ -140,7 +140,7 @@ func changed(t *testing.T, s *Stack, name string, before int) {
 	// Another process's doing can only be looked for.
 	look := time.NewTicker(10 * time.Millisecond)
 	defer look.Stop()
-	limit := time.After(20 * time.Second)
+	limit := time.After(2 * time.Minute)
 	for {
 		select {
 		case <-look.C:
