@@ -53,12 +53,12 @@ func (t *Attempt) visit(parent context.Context, a *fleetv1.Attach) *visit {
 	ctx, cancel := context.WithCancelCause(parent)
 	v := &visit{cancel: cancel, done: make(chan struct{}), died: make(chan struct{})}
 	// Here, as it is the actor that may use the attempt's values.
-	spec := t.visitSpec(ctx, a)
+	spec, place := t.visitSpec(ctx, a)
 	pod, log := t.pod, t.log.With("session", a.GetSessionId())
 	go func() {
 		defer close(v.done)
 		defer cancel(nil)
-		err := serveVisit(ctx, t.d.Remote, pod, a, spec)
+		err := serveVisit(ctx, t.d.Remote, pod, a, spec, place)
 		log.Info("a visit of the held pod is over", "error", err)
 		if errors.Is(err, sandbox.ErrPodLost) {
 			close(v.died)
@@ -67,15 +67,18 @@ func (t *Attempt) visit(parent context.Context, a *fleetv1.Attach) *visit {
 	return v
 }
 
-// visitSpec is the failed step's process with another command: its directory, its files and its environment without what may be a secret.
-func (t *Attempt) visitSpec(ctx context.Context, a *fleetv1.Attach) sandbox.StepSpec {
-	spec := sandbox.StepSpec{Dir: t.paths.Workspace}
-	if e, ok := t.failedEntry(); ok {
+// visitSpec is a step's process, the failed one's if the visitor names none, with another command: its container, its directory, its files and its
+// environment without what may be a secret. place says so.
+func (t *Attempt) visitSpec(ctx context.Context, a *fleetv1.Attach) (spec sandbox.StepSpec, place *corev1.TerminalPlace) {
+	spec, place = sandbox.StepSpec{Dir: t.paths.Workspace}, &corev1.TerminalPlace{}
+	if e, ok := t.visited(a.GetStep()); ok {
+		place.Step, place.StepName = e.number, t.nameOf(e.number)
 		env, err := t.stepEnv(e, t.envSoFar())
 		if err == nil && e.step.GetNative() == nil {
 			var own sandbox.StepSpec
 			if own, err = t.runSpec(ctx, e, env); err == nil {
-				spec.Env, spec.Dir, spec.User = own.Env, own.Dir, own.User
+				spec.Env, spec.Dir, spec.User, spec.Image = own.Env, own.Dir, own.User, own.Image
+				place.Image = own.Image
 				t.dropSecretFiles(e.number)
 			}
 		}
@@ -98,7 +101,16 @@ func (t *Attempt) visitSpec(ctx context.Context, a *fleetv1.Attach) sandbox.Step
 	if len(spec.Argv) == 0 {
 		spec.Argv, spec.Otherwise = []string{"bash"}, []string{"sh"}
 	}
-	return spec
+	return spec, place
+}
+
+// visited is the step in whose place somebody looks around: the one with that number, 0 is the one that failed.
+func (t *Attempt) visited(number uint32) (entry, bool) {
+	if number == 0 {
+		return t.failedEntry()
+	}
+	e, ok := t.entry(number)
+	return e, ok && e.kind == kindMain
 }
 
 // failedEntry is the first step of the plan that failed.
@@ -109,6 +121,16 @@ func (t *Attempt) failedEntry() (entry, bool) {
 		}
 	}
 	return entry{}, false
+}
+
+// nameOf is what people know a step by; "" if it never had its turn.
+func (t *Attempt) nameOf(number uint32) string {
+	for _, s := range t.p.Steps {
+		if s.Number == number {
+			return s.Name
+		}
+	}
+	return ""
 }
 
 // dropSecretFiles removes what runSpec wrote for a step, its script above all, if a secret was put into it.
@@ -183,7 +205,7 @@ func (l *link) last(code int, message string) error {
 }
 
 // serveVisit runs the command until it ends, its visitor leaves, or ctx does; then nothing of it is left.
-func serveVisit(ctx context.Context, remote native.Remote, pod sandbox.Pod, a *fleetv1.Attach, spec sandbox.StepSpec) error {
+func serveVisit(ctx context.Context, remote native.Remote, pod sandbox.Pod, a *fleetv1.Attach, spec sandbox.StepSpec, place *corev1.TerminalPlace) error {
 	// The stream lives a little longer than the visit, to say how that ended.
 	streamCtx, hangUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer hangUp()
@@ -204,6 +226,9 @@ func serveVisit(ctx context.Context, remote native.Remote, pod sandbox.Pod, a *f
 		return errors.Join(err, l.last(126, err.Error()))
 	}
 	defer con.Close()
+	if err := l.send(&corev1.TerminalOutput{Place: place}); err != nil {
+		leave(errLeft) // ended below, as if its visitor had gone a moment later
+	}
 	if con.Resize != nil && a.GetSize().GetRows() > 0 {
 		_ = con.Resize(uint16(a.GetSize().GetRows()), uint16(a.GetSize().GetColumns()))
 	}

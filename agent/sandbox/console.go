@@ -11,8 +11,8 @@ var ErrConsole = errors.New("sandbox: the pod was made by an older agent, so no 
 
 // Consoles is a capability of a Pod in which people may look around.
 type Consoles interface {
-	// Console starts a process as Start does, confined as a step, but with its input and output in the caller's hands; spec.Output and
-	// spec.Image are not used. Wait and Stop are those of a step. With its process, what it started ends; and so it does when this
+	// Console starts a process as Start does, confined as a step, but with its input and output in the caller's hands; spec.Output is
+	// not used. Wait and Stop are those of a step. With its process, what it started ends; and so it does when this
 	// process of the agent ends. The caller closes the console.
 	Console(ctx context.Context, spec StepSpec, terminal bool) (*Console, error)
 }

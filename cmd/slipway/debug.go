@@ -16,10 +16,12 @@ func (a *app) debugCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "debug RUN [JOB] [-- COMMAND…]",
 		Short: "Open a shell, or run a command, in the held pod of a job that failed",
-		Long: `Open a shell, or run a command, in the pod of a job that failed, in a run that was started with --hold-on-failure. RUN is an id, a prefix of
-one with at least 6 characters, or a number; JOB may be left out if only one is held. The shell has the failed step's user, directory and
-environment, without what may be a secret; the step's script lies beside $GITHUB_OUTPUT. While somebody is in the pod, its lease is extended,
-up to the coordinator's limit. Who was in it, when and with what command is recorded.
+		Long: `Open a shell, or run a command, in the pod of a job that failed, in a run that was started with --hold-on-failure. JOB may be left out if
+only one is held. The shell has the failed step's user, directory and environment, without what may be a secret; the step's script lies beside
+$GITHUB_OUTPUT. It is in the container that the step ran in: its own if it has an "image:", else the job's. --step N takes another step's.
+While somebody is in the pod, its lease is extended, up to the coordinator's limit. Who was in it, when and with what command is recorded.
+
+` + pick.Names + `
 
 Exit codes: those of the command; 2 if the pod can't be entered, 3 if Slipway could not.`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -29,6 +31,7 @@ Exit codes: those of the command; 2 if the pod can't be entered, 3 if Slipway co
 			return cobra.RangeArgs(1, 2)(cmd, args)
 		},
 	}
+	step := cmd.Flags().Uint32("step", 0, "enter where this `number` of a step ran, from 1 after \"Set up job\"; default the step that failed")
 	release := cmd.Flags().Bool("release", false, "let the pod go: after COMMAND, or, without one, at once")
 	noTTY := cmd.Flags().BoolP("no-tty", "T", false, "no terminal for the command, even if standard input is one")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -48,7 +51,7 @@ Exit codes: those of the command; 2 if the pod can't be entered, 3 if Slipway co
 			if *release && len(command) == 0 {
 				return a.releaseJob(ctx, cl, id, job)
 			}
-			code, err := console.Run(ctx, cl, console.Request{Run: id, Job: job, Command: command, NoTerminal: *noTTY, Release: *release, Term: a.getenv("TERM")}, a.out, a.err)
+			code, err := console.Run(ctx, cl, console.Request{Run: id, Job: job, Step: *step, Command: command, NoTerminal: *noTTY, Release: *release, Term: a.getenv("TERM")}, a.out, a.err)
 			if err != nil || code == 0 {
 				return err
 			}

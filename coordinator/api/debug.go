@@ -60,7 +60,7 @@ func (s *debug) Debug(stream debugStream) error {
 	v := &visit{s: s, stream: stream, meeting: s.Relay.Expect(id)}
 	defer v.meeting.Leave()
 	ticket, err := s.Control.OpenDebug(ctx, engine.DebugRequest{SessionID: id, Run: open.GetRunId(), Job: open.GetJobId(),
-		User: identity.FromContext(ctx).Name, Command: open.GetCommand(), TTY: open.GetTty(), Term: open.GetTerm(), Size: open.GetSize(), End: func(reason error) { end(reason) }})
+		User: identity.FromContext(ctx).Name, Command: open.GetCommand(), Step: open.GetStep(), TTY: open.GetTty(), Term: open.GetTerm(), Size: open.GetSize(), End: func(reason error) { end(reason) }})
 	if err != nil {
 		return s.internal("opening a debug session", err)
 	}

@@ -23,7 +23,9 @@ type DebugRequest struct {
 	SessionID, Run, Job, User string
 	// Command; empty is a shell.
 	Command []string
-	TTY     bool
+	// Step whose container, directory and environment the command gets; 0 is the one that failed.
+	Step uint32
+	TTY  bool
 	// Term is the TERM of the user's terminal.
 	Term string
 	Size *corev1.TerminalSize

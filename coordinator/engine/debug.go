@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -41,7 +42,7 @@ func (e *Engine) OpenDebug(ctx context.Context, req DebugRequest) (DebugTicket, 
 	// An answer is awaited in any case: a session that nobody knows to be open is closed by nobody.
 	err := e.atHold(context.WithoutCancel(ctx), req.Run, req.Job, func(r *run, rec *statev1.JobRecord, h *held, reply func(error)) {
 		a := e.agents[h.ref.agentID]
-		if err := e.mayEnter(a, rec, h); err != nil {
+		if err := cmp.Or(e.mayEnter(a, rec, h), hasStep(rec, req.Step)); err != nil {
 			reply(err)
 			return
 		}
@@ -72,6 +73,23 @@ func (e *Engine) mayEnter(a *agent, rec *statev1.JobRecord, h *held) error {
 	return nil
 }
 
+// hasStep refuses a step that the job does not have; 0 is the one that failed.
+func hasStep(rec *statev1.JobRecord, number uint32) error {
+	var known []string
+	for _, s := range rec.GetAttempt().GetSteps() {
+		if s.GetNumber() == number || number == 0 {
+			return nil
+		}
+		if s.GetNumber() > 0 {
+			known = append(known, fmt.Sprintf("%d %s", s.GetNumber(), s.GetName()))
+		}
+	}
+	if number == 0 {
+		return nil
+	}
+	return rpcerr.New(rpcerr.InvalidRequest, "job %s has no step %d; it has: %s", rec.GetName(), number, strings.Join(known, ", "))
+}
+
 func (d *draft) openDebug(h *held, s *debugSession, req DebugRequest, ticket *DebugTicket, reply func(error)) {
 	rec := d.current(h.ref)
 	if rec == nil || !lifecycle.IsHeld(rec) {
@@ -95,7 +113,7 @@ func (d *draft) openDebug(h *held, s *debugSession, req DebugRequest, ticket *De
 			s.end(agentLeft(a))
 		default:
 			a.out.Send(&fleetv1.SessionResponse{Message: &fleetv1.SessionResponse_Attach{Attach: &fleetv1.Attach{SessionId: s.id, AttemptId: h.ref.id,
-				Command: req.Command, Tty: req.TTY, Term: clip(req.Term, maxWord), Size: req.Size}}})
+				Command: req.Command, Step: req.Step, Tty: req.TTY, Term: clip(req.Term, maxWord), Size: req.Size}}})
 			e.c.Log.Info("a debug session begins", "run", d.r.id, "job", rec.GetId(), "session", s.id, "user", s.user, "command", strings.Join(boundCommand(req.Command), " "), "tty", req.TTY)
 		}
 	})

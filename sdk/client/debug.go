@@ -26,6 +26,8 @@ type DebugIO struct {
 	Sizes <-chan *corev1.TerminalSize
 	// Opened is called once the agent is there; may be nil.
 	Opened func(*apiv1.DebugOpened)
+	// Placed is called when the agent has said where in the pod the command runs, before it prints anything; may be nil. Older agents do not say.
+	Placed func(*corev1.TerminalPlace)
 }
 
 // Debug runs a command, or a shell, in the pod of a held job, until it ends. It is not repeated after an outage: the command is ended by then.
@@ -57,6 +59,9 @@ func (c *Client) Debug(ctx context.Context, open *apiv1.DebugOpen, t DebugIO) (*
 			return nil, c.wrap(op, err)
 		}
 		out := m.GetOutput()
+		if out.GetPlace() != nil && t.Placed != nil {
+			t.Placed(out.GetPlace())
+		}
 		if _, err := t.Out.Write(out.GetStdout()); err != nil {
 			return nil, err
 		}

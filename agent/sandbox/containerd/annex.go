@@ -98,6 +98,7 @@ func (s *Sandbox) attachAnnexes(p *Pod) error {
 		if err != nil {
 			return err
 		}
+		box.state.Init = st.Init
 		if err := box.hold(st.Init); err != nil {
 			return errors.Join(err, box.close())
 		}
@@ -252,6 +253,7 @@ func (s *Sandbox) makeAnnex(ctx context.Context, a *annexes, i int, again bool) 
 	if err = errors.Join(err, m.held.close()); err != nil {
 		return nil, err
 	}
+	box.state.Init = init
 	box.sup.Trust(init, s.base(m))
 	if err = box.waitReady(ctx); err != nil {
 		return nil, err

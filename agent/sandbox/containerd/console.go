@@ -12,10 +12,23 @@ import (
 
 var _ sandbox.Consoles = (*Pod)(nil)
 
-// Console implements sandbox.Consoles: in the job's own container.
+// Console implements sandbox.Consoles.
 func (p *Pod) Console(ctx context.Context, spec sandbox.StepSpec, terminal bool) (*sandbox.Console, error) {
 	if err := checkID("step", spec.ID); err != nil {
 		return nil, err
+	}
+	if spec.Image != "" {
+		select {
+		case <-p.dead: // even if the annex lives: the pod is lost as a whole
+			return nil, p.lost()
+		default:
+		}
+		box, err := p.annexes.of(ctx, spec.Image)
+		if err != nil {
+			return nil, fmt.Errorf("pod %s: %w", p.id, err)
+		}
+		spec.Image = ""
+		return box.Console(ctx, spec, terminal)
 	}
 	if err := p.waitReady(ctx); err != nil {
 		return nil, err
@@ -27,7 +40,6 @@ func (p *Pod) Console(ctx context.Context, spec sandbox.StepSpec, terminal bool)
 	if err != nil {
 		return nil, fmt.Errorf("pod %s: %w", p.id, err)
 	}
-	spec.Image = ""
 	if err := p.begin(ctx, spec, ends); err != nil {
 		ends.Close()
 		return nil, err

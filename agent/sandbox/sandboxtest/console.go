@@ -1,6 +1,7 @@
 package sandboxtest
 
 import (
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -16,7 +17,14 @@ func (s *suite) console(t *testing.T, pod sandbox.Pod, id, script string, termin
 	if !ok {
 		t.Skip("this sandbox has no consoles")
 	}
-	con, err := c.Console(testContext(t), sandbox.StepSpec{ID: id, Argv: []string{"sh", "-c", script}, Env: []string{"BOTH=step"}, Grace: time.Second}, terminal)
+	return s.consoleIn(t, c, "", id, script, terminal)
+}
+
+// consoleIn is console in the container of an image of the pod's; "" is the job's.
+func (s *suite) consoleIn(t *testing.T, c sandbox.Consoles, image, id, script string, terminal bool) *sandbox.Console {
+	t.Helper()
+	spec := sandbox.StepSpec{ID: id, Argv: []string{"sh", "-c", script}, Env: []string{"BOTH=step"}, Grace: time.Second, Image: image}
+	con, err := c.Console(testContext(t), spec, terminal)
 	if err != nil {
 		t.Fatalf("console: %v", err)
 	}
@@ -80,6 +88,43 @@ func (s *suite) consoleTerminal(t *testing.T) {
 	}
 	if exit := s.wait(t, pod, "c2"); exit.Code != 137 || !exit.Stopped {
 		t.Errorf("exit %s", describe(exit))
+	}
+}
+
+// consoleInImage is in the container of the step's image, with and without a terminal, and not in the job's.
+func (s *suite) consoleInImage(t *testing.T) {
+	if s.lacks(Images) {
+		return
+	}
+	first := s.open(t)
+	for i, pod := range []sandbox.Pod{s.annexed(t, first), nil} {
+		if pod == nil { // taken over by another agent
+			if err := first.Close(); err != nil {
+				t.Fatal(err)
+			}
+			var err error
+			if pod, err = s.open(t).Attach(testContext(t), podID(t)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c, ok := pod.(sandbox.Consoles)
+		if !ok {
+			t.Skip("this sandbox has no consoles")
+		}
+		seen := func(name, image string, terminal bool) string {
+			t.Helper()
+			id := fmt.Sprintf("%s%d", name, i)
+			con := s.consoleIn(t, c, image, id, "readlink /proc/self/ns/mnt; exit 3", terminal)
+			out, err := io.ReadAll(con.Out)
+			if exit := s.wait(t, pod, id); err != nil || exit.Code != 3 {
+				t.Errorf("%s: %v, exit %s", id, err, describe(exit))
+			}
+			return strings.TrimSpace(string(out))
+		}
+		job, own, tty := seen("job", "", false), seen("own", s.backend.Image(), false), seen("tty", s.backend.Image(), true)
+		if job == "" || own == "" || own == job || tty != own {
+			t.Errorf("the job's container is %q, the step's %q, on a terminal %q", job, own, tty)
+		}
 	}
 }
 

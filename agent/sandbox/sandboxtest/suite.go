@@ -113,6 +113,7 @@ func Run(t *testing.T, b Backend) {
 		{"WhatItLacksIsRefused", s.refusals},
 		{"ConsoleOfPipes", s.consolePipes},
 		{"ConsoleOnATerminal", s.consoleTerminal},
+		{"ConsoleInTheContainerOfAnImage", s.consoleInImage},
 		{"ConsoleEndsWithItsAgent", s.consoleEnds},
 	} {
 		t.Run(c.name, c.test)

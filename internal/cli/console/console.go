@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/slipway-ci/slipway/internal/tui"
 	apiv1 "github.com/slipway-ci/slipway/proto/gen/slipway/api/v1"
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
 	"github.com/slipway-ci/slipway/sdk/client"
@@ -23,6 +24,8 @@ import (
 // Request says what to run where.
 type Request struct {
 	Run, Job string
+	// Step whose place the command gets; 0 is the one that failed.
+	Step uint32
 	// Command; empty is a shell.
 	Command []string
 	// NoTerminal: pipes even on a terminal.
@@ -42,7 +45,7 @@ type API interface {
 func Run(ctx context.Context, api API, r Request, out, errOut io.Writer) (code int, err error) {
 	fd := int(os.Stdin.Fd())
 	terminal := !r.NoTerminal && term.IsTerminal(fd)
-	open := &apiv1.DebugOpen{RunId: r.Run, JobId: r.Job, Command: r.Command, Tty: terminal}
+	open := &apiv1.DebugOpen{RunId: r.Run, JobId: r.Job, Step: r.Step, Command: r.Command, Tty: terminal}
 	in, err := newInput(os.Stdin)
 	if err != nil {
 		return 0, err
@@ -69,6 +72,11 @@ func Run(ctx context.Context, api API, r Request, out, errOut io.Writer) (code i
 			restore = func() { _ = term.Restore(fd, state) }
 		}
 	}
+	t.Placed = func(p *corev1.TerminalPlace) {
+		if terminal {
+			fmt.Fprintf(errOut, "slipway: %s\r\n", where(p))
+		}
+	}
 	exit, err := api.Debug(ctx, open, t)
 	in.end()
 	if restore != nil {
@@ -87,6 +95,18 @@ func Run(ctx context.Context, api API, r Request, out, errOut io.Writer) (code i
 		fmt.Fprintf(errOut, "slipway: the pod of job %s is let go\n", job)
 	}
 	return int(exit.GetCode()), nil
+}
+
+// where says in which container a command runs, and whose directory and environment it has.
+func where(p *corev1.TerminalPlace) string {
+	container := "the job's container"
+	if p.GetImage() != "" {
+		container = "the step's own container, of " + tui.Clean(p.GetImage())
+	}
+	if p.GetStep() == 0 {
+		return "this is " + container
+	}
+	return fmt.Sprintf("this is %s, as step %d has it: %s", container, p.GetStep(), tui.Clean(p.GetStepName()))
 }
 
 // gone says that there was nothing left to let go.
