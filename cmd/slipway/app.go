@@ -64,15 +64,17 @@ func newApp() *app {
 
 // main runs one command and returns the process's exit code. Whatever went wrong is said on err.
 func (a *app) main(ctx context.Context, args []string) exit.Code {
+	out := &sink{w: a.out}
+	a.out = out
 	root := a.root()
 	root.SetArgs(args)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	cmd, err := root.ExecuteContextC(ctx)
-	if err == nil {
+	if err = out.judge(err); err == nil {
 		return exit.OK
 	}
-	if !a.running {
+	if !a.running && !errors.Is(err, errOutput) {
 		if cmd.HasParent() {
 			fmt.Fprintf(a.err, "slipway: %v\nUsage: %s\nSee `%s --help`.\n", err, cmd.UseLine(), cmd.CommandPath())
 			return exit.Invalid
@@ -96,9 +98,13 @@ func (a *app) style() tui.Style {
 
 // client connects to the coordinator that flags, environment or the context file name.
 func (a *app) client() (*client.Client, error) {
-	c, err := settings.Resolve(a.dirs().ContextFile(), a.overrides())
-	if err != nil {
+	o := a.overrides()
+	c, err := settings.Resolve(a.dirs().ContextFile(), o)
+	switch {
+	case errors.Is(err, settings.ErrNoContext) && o.Context == "":
 		return nil, exit.With(exit.System, err)
+	case err != nil:
+		return nil, exit.With(exit.Invalid, err)
 	}
 	if a.project == "" {
 		a.project = c.Project
@@ -106,7 +112,7 @@ func (a *app) client() (*client.Client, error) {
 	conf := client.Config{Address: c.Address, Token: c.Token, UserAgent: "slipway/" + version.String(), Traceparent: a.getenv("TRACEPARENT")}
 	if c.CA != "" {
 		if conf.CA, err = client.ReadCA(c.CA); err != nil {
-			return nil, exit.With(exit.System, err)
+			return nil, exit.With(exit.Invalid, err)
 		}
 	}
 	cl, err := client.New(conf)
@@ -149,14 +155,15 @@ func asJSON(format string) (bool, error) {
 	return f == show.JSON, exit.With(exit.Invalid, err)
 }
 
+// request is what a command's arguments ask for. dir is -C: paths are seen from there, as if the command had been started in it.
 func (a *app) request(file, ref, event, payload, dir string) (launch.Request, error) {
-	if dir == "" {
-		var err error
-		if dir, err = os.Getwd(); err != nil {
-			return launch.Request{}, exit.With(exit.System, err)
-		}
+	r := launch.Request{Dir: dir, File: file, Ref: ref, Event: event, PayloadFile: payload, Project: a.project}
+	if dir != "" {
+		return r.From(dir)
 	}
-	return launch.Request{Dir: dir, File: file, Ref: ref, Event: event, PayloadFile: payload, Project: a.project}, nil
+	var err error
+	r.Dir, err = os.Getwd()
+	return r, exit.With(exit.System, err)
 }
 
 // first is the optional first argument.

@@ -15,7 +15,7 @@ func (a *app) artifactsGetCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "get RUN NAME",
 		Short: "Download an artifact",
-		Long:  "Download an artifact and lay its files out in a directory named like it; RUN may be \"latest\".",
+		Long:  "Download an artifact and lay its files out in a directory named like it.\n\n" + pick.Names,
 		Args:  cobra.ExactArgs(2),
 	}
 	dir := cmd.Flags().String("dir", "", "directory for the files; default is the artifact's name")

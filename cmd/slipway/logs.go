@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/slipway-ci/slipway/internal/cli/follow"
+	"github.com/slipway-ci/slipway/internal/cli/pick"
 	"github.com/slipway-ci/slipway/sdk/client"
 )
 
@@ -13,7 +14,7 @@ func (a *app) logsCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "logs [RUN [JOB]]",
 		Short: "Print logs",
-		Long:  "Print the logs of a run's jobs, without RUN of the newest run. JOB is a job's key, or its id for one leg of a matrix.",
+		Long:  "Print the logs of a run's jobs, without RUN of the newest run. JOB is a job's key, or its id for one leg of a matrix.\n\n" + pick.Names,
 		Args:  cobra.MaximumNArgs(2),
 	}
 	wait := cmd.Flags().BoolP("follow", "f", false, "go on until the run has ended")

@@ -342,7 +342,7 @@ func TestShowListLogsAndArtifacts(t *testing.T) {
 	c.run("run", "ci.yml")
 	want := map[string][]string{
 		"runs show":                      {"failed", "step-failed: step Greet failed", "Greet", "0.9s", "report  2.0 KiB, 2 files", "5 run, 1 failed", "1 skipped", "says hello", "expected hi"},
-		"runs show 1":                    {"CI #1"},
+		"runs show 1":                    {"CI #1.1"},
 		"runs ls":                        {"#1", "failed", "push main"},
 		"runs ls -o json":                {`"state": "RUN_STATE_FAILED"`},
 		"runs show -o json latest":       {`"number": "1"`},
@@ -355,7 +355,7 @@ func TestShowListLogsAndArtifacts(t *testing.T) {
 		"agents ls -o json":              {`"hostname": "host-1"`},
 		"agents join-token --labels a,b": {"join-secret"},
 		"tokens create --user ann --groups dev,admins -o json": {`"token": "user-secret"`},
-		"runs cancel 1":         {"run #1 has ended: failed"},
+		"runs cancel 1":         {"run #1.1 has ended: failed"},
 		"version":               {"slipway "},
 		"plan --resolve ci.yml": {"busybox is mirror/busybox@sha256:00"},
 		"plan ci.yml":           {"hello", "1. echo hello"},

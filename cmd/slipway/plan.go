@@ -37,7 +37,7 @@ A coordinator, if one can be reached, gives images their digests; without one th
 	f.StringVar(&r.Ref, "ref", "", "plan this commit, branch or tag instead of the working tree")
 	f.StringVar(&r.Event, "event", "push", "event that the run would be of")
 	f.StringVar(&r.PayloadFile, "payload", "", "JSON file that becomes github.event")
-	f.StringVarP(&r.Dir, "dir", "C", "", "directory to look for workflows in, instead of the current one")
+	f.StringVarP(&r.Dir, "dir", "C", "", "act as if started in this `directory`")
 	jobs := f.StringSlice("job", nil, "only this job and what it needs; repeatable")
 	resolve := f.Bool("resolve", false, "fail unless the coordinator resolves all images")
 	offline := f.Bool("offline", false, "do not ask a coordinator")

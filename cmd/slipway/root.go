@@ -1,6 +1,10 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-ci/slipway/internal/version"
+)
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
@@ -20,6 +24,8 @@ Exit codes: 0 succeeded, 1 the run failed, 2 invalid pipeline, input or usage (n
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		DisableAutoGenTag: true,
 	}
+	root.Version = version.String()
+	root.SetVersionTemplate(versionLine())
 	f := root.PersistentFlags()
 	f.StringVar(&a.override.Context, "context", "", "named coordinator of the context file (env SLIPWAY_CONTEXT)")
 	f.StringVar(&a.override.Address, "address", "", "coordinator, host:port (env SLIPWAY_ADDRESS)")
@@ -28,7 +34,7 @@ Exit codes: 0 succeeded, 1 the run failed, 2 invalid pipeline, input or usage (n
 	f.StringVar(&a.project, "project", "", "project that runs belong to")
 	root.AddCommand(a.devCmd(), a.coordinatorCmd(), a.agentCmd(),
 		a.runCmd(), a.validateCmd(), a.planCmd(), a.evalCmd(), a.schemaCmd(), a.runsCmd(), a.whyCmd(), a.debugCmd(), a.demandCmd(), a.logsCmd(), a.artifactsCmd(),
-		a.secretsCmd(), a.varsCmd(), a.agentsCmd(), a.tokensCmd(), a.adminCmd(), a.versionCmd())
+		a.agentsCmd(), a.tokensCmd(), a.adminCmd(), a.versionCmd())
 	a.mark(root)
 	return root
 }

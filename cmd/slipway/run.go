@@ -34,11 +34,10 @@ Exit codes: 0 succeeded, 1 failed, 2 invalid (nothing was started), 3 Slipway co
 	ref := f.String("ref", "", "run this commit, branch or tag instead of the working tree")
 	event := f.String("event", "push", "event that the run is of")
 	payload := f.String("payload", "", "JSON file that becomes github.event")
-	dir := f.StringP("dir", "C", "", "directory to look for workflows in, instead of the current one")
+	dir := f.StringP("dir", "C", "", "act as if started in this `directory`")
 	detach := f.BoolP("detach", "d", false, "print the run's id and leave it running")
 	jobs := f.StringSlice("job", nil, "only this job and what it needs; repeatable")
-	hold := f.Duration("hold-on-failure", 0, "keep the pods of jobs that fail for this `duration`, for slipway debug RUN JOB; without one (not even a blank: --hold-on-failure=1h) for 30m")
-	f.Lookup("hold-on-failure").NoOptDefVal = "30m"
+	hold := holdFlag(cmd)
 	dry := f.Bool("dry-run", false, "show the plan as the coordinator would run it, and start nothing")
 	cmd.MarkFlagsMutuallyExclusive("detach", "dry-run")
 	format := output(cmd)
@@ -51,9 +50,9 @@ Exit codes: 0 succeeded, 1 failed, 2 invalid (nothing was started), 3 Slipway co
 		if err != nil {
 			return err
 		}
-		r.Jobs, r.Hold = splitList(*jobs), *hold
-		if cmd.Flags().Changed("hold-on-failure") && r.Hold < time.Second {
-			return exit.Invalidf("--hold-on-failure=%v: it is at least 1s", r.Hold)
+		r.Jobs = splitList(*jobs)
+		if r.Hold, err = hold(); err != nil {
+			return err
 		}
 		if cmd.Flags().Changed("job") && len(r.Jobs) == 0 {
 			return exit.Invalidf("--job needs the id of a job")
@@ -64,6 +63,20 @@ Exit codes: 0 succeeded, 1 failed, 2 invalid (nothing was started), 3 Slipway co
 		return a.run(cmd.Context(), r, *detach, json)
 	}
 	return cmd
+}
+
+// holdFlag adds --hold-on-failure; the function returns its value, 0 if it is not given.
+func holdFlag(cmd *cobra.Command) func() (time.Duration, error) {
+	const name = "hold-on-failure"
+	f := cmd.Flags()
+	hold := f.Duration(name, 0, "keep the pods of jobs that fail for this `duration`, for slipway debug RUN JOB; without one (not even a blank: --hold-on-failure=1h) for 30m")
+	f.Lookup(name).NoOptDefVal = "30m"
+	return func() (time.Duration, error) {
+		if f.Changed(name) && *hold < time.Second {
+			return 0, exit.Invalidf("--%s=%v: it is at least 1s", name, *hold)
+		}
+		return *hold, nil
+	}
 }
 
 func (a *app) run(ctx context.Context, r launch.Request, detach, json bool) error {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/slipway-ci/slipway/internal/cli/pick"
 	"github.com/slipway-ci/slipway/internal/cli/show"
 	"github.com/slipway-ci/slipway/sdk/client"
 )
@@ -13,7 +14,7 @@ func (a *app) runsShowCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show [RUN]",
 		Short: "Show a run's jobs, steps, failures, artifacts and tests",
-		Long:  "Show a run, without RUN the newest. RUN is an id, a prefix of one with at least 6 characters, or a number.",
+		Long:  "Show a run's jobs, steps, failures, artifacts and tests; without RUN of the newest run.\n\n" + pick.Names,
 		Args:  cobra.MaximumNArgs(1),
 	}
 	attempt := attemptFlag(cmd)

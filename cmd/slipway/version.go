@@ -21,8 +21,13 @@ func (a *app) versionCmd() *cobra.Command {
 		if json {
 			return show.Value(a.out, map[string]string{"version": version.String(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH})
 		}
-		_, err = fmt.Fprintf(a.out, "slipway %s %s %s/%s\n", version.String(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+		_, err = fmt.Fprint(a.out, versionLine())
 		return err
 	}
 	return cmd
+}
+
+// versionLine is also what `slipway --version` prints.
+func versionLine() string {
+	return fmt.Sprintf("slipway %s %s %s/%s\n", version.String(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/slipway-ci/slipway/internal/cli/pick"
 	"github.com/slipway-ci/slipway/internal/cli/show"
 	"github.com/slipway-ci/slipway/sdk/client"
 )
@@ -12,7 +13,7 @@ import (
 func (a *app) whyCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "why RUN [JOB]", Short: "Say why a run's jobs wait, were skipped, were tried again or failed, and what would help", Args: cobra.RangeArgs(1, 2),
-		Long: "Say why a run's jobs wait, were skipped, were tried again or failed, and what would help. RUN is an id, a prefix of one with at least 6\ncharacters, or a number.",
+		Long: "Say why a run's jobs wait, were skipped, were tried again or failed, and what would help.\n\n" + pick.Names,
 	}
 	attempt := attemptFlag(cmd)
 	format := output(cmd)

@@ -13,6 +13,10 @@ func (s *runs) RerunRun(ctx context.Context, req *apiv1.RerunRunRequest) (*apiv1
 	if err := checkRequestID(req.GetRequestId()); err != nil {
 		return nil, err
 	}
+	hold, err := s.hold(req.GetHoldMs())
+	if err != nil {
+		return nil, err
+	}
 	run, err := s.Control.Run(ctx, req.GetRunId())
 	if err != nil {
 		return nil, s.internal("reading a run", err)
@@ -30,7 +34,7 @@ func (s *runs) RerunRun(ctx context.Context, req *apiv1.RerunRunRequest) (*apiv1
 		}
 	}
 	r, err := s.Control.Rerun(ctx, engine.RerunRequest{RequestID: req.GetRequestId(), Run: run.GetId(), Failed: req.GetFailed(), Job: req.GetJobId(),
-		By: identity.FromContext(ctx).Name, Traceparent: traceparent(ctx)})
+		Hold: hold, By: identity.FromContext(ctx).Name, Traceparent: traceparent(ctx)})
 	if err != nil {
 		return nil, s.internal("running a run again", err)
 	}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"strings"
 
 	"github.com/slipway-ci/slipway/coordinator/lifecycle"
 	"github.com/slipway-ci/slipway/pipeline/graph"
@@ -10,23 +11,41 @@ import (
 	statev1 "github.com/slipway-ci/slipway/proto/gen/slipway/state/v1"
 )
 
-// Cancel implements Control. It needs no request record: cancelling twice is cancelling once.
-func (e *Engine) Cancel(ctx context.Context, _, runID, reason string) error {
-	id, err := e.resolveID(ctx, runID)
+// Cancel implements Control. It needs no request record: cancelling twice is cancelling once. A number means the run as a whole, so the pods that
+// its earlier attempts hold are let go, too; any other name means one attempt.
+func (e *Engine) Cancel(ctx context.Context, _, name, reason string) error {
+	id, err := e.resolveID(ctx, name)
 	if err != nil {
 		return err
 	}
-	return e.ask(ctx, func(reply func(error)) {
-		r := e.runs[id]
-		if r == nil {
-			reply(nil) // ended
-			return
+	ids := []string{id}
+	if strings.HasPrefix(name, "#") && !strings.Contains(name, ".") {
+		v, err := e.Run(ctx, id)
+		if err != nil {
+			return err
 		}
-		e.enqueue(r, func(d *draft) {
-			d.cancel(reason)
-			d.endHolds("the run was cancelled: " + reason)
-			d.then(func() { reply(nil) })
-		})
+		ids = append(ids, v.GetEarlier()...)
+	}
+	return e.ask(ctx, func(reply func(error)) {
+		left := 1
+		done := func() {
+			if left--; left == 0 {
+				reply(nil)
+			}
+		}
+		for _, id := range ids {
+			r := e.runs[id]
+			if r == nil {
+				continue // ended, and holds nothing
+			}
+			left++
+			e.enqueue(r, func(d *draft) {
+				d.cancel(reason)
+				d.endHolds("the run was cancelled: " + reason)
+				d.then(done)
+			})
+		}
+		done()
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -32,7 +33,9 @@ type RerunRequest struct {
 	// Failed: jobs that did not succeed, with all that need them. Job: one job, by key or instance id, with all that need it.
 	Failed bool
 	Job    string
-	By     string
+	// Hold is how long the pods of jobs that fail are held; 0 is as in the attempt before.
+	Hold time.Duration
+	By   string
 	// Traceparent is the caller's.
 	Traceparent string
 }
@@ -102,6 +105,9 @@ func (e *Engine) Rerun(ctx context.Context, q RerunRequest) (Rerun, error) {
 	def.Id, def.RequestId, def.SubmitterSpan = e.c.NewID(), q.RequestID, ""
 	def.Earlier = append(def.Earlier, old.def.GetId())
 	def.Rerun = &statev1.Rerun{Failed: q.Failed, Job: clip(q.Job, maxLabel), By: clip(q.By, maxLabel)}
+	if q.Hold > 0 {
+		def.HoldMs = q.Hold.Milliseconds()
+	}
 	if len(def.Earlier) >= maxAttempts {
 		return Rerun{}, rpcerr.New(rpcerr.InvalidRequest, "run #%d has %d attempts, the most that a run can have; start a new one", old.header.GetNumber(), maxAttempts)
 	}

@@ -110,11 +110,17 @@ func (f *frame) header(r *runModel) {
 		return
 	}
 	l := runLook(run.GetState())
-	f.add(seg{l.colour, l.mark(f.style) + " "}, seg{bold, clean(run.GetName())}, seg{plain, fmt.Sprintf(" #%d", run.GetNumber())},
+	f.add(seg{l.colour, l.mark(f.style) + " "}, seg{bold, clean(run.GetName())}, seg{plain, " " + Number(run)},
 		seg{l.colour, " " + l.word}, seg{plain, " " + f.since(run.GetCreatedMs(), run.GetEndedMs())}, seg{dim, "  " + Describe(run)})
 	if reason := clean(run.GetReason()); reason != "" {
 		f.add(seg{dim, "  " + reason})
 	}
+}
+
+// Number is the name of a run's attempt that every command takes: #12.1 is the first attempt of run 12. "#12" alone means the newest one, so
+// nothing that stays on a screen says that.
+func Number(run *apiv1.Run) string {
+	return fmt.Sprintf("#%d.%d", run.GetNumber(), max(1, run.GetAttempt()))
 }
 
 // Describe says what a run is of: "push main@1a2b3c4 (dirty)".
@@ -190,6 +196,8 @@ func (f *frame) job(j *apiv1.Job, nameWidth int) {
 // why explains a job that does not run, or that failed.
 func why(j *apiv1.Job) string {
 	switch {
+	case j.GetKeptAttempt() > 0:
+		return keptNote(j.GetKeptAttempt())
 	case j.GetFailure() != nil:
 		first, _, _ := strings.Cut(j.GetFailure().GetMessage(), "\n")
 		return clean(first) + heldNote(j)
@@ -202,6 +210,9 @@ func why(j *apiv1.Job) string {
 	}
 	return ""
 }
+
+// keptNote says of a job that it did not run in this attempt of the run, but in an earlier one.
+func keptNote(attempt uint32) string { return fmt.Sprintf("kept from attempt %d of the run", attempt) }
 
 // heldNote says until when a failed job's pod is held.
 func heldNote(j *apiv1.Job) string {

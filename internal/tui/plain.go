@@ -35,6 +35,8 @@ type plainJob struct {
 	name    string
 	state   corev1.JobState
 	attempt uint32
+	// kept is the attempt of the run that ran the job, if its result was kept; 0 if not.
+	kept uint32
 	// printed is set by the first output; logAttempt and step are where the last printed output came from; partial is its unfinished line.
 	logAttempt string
 	step       uint32
@@ -61,7 +63,7 @@ func (p *Plain) Err() error { return p.err }
 func (p *Plain) Run(r *apiv1.Run) {
 	pr := p.run(r.GetId())
 	if pr.title == "" && r.GetName() != "" {
-		pr.title = fmt.Sprintf("%s #%d", clean(r.GetName()), r.GetNumber())
+		pr.title = clean(r.GetName()) + " " + Number(r)
 		p.line("%s > run %s, %s", pr.title, r.GetId(), Describe(r))
 	}
 	pr.watched = true
@@ -85,7 +87,7 @@ func (p *Plain) Learn(r *apiv1.Run) {
 
 func (pr *plainRun) learn(j *apiv1.Job) *plainJob {
 	pj := pr.job(j.GetId())
-	pj.name = JobName(j)
+	pj.name, pj.kept = JobName(j), j.GetKeptAttempt()
 	for _, s := range j.GetSteps() {
 		pj.stepNames[s.GetNumber()] = clean(s.GetName())
 	}
@@ -106,6 +108,10 @@ func (p *Plain) change(pr *plainRun, pj *plainJob, j *apiv1.Job) {
 	pj.state, pj.attempt = j.GetState(), j.GetAttempt()
 	prefix := p.prefix(pr, pj)
 	again := ""
+	if pj.kept > 0 {
+		p.line("%s > %s, %s", prefix, JobWord(j.GetState()), keptNote(pj.kept))
+		return
+	}
 	if j.GetAttempt() > 1 {
 		again = fmt.Sprintf(" (attempt %d)", j.GetAttempt())
 	}
@@ -208,6 +214,9 @@ func (p *Plain) release(prefix string, pj *plainJob) {
 func (p *Plain) log(prefix string, pj *plainJob, l *apiv1.StreamLogsResponse) {
 	if !pj.printed || l.GetStep() != pj.step || l.GetAttemptId() != pj.logAttempt {
 		p.flush(prefix, pj)
+		if !pj.printed && pj.kept > 0 {
+			p.line("%s > %s", prefix, keptNote(pj.kept))
+		}
 		pj.printed, pj.step, pj.logAttempt = true, l.GetStep(), l.GetAttemptId()
 		if name := pj.stepNames[pj.step]; name != "" {
 			p.line("%s > %s", prefix, name)

@@ -78,3 +78,24 @@ func TestPlainOutputDoesNotWaitForEver(t *testing.T) {
 		t.Errorf("lost at the end: %q", b.String()[max(0, b.Len()-50):])
 	}
 }
+
+// TestPlainSaysWhatWasKept: a job that an earlier attempt ran does not look as if it ran now.
+func TestPlainSaysWhatWasKept(t *testing.T) {
+	b := new(strings.Builder)
+	p := NewPlain(b, false, false)
+	r := &apiv1.Run{Id: "r", Number: 3, Attempt: 2, Name: "CI", Jobs: []*apiv1.Job{
+		{Id: "a", State: corev1.JobState_JOB_STATE_SUCCEEDED, KeptAttempt: 1, Attempt: 2, StartedMs: 1, EndedMs: 5000, Agent: "h"},
+		{Id: "b", State: corev1.JobState_JOB_STATE_RUNNING}}}
+	p.Run(r)
+	if got, want := b.String(), "CI #3.2 > run r, \na > succeeded, kept from attempt 1 of the run\nb > running\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	b.Reset()
+	logs := NewPlain(b, false, false)
+	logs.Learn(r)
+	logs.Log("r", output(0, "one\n"))
+	logs.Log("r", output(0, "two\n"))
+	if got, want := b.String(), "a > kept from attempt 1 of the run\na > Set up job\na | one\na | two\n"; got != want {
+		t.Errorf("logs: %q, want %q", got, want)
+	}
+}

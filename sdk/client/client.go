@@ -68,6 +68,7 @@ type Client struct {
 	firstPatience time.Duration
 	patience      time.Duration
 	traceparent   string
+	handshake     *handshake
 	// answered is set by the first answer of any kind: from then on an outage is a restart, not a wrong address.
 	answered atomic.Bool
 
@@ -85,10 +86,10 @@ type Client struct {
 // New prepares a client; it connects with the first call. Errors mean that the configuration is not usable.
 func New(c Config) (*Client, error) {
 	if c.Address == "" {
-		return nil, errors.New("client: no coordinator address")
+		return nil, errors.New("no coordinator's address is given; write it as host:port")
 	}
 	if _, _, err := net.SplitHostPort(c.Address); err != nil {
-		return nil, fmt.Errorf("client: coordinator address %q: want host:port: %w", c.Address, err)
+		return nil, fmt.Errorf("the coordinator's address %q has no port: write it as host:port, as in ci.example.org:7420", c.Address)
 	}
 	creds, err := transport(c)
 	if err != nil {
@@ -98,8 +99,9 @@ func New(c Config) (*Client, error) {
 	if agent == "" {
 		agent = "slipway-client"
 	}
+	trust := &handshake{}
 	options := []grpc.DialOption{
-		grpc.WithTransportCredentials(creds),
+		grpc.WithTransportCredentials(watched{creds, trust}),
 		grpc.WithPerRPCCredentials(bearer(c.Token)),
 		grpc.WithUserAgent(agent),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
@@ -112,13 +114,14 @@ func New(c Config) (*Client, error) {
 	// passthrough: one address, no DNS service configuration to wait for.
 	conn, err := grpc.NewClient("passthrough:///"+c.Address, append(options, c.DialOptions...)...)
 	if err != nil {
-		return nil, fmt.Errorf("client: %w", err)
+		return nil, fmt.Errorf("the coordinator's address %q: %w", c.Address, err)
 	}
 	cl := &Client{
 		conn: conn, address: c.Address, newID: c.NewID,
 		firstPatience: orDefault(c.FirstPatience, DefaultFirstPatience),
 		patience:      orDefault(c.Patience, DefaultPatience),
 		traceparent:   c.Traceparent,
+		handshake:     trust,
 		runs:          apiv1.NewRunServiceClient(conn),
 		logs:          apiv1.NewLogServiceClient(conn),
 		blobs:         apiv1.NewBlobServiceClient(conn),
@@ -148,7 +151,7 @@ func (c *Client) Address() string { return c.address }
 func ReadCA(path string) ([]byte, error) {
 	pem, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("client: reading the coordinator's CA: %w", err)
+		return nil, fmt.Errorf("the coordinator's CA can't be read: %w", err)
 	}
 	return pem, nil
 }
@@ -159,7 +162,7 @@ func transport(c Config) (credentials.TransportCredentials, error) {
 	if len(c.CA) > 0 {
 		var err error
 		if conf, err = tlsutil.ClientTLS(c.CA, nil); err != nil {
-			return nil, fmt.Errorf("client: the CA bundle is not usable: %w", err)
+			return nil, fmt.Errorf("the coordinator's CA is not usable: %w", err)
 		}
 	} else if pin, ok := tlsutil.TokenPin(c.Token); ok && pin != "" {
 		conf = tlsutil.PinnedTLS(c.Address, pin, nil)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -57,17 +59,61 @@ func (c *Client) wrap(op string, err error) error {
 		return nil
 	}
 	if ctxErr := contextError(err); ctxErr != nil {
-		return &Error{Op: op, Kind: ErrSystem, Message: ctxErr.Error(), cause: ctxErr}
+		return &Error{Op: op, Kind: ErrSystem, Message: c.gaveUp(ctxErr), cause: ctxErr}
 	}
 	reason := rpcerr.ReasonOf(err)
 	e := &Error{Op: op, Kind: kindOf(reason, status.Code(err)), Reason: string(reason), Message: rpcerr.Message(err), cause: err}
 	if d, ok := rpcerr.Detail[*apiv1.Diagnostics](err); ok {
 		e.Diagnostics = d.GetDiagnostics()
 	}
-	if errors.Is(e.Kind, ErrUnreachable) {
-		e.Message = fmt.Sprintf("the coordinator at %s does not answer: %s", c.address, e.Message)
+	if reason == "" {
+		e.Message = c.transportMessage(status.Code(err), e.Message)
 	}
 	return e
+}
+
+// gaveUp says in what way the caller ended a call.
+func (c *Client) gaveUp(ctxErr error) string {
+	if errors.Is(ctxErr, context.Canceled) {
+		return "it was interrupted"
+	}
+	return fmt.Sprintf("the coordinator at %s did not answer in time", c.address)
+}
+
+// transportMessage says what went wrong below Slipway's own errors: on the way to the coordinator, or because something else listens there.
+func (c *Client) transportMessage(code codes.Code, text string) string {
+	switch code {
+	case codes.Unavailable:
+		if hint := c.handshake.hint(); hint != "" {
+			return fmt.Sprintf("the coordinator at %s can't be trusted: %s", c.address, hint)
+		}
+		return fmt.Sprintf("the coordinator at %s does not answer: %s", c.address, inner(text))
+	case codes.Unimplemented:
+		return fmt.Sprintf("what listens at %s does not know this call: it is a coordinator of another version, or none (%s)", c.address, inner(text))
+	case codes.ResourceExhausted:
+		return "it is too large for one message: " + inner(text)
+	default:
+		return inner(text)
+	}
+}
+
+// inner is what gRPC has to say of a broken connection without its own words around it.
+func inner(text string) string {
+	for {
+		_, rest, found := strings.Cut(text, `desc = "`)
+		if !found {
+			break
+		}
+		if text = rest; strings.HasSuffix(rest, `"`) {
+			if unquoted, err := strconv.Unquote(`"` + rest); err == nil {
+				text = unquoted
+			}
+		}
+	}
+	for _, prefix := range []string{"transport: ", "Error while dialing: ", "authentication handshake failed: "} {
+		text = strings.TrimPrefix(text, prefix)
+	}
+	return text
 }
 
 func contextError(err error) error {

@@ -2,11 +2,9 @@
 package agentconf
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net"
 	"os"
@@ -15,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"go.yaml.in/yaml/v3"
+	"github.com/slipway-ci/slipway/internal/cli/strictyaml"
 )
 
 // Config is an agent's configuration.
@@ -129,12 +127,7 @@ func Load(path string) (Config, error) {
 		return Config{}, fmt.Errorf("reading the agent's configuration: %w", err)
 	}
 	var c Config
-	dec := yaml.NewDecoder(bytes.NewReader(src))
-	dec.KnownFields(true)
-	if err := dec.Decode(&c); err != nil && !errors.Is(err, io.EOF) {
-		return Config{}, fmt.Errorf("%s: %w", path, err)
-	}
-	return c, nil
+	return c, strictyaml.Decode(path, src, &c)
 }
 
 // Check says what is wrong with a configuration.

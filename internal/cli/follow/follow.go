@@ -5,7 +5,6 @@ package follow
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"time"
 
@@ -82,7 +81,7 @@ func Follow(ctx context.Context, api API, ids []string, d Display, opt Options) 
 	defer cancel()
 	f := &follower{api: api, display: d, opt: opt, ids: ids, last: map[string]*apiv1.Run{}, events: make(chan event, 64)}
 	for _, id := range ids {
-		f.open(ctx, id)
+		f.watch(ctx, id)
 	}
 	left := f.loop(ctx)
 	if left {
@@ -94,7 +93,7 @@ func Follow(ctx context.Context, api API, ids []string, d Display, opt Options) 
 		f.count(<-f.events)
 	}
 	if err := d.Close(); f.err == nil && err != nil {
-		f.err = fmt.Errorf("writing: %w", err)
+		f.err = err
 	}
 	out := Outcome{Left: left}
 	for _, id := range ids {
@@ -103,9 +102,8 @@ func Follow(ctx context.Context, api API, ids []string, d Display, opt Options) 
 	return out, f.err
 }
 
-func (f *follower) open(ctx context.Context, id string) {
+func (f *follower) watch(ctx context.Context, id string) {
 	f.watching++
-	f.logging++
 	go func() {
 		err := f.api.Watch(ctx, id, func(r *apiv1.Run) error {
 			f.events <- event{run: id, state: r}
@@ -113,6 +111,11 @@ func (f *follower) open(ctx context.Context, id string) {
 		})
 		f.events <- event{run: id, watched: true, err: err}
 	}()
+}
+
+// logs reads a run's logs. It begins when a first state was seen: that is the run's heading, and says which jobs' logs are not of this run.
+func (f *follower) logs(ctx context.Context, id string) {
+	f.logging++
 	go func() {
 		err := f.api.Logs(ctx, &apiv1.StreamLogsRequest{RunId: id, Follow: true}, func(l *apiv1.StreamLogsResponse) error {
 			f.events <- event{run: id, log: l}
@@ -148,6 +151,9 @@ func (f *follower) loop(ctx context.Context) (left bool) {
 		var tick bool
 		select {
 		case e := <-f.events:
+			if e.state != nil && f.last[e.run] == nil {
+				f.logs(ctx, e.run)
+			}
 			f.handle(e)
 			tick = f.opt.Frame == 0
 		case <-frames:
@@ -166,7 +172,7 @@ func (f *follower) loop(ctx context.Context) (left bool) {
 		}
 		if tick {
 			if err := f.display.Tick(); err != nil {
-				f.err = fmt.Errorf("writing: %w", err)
+				f.err = err
 				return false
 			}
 		}
@@ -206,7 +212,7 @@ func (f *follower) handle(e event) {
 	case e.state != nil:
 		f.last[e.run] = e.state
 		f.display.Run(e.state)
-	case e.log != nil:
+	case e.log != nil && !f.kept(e.run, e.log.GetJobId()):
 		f.display.Log(e.run, e.log)
 	case e.watched && e.err != nil && f.err == nil:
 		f.err = e.err
@@ -215,6 +221,16 @@ func (f *follower) handle(e event) {
 	case e.canceled && e.err != nil:
 		f.display.Notice("cancelling failed: " + e.err.Error())
 	}
+}
+
+// kept says whether a job did not run in this attempt of the run: its result and its log are an earlier one's.
+func (f *follower) kept(run, job string) bool {
+	for _, j := range f.last[run].GetJobs() {
+		if j.GetId() == job {
+			return j.GetKeptAttempt() > 0
+		}
+	}
+	return false
 }
 
 // interrupt answers Ctrl-C; true means leave.

@@ -2,8 +2,6 @@ package follow
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 
 	"github.com/slipway-ci/slipway/internal/cli/exit"
@@ -38,7 +36,10 @@ func Logs(ctx context.Context, api LogAPI, runID, job string, wait bool, d Displ
 		d.Log(run.GetId(), l)
 		return d.Tick()
 	})
-	return errors.Join(err, d.Close())
+	if closeErr := d.Close(); err == nil {
+		err = closeErr
+	}
+	return err
 }
 
 // RawLogs writes the exact bytes of logs. Without a job, the logs of several jobs follow as they come.
@@ -51,10 +52,8 @@ func RawLogs(ctx context.Context, api LogAPI, runID, job string, wait bool, w io
 		return err
 	}
 	return api.Logs(ctx, &apiv1.StreamLogsRequest{RunId: run.GetId(), JobId: job, Follow: wait}, func(l *apiv1.StreamLogsResponse) error {
-		if _, err := w.Write(l.GetData()); err != nil {
-			return fmt.Errorf("writing logs: %w", err)
-		}
-		return nil
+		_, err := w.Write(l.GetData())
+		return err
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -51,6 +52,26 @@ type Request struct {
 	Hold time.Duration
 	// Draft: the plans are only shown, so what can't run yet may be in them; compile is then pipeline/compile's Draft.
 	Draft bool
+}
+
+// From is the request as seen from a directory, which must be there: -C of make and git.
+func (r Request) From(dir string) (Request, error) {
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return r, exit.Invalidf("-C %s: there is no such directory", dir)
+	case err != nil:
+		return r, exit.With(exit.Invalid, fmt.Errorf("-C: %w", err))
+	case !info.IsDir():
+		return r, exit.Invalidf("-C %s: it is not a directory", dir)
+	}
+	r.Dir = dir
+	for _, path := range []*string{&r.File, &r.PayloadFile} {
+		if *path != "" && !filepath.IsAbs(*path) {
+			*path = filepath.Join(dir, *path)
+		}
+	}
+	return r, nil
 }
 
 // Prepared is what can be submitted.
@@ -115,6 +136,11 @@ func Prepare(ctx context.Context, r Request, compiler Compile, starts Starts) (*
 	if err := p.compile(ctx, candidates, compiler, r.Draft); err != nil {
 		return p, err
 	}
+	if r.File != "" && !r.Draft {
+		if err := p.notCalled(ctx, compiler); err != nil {
+			return p, err
+		}
+	}
 	return p, p.limit()
 }
 
@@ -174,7 +200,7 @@ func (p *Prepared) limit() error {
 		for i, plan := range all.Plans {
 			only, err := compile.Only(plan, p.Jobs)
 			if err != nil {
-				reasons = append(reasons, err.Error())
+				reasons = append(reasons, insideCall(plan, err))
 				continue
 			}
 			p.Workflows, p.Plans, p.Found = append(p.Workflows, all.Workflows[i]), append(p.Plans, only), append(p.Found, all.Found[i])

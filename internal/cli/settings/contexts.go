@@ -1,10 +1,8 @@
 package settings
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,6 +10,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/slipway-ci/slipway/internal/cli/strictyaml"
 )
 
 // ErrNoContext: nothing says where the coordinator is.
@@ -51,10 +51,8 @@ func Load(path string) (*File, error) {
 	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {
 		return nil, fmt.Errorf("%s holds tokens and others may read it (mode %04o): run `chmod 600 %s`", path, info.Mode().Perm(), path)
 	}
-	dec := yaml.NewDecoder(bytes.NewReader(src))
-	dec.KnownFields(true)
-	if err := dec.Decode(f); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s: %w", path, err)
+	if err := strictyaml.Decode(path, src, f); err != nil {
+		return nil, err
 	}
 	if f.Contexts == nil {
 		f.Contexts = map[string]Context{}
@@ -115,7 +113,11 @@ func (f *File) Get(name string) (Context, error) {
 	}
 	c, ok := f.Contexts[name]
 	if !ok {
-		return Context{}, fmt.Errorf("%w under the name %q (known: %s)", ErrNoContext, name, strings.Join(f.names(), ", "))
+		known := "there is none"
+		if names := f.names(); len(names) > 0 {
+			known = "known: " + strings.Join(names, ", ")
+		}
+		return Context{}, fmt.Errorf("%w under the name %q (%s)", ErrNoContext, name, known)
 	}
 	return c, nil
 }
@@ -148,7 +150,7 @@ func Resolve(path string, o Override) (Context, error) {
 		if err != nil {
 			return Context{}, err
 		}
-		if c, err = f.Get(o.Context); err != nil && o.Address == "" {
+		if c, err = f.Get(o.Context); err != nil && (o.Address == "" || o.Context != "") {
 			return Context{}, err
 		}
 	}
@@ -165,9 +167,11 @@ func Resolve(path string, o Override) (Context, error) {
 	if o.TokenFile != "" {
 		secret, err := os.ReadFile(o.TokenFile)
 		if err != nil {
-			return Context{}, fmt.Errorf("reading the token: %w", err)
+			return Context{}, fmt.Errorf("the token file can't be read: %w", err)
 		}
-		c.Token = strings.TrimSpace(string(secret))
+		if c.Token = strings.TrimSpace(string(secret)); c.Token == "" {
+			return Context{}, fmt.Errorf("the token file %s is empty; `slipway tokens create` prints what belongs there", o.TokenFile)
+		}
 	}
 	return c, nil
 }

@@ -11,14 +11,6 @@ import (
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
 )
 
-// numberOf names a run, and from the second on its attempt: a name that every command takes.
-func numberOf(r *apiv1.Run) string {
-	if r.GetAttempt() > 1 {
-		return fmt.Sprintf("#%d.%d", r.GetNumber(), r.GetAttempt())
-	}
-	return fmt.Sprintf("#%d", r.GetNumber())
-}
-
 // wordOf is a run's state, and whether it succeeded only on retry.
 func wordOf(r *apiv1.Run) string {
 	if r.GetFlaky() {
@@ -44,6 +36,20 @@ func try(t *corev1.Try) string {
 		s += ": " + safe(t.GetReason())
 	}
 	return s
+}
+
+// Cancelled says what a cancellation came to. whole: not of one attempt alone.
+func Cancelled(w io.Writer, r *apiv1.Run, whole bool) error {
+	p := &printer{w: w}
+	if r.GetEndedMs() != 0 {
+		p.f("run %s has ended: %s", tui.Number(r), wordOf(r))
+	} else {
+		p.f("run %s is asked to end", tui.Number(r))
+	}
+	if whole && r.GetAttempt() > 1 {
+		p.f("whatever its earlier attempts held is let go")
+	}
+	return p.err
 }
 
 // Rerun says which attempt was begun.

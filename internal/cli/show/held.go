@@ -17,11 +17,6 @@ func debugCommand(run, job string) string {
 	return fmt.Sprintf("slipway debug %s %s", quote(run), quote(job))
 }
 
-// exactly names an attempt of a run, also the first of several.
-func exactly(r *apiv1.Run) string {
-	return fmt.Sprintf("#%d.%d", r.GetNumber(), max(1, r.GetAttempt()))
-}
-
 // quote makes an argument safe for a shell.
 func quote(s string) string {
 	if s != "" && !strings.ContainsFunc(s, func(r rune) bool {
@@ -75,7 +70,7 @@ func (p *printer) session(s *corev1.DebugSession, now time.Time) {
 func (p *printer) heldJobs(r *apiv1.Run, now time.Time) {
 	for _, j := range r.GetJobs() {
 		if isHeld(j) {
-			p.f("  %s: its pod is held until %s: %s", tui.JobName(j), clock(j.GetHeld().GetUntilMs(), now), debugCommand(exactly(r), j.GetId()))
+			p.f("  %s: its pod is held until %s: %s", tui.JobName(j), clock(j.GetHeld().GetUntilMs(), now), debugCommand(tui.Number(r), j.GetId()))
 		}
 	}
 }

@@ -26,7 +26,7 @@ func (p *printer) f(format string, args ...any) {
 // Run writes all that is known of a run: its jobs and steps, failures, artifacts, and what its tests say.
 func Run(w io.Writer, r *apiv1.Run, style tui.Style, now time.Time) error {
 	p := &printer{w: w}
-	p.f("%s %s  %s  %s", safe(r.GetName()), numberOf(r), wordOf(r), took(r.GetCreatedMs(), r.GetEndedMs(), now))
+	p.f("%s %s  %s  %s", safe(r.GetName()), tui.Number(r), wordOf(r), took(r.GetCreatedMs(), r.GetEndedMs(), now))
 	p.f("  id       %s", r.GetId())
 	p.f("  source   %s %s", safe(r.GetSource().GetRepository()), tui.Describe(r))
 	p.f("  file     %s", safe(r.GetPath()))
@@ -44,7 +44,7 @@ func Run(w io.Writer, r *apiv1.Run, style tui.Style, now time.Time) error {
 	}
 	p.f("")
 	for _, j := range r.GetJobs() {
-		p.job(exactly(r), j, style, now)
+		p.job(tui.Number(r), j, style, now)
 	}
 	p.artifacts(r.GetArtifacts())
 	p.tests(r.GetArtifacts())
@@ -190,7 +190,7 @@ func counts(t *corev1.TestSummary) string {
 // Ended is the last line of `slipway run`.
 func Ended(w io.Writer, r *apiv1.Run, now time.Time) error {
 	p := &printer{w: w}
-	p.f("%s %s %s in %s", safe(r.GetName()), numberOf(r), wordOf(r), took(r.GetCreatedMs(), r.GetEndedMs(), now))
+	p.f("%s %s %s in %s", safe(r.GetName()), tui.Number(r), wordOf(r), took(r.GetCreatedMs(), r.GetEndedMs(), now))
 	said := false
 	for _, j := range r.GetJobs() {
 		if f := j.GetFailure(); f != nil && (j.GetState() == corev1.JobState_JOB_STATE_FAILED || j.GetState() == corev1.JobState_JOB_STATE_TIMED_OUT) {

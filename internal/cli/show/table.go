@@ -34,7 +34,7 @@ func Runs(w io.Writer, runs []*apiv1.Run, now time.Time) error {
 	}
 	var rows [][]string
 	for _, r := range runs {
-		rows = append(rows, []string{numberOf(r), r.GetId(), wordOf(r), safe(r.GetName()),
+		rows = append(rows, []string{tui.Number(r), r.GetId(), wordOf(r), safe(r.GetName()),
 			tui.Describe(r), took(r.GetCreatedMs(), r.GetEndedMs(), now), ago(r.GetCreatedMs(), now)})
 	}
 	return table(w, "NUMBER ID STATE NAME SOURCE TOOK CREATED", rows)
