@@ -51,12 +51,28 @@ type Deps struct {
 	NewID func() string
 	// MaxHold is the longest that the pods of failed jobs may be held.
 	MaxHold time.Duration
+	// Pages are where the coordinator shows runs to browsers; nil if it does not.
+	Pages *Pages
 	// Stop ends followers when the coordinator stops.
 	Stop <-chan struct{}
 }
 
+// Readers are the services that pages are made of, for calls from the coordinator's own process. Nobody guards them there: the caller has let its
+// visitor in, and says who it is with identity.WithPrincipal.
+type Readers struct {
+	Runs      apiv1.RunServiceServer
+	Logs      apiv1.LogServiceServer
+	Artifacts apiv1.ArtifactServiceServer
+}
+
+// NewReaders returns them.
+func NewReaders(d Deps) Readers {
+	return Readers{Runs: &runs{Deps: d}, Logs: &logServer{Deps: d}, Artifacts: &artifactServer{Deps: d}}
+}
+
 // Register adds all services to a gRPC server.
 func Register(s grpc.ServiceRegistrar, d Deps) {
+	apiv1.RegisterWebServiceServer(s, &webServer{Deps: d})
 	apiv1.RegisterRunServiceServer(s, &runs{Deps: d})
 	apiv1.RegisterLogServiceServer(s, &logServer{Deps: d})
 	apiv1.RegisterBlobServiceServer(s, &blobs{Deps: d})

@@ -29,9 +29,14 @@ type logServer struct {
 
 // tail sends the logs of one run to one caller.
 type tail struct {
-	d      *Deps
-	run    string
-	job    string
+	d   *Deps
+	run string
+	job string
+	// attempt and step say of which logs alone; "" and nil of all.
+	attempt string
+	step    *uint32
+	// most bytes of a log are sent at once; 0 is all that there are.
+	most   int64
 	stream grpc.ServerStreamingServer[apiv1.StreamLogsResponse]
 	sent   map[tailKey]int64
 	// bundle of the run, if it is sealed.
@@ -50,8 +55,9 @@ func (s *logServer) StreamLogs(req *apiv1.StreamLogsRequest, stream grpc.ServerS
 	if err != nil {
 		return s.internal("reading a run", err)
 	}
-	t := &tail{d: &s.Deps, run: run.GetId(), job: req.GetJobId(), stream: stream, sent: map[tailKey]int64{}, buf: make([]byte, bytestream.Chunk)}
-	if err := t.checkJob(run); err != nil {
+	t := &tail{d: &s.Deps, run: run.GetId(), job: req.GetJobId(), attempt: req.GetAttemptId(), step: req.Step, most: req.GetTail(), stream: stream,
+		sent: map[tailKey]int64{}, buf: make([]byte, bytestream.Chunk)}
+	if err := errors.Join(t.checkJob(run), t.takeHave(req)); err != nil {
 		return err
 	}
 	if lifecycle.Run.IsTerminal(run.GetState()) {
@@ -68,6 +74,30 @@ func (s *logServer) StreamLogs(req *apiv1.StreamLogsRequest, stream grpc.ServerS
 		_, _, err = t.send(false)
 	}
 	return s.internal("reading logs", err)
+}
+
+// maxHave bounds what a caller may say that it has: more steps than an attempt can have.
+const maxHave = 10_000
+
+// takeHave notes what the caller has already.
+func (t *tail) takeHave(req *apiv1.StreamLogsRequest) error {
+	if len(req.GetHave()) > maxHave || req.GetTail() < 0 {
+		return rpcerr.New(rpcerr.InvalidRequest, "have: %d positions, tail: %d; at most %d positions are taken, and no tail below 0", len(req.GetHave()), req.GetTail(), maxHave)
+	}
+	for _, h := range req.GetHave() {
+		if h.GetOffset() < 0 {
+			return rpcerr.New(rpcerr.InvalidRequest, "have: %d is no offset", h.GetOffset())
+		}
+		t.sent[tailKey{h.GetAttemptId(), h.GetStep()}] = h.GetOffset()
+	}
+	return nil
+}
+
+// skip leaves out what is more than may be sent at once of a log that has size bytes.
+func (t *tail) skip(key tailKey, size int64) {
+	if t.most > 0 && size-t.sent[key] > t.most {
+		t.sent[key] = size - t.most
+	}
 }
 
 // checkJob refuses a job that the run does not have.
@@ -103,6 +133,11 @@ func (t *tail) sendKept(run *apiv1.Run) error {
 	return nil
 }
 
+// wantsLog says whether a log is asked for.
+func (t *tail) wantsLog(job, attempt string, step uint32) bool {
+	return t.wants(job) && (t.attempt == "" || attempt == t.attempt) && (t.step == nil || step == *t.step)
+}
+
 // wants says whether a job instance is asked for: by its id, or by its key for all legs of a matrix.
 func (t *tail) wants(job string) bool {
 	return t.job == "" || job == t.job || strings.HasPrefix(job, t.job+".")
@@ -131,11 +166,13 @@ func (t *tail) follow(ctx context.Context) error {
 	}
 	for {
 		changed := follower.Changed()
+		// Before sending: what is final now is sent whole.
+		final := t.attempt != "" && t.d.Logs.Finished(t.attempt)
 		missing, progress, err := t.send(!ended)
 		if err != nil {
 			return err
 		}
-		if ended && missing == "" {
+		if missing == "" && (ended || final) {
 			return nil
 		}
 		if ended && progress {
@@ -175,11 +212,12 @@ func (t *tail) send(inOrder bool) (missing string, progress bool, err error) {
 	}
 	partial := ""
 	for _, i := range infos {
-		if !t.wants(i.Job) || inOrder && i.Attempt == partial {
+		if !t.wantsLog(i.Job, i.Attempt, i.Step) || inOrder && i.Attempt == partial {
 			continue
 		}
 		key := tailKey{attempt: i.Attempt, step: i.Step}
 		before := t.sent[key]
+		t.skip(key, i.Size)
 		if err := t.sendLog(i, key); err != nil {
 			return "", false, err
 		}

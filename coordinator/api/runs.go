@@ -24,7 +24,7 @@ func (s *runs) GetRun(ctx context.Context, req *apiv1.GetRunRequest) (*apiv1.Get
 	if err != nil {
 		return nil, s.internal("reading a run", err)
 	}
-	return &apiv1.GetRunResponse{Run: run}, nil
+	return &apiv1.GetRunResponse{Run: run, Url: s.url(run.GetId())}, nil
 }
 
 func (s *runs) ListRuns(ctx context.Context, req *apiv1.ListRunsRequest) (*apiv1.ListRunsResponse, error) {

@@ -35,9 +35,10 @@ func (t *tail) sendSealed(raw []logs.Info) (missing string, err error) {
 	}
 	for _, l := range t.bundle.GetLogs().GetLogs() {
 		key := tailKey{attempt: l.GetAttemptId(), step: l.GetStep()}
-		if there[l.GetAttemptId()] || !t.wants(l.GetJobId()) {
+		if there[l.GetAttemptId()] || !t.wantsLog(l.GetJobId(), l.GetAttemptId(), l.GetStep()) {
 			continue
 		}
+		t.skip(key, l.GetLength())
 		if t.sent[key] < l.GetLength() {
 			if err := t.sendSealedLog(l, key); err != nil {
 				return "", err

@@ -54,7 +54,7 @@ func (s *runs) SubmitRun(ctx context.Context, req *apiv1.SubmitRunRequest) (*api
 	}
 	// A repeat gets the first answer even if the file's images have gone since.
 	if runID, number, found, err := engine.Submitted(ctx, s.Store, req.GetRequestId()); err != nil || found {
-		return &apiv1.SubmitRunResponse{RunId: runID, RunNumber: number}, err
+		return &apiv1.SubmitRunResponse{RunId: runID, RunNumber: number, Url: s.url(runID)}, err
 	}
 	hold, err := s.hold(req.GetHoldMs())
 	if err != nil {
@@ -81,7 +81,7 @@ func (s *runs) SubmitRun(ctx context.Context, req *apiv1.SubmitRunRequest) (*api
 		return nil, s.internal("submitting a run", err)
 	}
 	s.Log.InfoContext(ctx, "a run was submitted", "run", runID, "number", number, "project", sub.project, "path", sub.path)
-	return &apiv1.SubmitRunResponse{RunId: runID, RunNumber: number, Diagnostics: messages(found)}, nil
+	return &apiv1.SubmitRunResponse{RunId: runID, RunNumber: number, Diagnostics: messages(found), Url: s.url(runID)}, nil
 }
 
 func (s *runs) PlanRun(ctx context.Context, req *apiv1.PlanRunRequest) (*apiv1.PlanRunResponse, error) {

@@ -5,3 +5,9 @@ const (
 	RemovedPrefix = removedPrefix
 	AgentPrefix   = agentPrefix
 )
+
+// What codes of sign-ins are.
+const (
+	SignInPrefix = signInPrefix
+	MaxSignIns   = maxSignIns
+)

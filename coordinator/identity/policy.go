@@ -36,6 +36,7 @@ var services = map[string]rule{
 	apiv1.AgentService_ServiceDesc.ServiceName:    {need: needUser},
 	apiv1.DebugService_ServiceDesc.ServiceName:    {need: needUser, audit: true},
 	apiv1.TokenService_ServiceDesc.ServiceName:    {need: needAdmin, audit: true},
+	apiv1.WebService_ServiceDesc.ServiceName:      {need: needUser, audit: true},
 	apiv1.SecretService_ServiceDesc.ServiceName:   {need: needUser, audit: true},
 	apiv1.VariableService_ServiceDesc.ServiceName: {need: needUser, audit: true},
 	fleetv1.JoinService_ServiceDesc.ServiceName:   {need: needNothing, audit: true},

@@ -27,9 +27,11 @@ type Principal struct {
 	// Name of the user, or the agent's id.
 	Name   string
 	Groups []string
-	// Agent and Expires are of the certificate, for Kind Agent.
-	Agent   tlsutil.AgentIdentity
+	// Agent is of the certificate, for Kind Agent.
+	Agent tlsutil.AgentIdentity
+	// Expires is when the certificate or the user's token ends; Token is that token's hash.
 	Expires time.Time
+	Token   string
 }
 
 // In says whether the principal is a member of the group.

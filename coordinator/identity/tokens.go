@@ -44,6 +44,8 @@ type Tokens struct {
 	clock clock.Clock
 	pin   string
 	key   []byte
+	// sessions is the key of browsers' sessions.
+	sessions []byte
 }
 
 // NewTokens returns the tokens that s keeps. Their secrets depend on the CA, so coordinators that share a store share its key too.
@@ -52,7 +54,11 @@ func NewTokens(ca *CA, s store.Store, c clock.Clock) (*Tokens, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Tokens{store: s, clock: c, pin: ca.Pin(), key: key}, nil
+	sessions, err := ca.derive("slipway web sessions v1")
+	if err != nil {
+		return nil, err
+	}
+	return &Tokens{store: s, clock: c, pin: ca.Pin(), key: key, sessions: sessions}, nil
 }
 
 // Request identifies a call that makes a token: a repeat by the same principal answers the same token.
@@ -163,16 +169,26 @@ func (t *Tokens) put(ctx context.Context, key string, rec *statev1.TokenRecord) 
 
 // Authenticate returns the user whose token it is.
 func (t *Tokens) Authenticate(ctx context.Context, token string) (Principal, error) {
-	rec, _, err := t.lookup(ctx, kindUser, token)
+	hash := tlsutil.HashToken(token)
+	rec, _, err := t.lookupHash(ctx, kindUser, hash)
 	if err != nil {
 		return Principal{}, err
 	}
-	return Principal{Kind: User, Name: rec.GetUser(), Groups: rec.GetGroups()}, nil
+	return userOf(rec, hash), nil
+}
+
+func userOf(rec *statev1.TokenRecord, hash string) Principal {
+	return Principal{Kind: User, Name: rec.GetUser(), Groups: rec.GetGroups(), Token: hash, Expires: time.UnixMilli(rec.GetExpiresMs())}
 }
 
 // lookup returns a live token's record.
 func (t *Tokens) lookup(ctx context.Context, kind, token string) (*statev1.TokenRecord, store.KV, error) {
-	key := tokenPrefix + tlsutil.HashToken(token)
+	return t.lookupHash(ctx, kind, tlsutil.HashToken(token))
+}
+
+// lookupHash is lookup for who has the token's hash only.
+func (t *Tokens) lookupHash(ctx context.Context, kind, hash string) (*statev1.TokenRecord, store.KV, error) {
+	key := tokenPrefix + hash
 	kv, found, err := t.store.Get(ctx, key)
 	if err != nil {
 		return nil, kv, unavailable(err)

@@ -93,6 +93,7 @@ func (l *AuditLog) Find(msg string) []map[string]string {
 type Options struct {
 	Config  func(*config.Config)
 	Compile api.Compiler
+	Pages   *api.Pages
 }
 
 // New starts a harness; the test's end stops it.
@@ -132,7 +133,7 @@ func New(t testing.TB, o Options) *Harness {
 		grpc.UnaryInterceptor(guard.Unary), grpc.StreamInterceptor(guard.Stream), grpc.MaxRecvMsgSize(16<<20))
 	api.Register(s, api.Deps{Control: h.Control, Compile: o.Compile, Images: images.NewPlanner(resolver, h.Conf.Runners), Store: h.Store, Blobs: h.Blobs,
 		Logs: h.Logs, Artifacts: arts, Tokens: h.Tokens, Secrets: h.Secrets, Limits: h.Conf.Limits, Clock: h.Clock, Log: log, Relay: &h.relay,
-		NewID: id.NewSource(time.Now).New, MaxHold: h.Conf.Debug.MaxHold.Std(), Stop: h.stop})
+		NewID: id.NewSource(time.Now).New, MaxHold: h.Conf.Debug.MaxHold.Std(), Pages: o.Pages, Stop: h.stop})
 	fleetv1.RegisterJoinServiceServer(s, h.Gateway)
 	fleetv1.RegisterFleetServiceServer(s, h.Gateway)
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -226,7 +227,7 @@ func (bearer) RequireTransportSecurity() bool { return true }
 // Await reads events until one equals want.
 func (h *Harness) Await(want string) {
 	h.T.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	var seen []string
 	for {
 		select {
