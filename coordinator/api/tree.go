@@ -4,44 +4,67 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path"
+	"slices"
 
 	"github.com/slipway-ci/slipway/internal/archive"
+	"github.com/slipway-ci/slipway/pipeline/syntax"
 )
 
 // workflowFolders of a source tree; a workflow that another one calls lies in one of them.
 var workflowFolders = []string{".github/workflows", ".slipway"}
 
-// sourceTree reads the workflows of a packed tree, once, when the first is asked for. For one submission; not safe for concurrent use.
+// headEnd is behind the paths of the folders where workflows, and most actions, lie.
+const headEnd = ".slipway0"
+
+// sourceTree reads the workflows and actions of a packed tree: its head when the first is asked for, and all of it if an action lies elsewhere. For one
+// submission; not safe for concurrent use.
 type sourceTree struct {
-	open  func() (io.ReadCloser, error)
-	most  int64
+	open       func() (io.ReadCloser, error)
+	most       int64
+	head, full part
+}
+
+// part is what one pass over a tree has found.
+type part struct {
+	read  bool
 	files map[string][]byte
 	err   error
 }
 
-// read returns a workflow of the tree; fs.ErrNotExist if it has none of that path.
-func (t *sourceTree) read(path string) ([]byte, error) {
-	if t.files == nil && t.err == nil {
-		t.files, t.err = t.load()
+// read returns a workflow or an action of the tree; fs.ErrNotExist if it has none of that path.
+func (t *sourceTree) read(name string) ([]byte, error) {
+	p, last := &t.head, headEnd
+	if name > headEnd {
+		if !isAction(name) {
+			return nil, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
+		}
+		p, last = &t.full, ""
 	}
-	if t.err != nil {
-		return nil, t.err
+	if !p.read {
+		p.files, p.err = t.load(last)
+		p.read = true
 	}
-	src, ok := t.files[path]
+	if p.err != nil {
+		return nil, p.err
+	}
+	src, ok := p.files[name]
 	switch {
 	case !ok:
-		return nil, fmt.Errorf("%s: %w", path, fs.ErrNotExist)
+		return nil, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
 	case int64(len(src)) > t.most:
 		return nil, fmt.Errorf("%s", tooLarge(len(src), t.most))
 	}
 	return src, nil
 }
 
-func (t *sourceTree) load() (map[string][]byte, error) {
+func isAction(name string) bool { return slices.Contains(syntax.MetadataFiles, path.Base(name)) }
+
+func (t *sourceTree) load(last string) (map[string][]byte, error) {
 	r, err := t.open()
 	if err != nil {
 		return nil, fmt.Errorf("open the source tree: %w", err)
 	}
 	defer func() { _ = r.Close() }()
-	return archive.FilesIn(r, workflowFolders, t.most)
+	return archive.Files(r, last, func(name string) bool { return slices.Contains(workflowFolders, path.Dir(name)) || isAction(name) }, t.most)
 }

@@ -8,6 +8,7 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/slipway-ci/slipway/pipeline/unfold"
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
 	planv1 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
 )
@@ -88,10 +89,14 @@ func (a Attempt) step(parent trace.SpanContext, start, end time.Time, step *core
 	return s
 }
 
-// isProcess says whether a step runs a process of the user's. Steps of the plan count from 1.
+// isProcess says whether a step runs a process of the user's.
 func (a Attempt) isProcess(number uint32) bool {
-	all := a.Job.GetSteps()
-	return number >= 1 && int(number) <= len(all) && all[number-1].GetRun() != nil
+	all := unfold.Steps(a.Job.GetSteps())
+	if number < 1 || int(number) > len(all) {
+		return false
+	}
+	s := all[number-1]
+	return s.GetRun() != nil || s.GetAction().GetNode() != nil
 }
 
 func conclusion(r corev1.Result) string {

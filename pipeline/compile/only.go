@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/slipway-ci/slipway/pipeline/diag"
+	"github.com/slipway-ci/slipway/pipeline/unfold"
 	planv1 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
 )
 
@@ -54,13 +55,13 @@ func Only(plan *planv1.Plan, jobs []string) (*planv1.Plan, error) {
 	out.Jobs = slices.DeleteFunc(out.Jobs, func(j *planv1.Job) bool { return !keep[strings.ToLower(j.GetId())] })
 	used := map[string]bool{}
 	for _, j := range out.Jobs {
-		for _, s := range j.GetSteps() {
+		for _, s := range unfold.Steps(j.GetSteps()) {
 			used[s.GetNative().GetUses()] = true
 		}
 	}
 	for _, w := range out.Workflows {
 		for _, j := range w.GetJobs() {
-			for _, s := range j.GetSteps() {
+			for _, s := range unfold.Steps(j.GetSteps()) {
 				used[s.GetNative().GetUses()] = true
 			}
 		}

@@ -216,11 +216,11 @@ func (p *Prepared) limit() error {
 	return nil
 }
 
-// ChecksOut says whether a step of the plan needs the source tree.
+// ChecksOut says whether a step of the plan needs the source tree: to lay it out, or because it is an action of it.
 func ChecksOut(plan *planv1.Plan) bool {
 	for _, j := range plan.GetJobs() {
 		for _, s := range j.GetSteps() {
-			if s.GetNative().GetName() == "checkout" {
+			if s.GetNative().GetName() == "checkout" || s.GetAction() != nil {
 				return true
 			}
 		}

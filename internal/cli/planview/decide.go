@@ -77,9 +77,9 @@ func (d *decider) isFalse(src string) bool {
 	return err == nil && e.Decide(d.env, d.isKnown) == expr.False
 }
 
-// skipped says why what has the condition would not run, "" if it may.
+// skipped says why what has the condition would not run, "" if it may. nil decides nothing.
 func (d *decider) skipped(src string) string {
-	if !d.isFalse(src) {
+	if d == nil || !d.isFalse(src) {
 		return ""
 	}
 	return fmt.Sprintf("its `if` is false on %s", d.on())

@@ -267,6 +267,8 @@ func (p *printer) step(bar string, n int, s *Step) {
 	switch first, more, _ := strings.Cut(strings.TrimSpace(s.Run), "\n"); {
 	case s.Native != "":
 		what = s.Uses + " as " + s.Native
+	case s.Action != "":
+		what = s.Uses + ", a " + s.Action + " action"
 	case s.Uses != "":
 		what = s.Uses
 	case strings.TrimSpace(more) != "":
@@ -301,5 +303,8 @@ func (p *printer) step(bar string, n int, s *Step) {
 	}
 	if s.Skipped != "" {
 		p.line(indent, "skipped: "+s.Skipped, p.style.Warn)
+	}
+	for i, inner := range s.Steps {
+		p.step(indent, i+1, inner)
 	}
 }

@@ -80,3 +80,21 @@ func TestManyCallsAreBounded(t *testing.T) {
 		t.Errorf("%d jobs are shown, %d of them folded", n, hidden)
 	}
 }
+
+// TestActionsAreUnfolded: what a step uses is shown beneath it, as deep as actions use each other.
+func TestActionsAreUnfolded(t *testing.T) {
+	w := unfolded(t, `on: push
+jobs:
+  a:
+    runs-on: ubuntu-latest
+    steps:
+      - uses: actions/checkout@v4
+      - {name: Set up, uses: ./setup, if: always()}
+      - uses: ./setup/js
+`, map[string]string{
+		"setup/action.yml":    "runs:\n  using: composite\n  steps:\n    - {run: make, shell: sh, if: inputs.x}\n    - {uses: ./setup/js}\n    - {uses: docker://alpine}\n",
+		"setup/js/action.yml": "runs: {using: node20, main: x.js}\n",
+	})
+	golden(t, "actions.txt", render(t, Text, tui.Style{}, 0, w))
+	golden(t, "actions.json", render(t, JSON, tui.Style{}, 0, w))
+}

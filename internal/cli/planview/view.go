@@ -2,6 +2,7 @@
 package planview
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/slipway-ci/slipway/pipeline/diag"
@@ -99,7 +100,10 @@ type Step struct {
 	Uses    string `json:"uses,omitempty"`
 	// Native is the step of Slipway's own that `uses` became.
 	Native string `json:"native,omitempty"`
-	Image  string `json:"image,omitempty"`
+	// Action is what kind of action of the repository `uses` is: composite or node20, say; Steps are those of a composite one.
+	Action string  `json:"action,omitempty"`
+	Steps  []*Step `json:"steps,omitempty"`
+	Image  string  `json:"image,omitempty"`
 	// Unsupported says what keeps the step from running.
 	Unsupported []string `json:"unsupported"`
 }
@@ -233,8 +237,25 @@ func step(d *decider, s *planv1.Step) *Step {
 		out.Run = text(s.GetRun().GetScript())
 	case s.GetNative() != nil:
 		out.Uses, out.Native = s.GetNative().GetUses(), s.GetNative().GetName()
+	case s.GetAction() != nil:
+		out.action(s.GetAction())
 	case s.GetUnsupported() != nil:
 		out.Uses = s.GetUnsupported().GetUses()
 	}
 	return out
+}
+
+// action shows what a step uses. What its steps' conditions come to depends on what it is given, so that none is decided.
+func (s *Step) action(a *planv1.Action) {
+	s.Uses, s.Action = a.GetUses(), "composite"
+	if n := a.GetNode(); n != nil {
+		s.Action = fmt.Sprintf("node%d", n.GetVersion())
+	}
+	for _, inner := range a.GetComposite().GetSteps() {
+		out := step(nil, inner)
+		if inner.GetUnsupported() != nil {
+			out.Unsupported = append(out.Unsupported, "`"+out.Uses+"` is not supported yet")
+		}
+		s.Steps = append(s.Steps, out)
+	}
 }

@@ -482,7 +482,7 @@ func (x *Failure) GetMessage() string {
 // StepStatus is one step of an attempt. The list in a report always holds every step that has begun, in order.
 type StepStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Position in the attempt: 0 is "Set up job", then the plan's steps from 1, then post steps and "Complete job".
+	// Position in the attempt: 0 is "Set up job", then the plan's steps from 1, behind a composite action its own steps, then post steps and "Complete job".
 	Number uint32    `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
 	Name   string    `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	State  StepState `protobuf:"varint,3,opt,name=state,proto3,enum=slipway.core.v1.StepState" json:"state,omitempty"`
