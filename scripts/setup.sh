@@ -21,6 +21,9 @@ needs=(
 	xz xz-utils
 	zstd zstd
 	npm npm
+	chromium chromium
+	fc-list fontconfig
+	/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf fonts-dejavu-core
 	/etc/ssl/certs/ca-certificates.crt ca-certificates
 )
 # Packages whose installation would enable a system service that we don't want to be the cause of.

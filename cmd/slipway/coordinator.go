@@ -21,6 +21,7 @@ func (a *app) coordinatorCmd() *cobra.Command {
 	data := f.String("data", "", "directory of the CA, the store, blobs and logs (default $XDG_DATA_HOME/slipway/coordinator)")
 	listen := f.String("listen", "", "address of the gRPC server, host:port (default 127.0.0.1:7420)")
 	metrics := f.String("metrics", "", "loopback address of /metrics, host:port (default 127.0.0.1:7421)")
+	web := f.String("web", "", "address of the pages for browsers, host:port (default none)")
 	hosts := f.StringSlice("host", nil, "DNS name or IP address by which others reach this coordinator; for its certificate")
 	key := f.String("secrets-key", "", "file with the key of the secrets, if the configuration names neither a file nor a command; made if there is none")
 	logs := addLogFlags(cmd)
@@ -35,7 +36,7 @@ func (a *app) coordinatorCmd() *cobra.Command {
 		if conf.DataDir == "" {
 			conf.DataDir = filepath.Join(a.dirs().Data, "coordinator")
 		}
-		for flag, field := range map[*string]*string{data: &conf.DataDir, listen: &conf.Listen, metrics: &conf.Metrics} {
+		for flag, field := range map[*string]*string{data: &conf.DataDir, listen: &conf.Listen, metrics: &conf.Metrics, web: &conf.Web.Listen} {
 			if *flag != "" {
 				*field = *flag
 			}

@@ -35,6 +35,7 @@ INT or TERM stops the processes in order; jobs that run live on and are taken up
 	conf := f.String("config", "", "coordinator configuration to take over; kept for later starts")
 	listen := f.String("listen", "127.0.0.1:7420", "address of the coordinator")
 	metrics := f.String("metrics", "127.0.0.1:7421", "address of the coordinator's /metrics")
+	web := f.String("web", "127.0.0.1:7423", "address of the coordinator's pages for browsers, see \"slipway web\"; empty for none")
 	agentMetrics := f.String("agent-metrics", "127.0.0.1:7422", "address of the agent's /metrics")
 	slots := f.Int("slots", 0, "how many jobs run at once (default twice the number of processors)")
 	warm := f.Int("warm-pods", agentconf.DefaultWarmPods, "how many containers wait ready for each kind of job that came lately; 0 for none")
@@ -43,7 +44,7 @@ INT or TERM stops the processes in order; jobs that run live on and are taken up
 	stop := cmd.Flags().Bool("stop", false, "stop it and everything that it started")
 	cmd.MarkFlagsMutuallyExclusive("detach", "stop")
 	open := func(log *slog.Logger) (*dev.Dev, error) {
-		c := dev.Config{Coordinator: *conf, Listen: *listen, Metrics: *metrics, AgentMetrics: *agentMetrics, Slots: *slots, WarmPods: *warm, PrivateContainerd: *private, Log: log}
+		c := dev.Config{Coordinator: *conf, Listen: *listen, Metrics: *metrics, Web: *web, AgentMetrics: *agentMetrics, Slots: *slots, WarmPods: *warm, PrivateContainerd: *private, Log: log}
 		return a.newDev(c)
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -73,7 +74,7 @@ INT or TERM stops the processes in order; jobs that run live on and are taken up
 // devArgs are the flags to give to a supervisor in the background.
 func devArgs(cmd *cobra.Command) ([]string, error) {
 	args := []string{"dev"}
-	for _, name := range []string{"config", "listen", "metrics", "agent-metrics", "slots", "warm-pods", "private-containerd"} {
+	for _, name := range []string{"config", "listen", "metrics", "web", "agent-metrics", "slots", "warm-pods", "private-containerd"} {
 		f := cmd.Flags().Lookup(name)
 		if !f.Changed {
 			continue

@@ -34,7 +34,7 @@ Exit codes: 0 succeeded, 1 the run failed, 2 invalid pipeline, input or usage (n
 	f.StringVar(&a.project, "project", "", "project that runs belong to")
 	root.AddCommand(a.devCmd(), a.coordinatorCmd(), a.agentCmd(),
 		a.runCmd(), a.validateCmd(), a.planCmd(), a.evalCmd(), a.schemaCmd(), a.runsCmd(), a.whyCmd(), a.debugCmd(), a.demandCmd(), a.logsCmd(), a.artifactsCmd(),
-		a.agentsCmd(), a.tokensCmd(), a.adminCmd(), a.versionCmd())
+		a.secretsCmd(), a.varsCmd(), a.agentsCmd(), a.tokensCmd(), a.adminCmd(), a.webCmd(), a.versionCmd())
 	a.mark(root)
 	return root
 }

@@ -99,6 +99,9 @@ func (a *app) run(ctx context.Context, r launch.Request, detach, json bool) erro
 	}
 	ids := launch.IDs(runs)
 	if detach {
+	if !json {
+		show.Pages(a.err, runs)
+	}
 		return show.Submitted(a.out, runs, json)
 	}
 	return a.follow(ctx, cl, ids, interrupts, interrupted, json)

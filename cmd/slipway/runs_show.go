@@ -28,14 +28,14 @@ func (a *app) runsShowCmd() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		run, err := cl.Run(ctx, id)
+		run, page, err := cl.RunPage(ctx, id)
 		if err != nil {
 			return err
 		}
 		if json {
 			return show.Message(a.out, run)
 		}
-		return show.Run(a.out, run, a.style(), a.now())
+		return show.Run(a.out, run, page, a.style(), a.now())
 	})
 	return cmd
 }

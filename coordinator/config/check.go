@@ -50,6 +50,7 @@ func (c Config) check(path string, root *yaml.Node) error {
 	c.checkScheduling(add)
 	c.checkRetention(add)
 	c.checkDebug(add)
+	c.checkWeb(add)
 	c.checkSecrets(add)
 	for host, r := range c.Registries {
 		if strings.ContainsAny(host, "/@ ") || strings.ContainsAny(r.Mirror, "/@ ") {

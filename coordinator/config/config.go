@@ -20,6 +20,8 @@ type Config struct {
 	Listen string `yaml:"listen"`
 	// Metrics is the loopback address of /metrics and /healthz; "" for none.
 	Metrics string `yaml:"metrics"`
+	// Web is where browsers see the runs; off without an address.
+	Web Web `yaml:"web"`
 	// Hosts are the DNS names and IP addresses by which clients and agents reach this coordinator; 127.0.0.1 and localhost always are.
 	Hosts []string `yaml:"hosts"`
 	// Store is where run state is kept.

@@ -18,6 +18,7 @@ const full = `
 data_dir: /var/lib/slipway
 listen: 0.0.0.0:7420
 metrics: 127.0.0.1:7421
+web: {listen: "0.0.0.0:7423", url: "https://ci.example.test", cert: /etc/web.pem, key: /etc/web.key}
 hosts: [ci.example.test, 10.0.0.7]
 store: {kind: memory}
 runners:
@@ -44,6 +45,7 @@ func TestFullFile(t *testing.T) {
 	}
 	want := config.Config{
 		DataDir: "/var/lib/slipway", Listen: "0.0.0.0:7420", Metrics: "127.0.0.1:7421", Hosts: []string{"ci.example.test", "10.0.0.7"},
+		Web:        config.Web{Listen: "0.0.0.0:7423", URL: "https://ci.example.test", Cert: "/etc/web.pem", Key: "/etc/web.key"},
 		Store:      config.Store{Kind: config.StoreMemory},
 		Runners:    map[string]config.Runner{"ubuntu-latest": {Image: "slipway/runner:12", Pool: "default"}},
 		Pools:      map[string]config.Pool{"forks": {Isolation: config.IsolationUntrusted, Runtime: "crun"}},

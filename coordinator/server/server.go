@@ -33,6 +33,7 @@ import (
 	"github.com/slipway-ci/slipway/coordinator/logs"
 	"github.com/slipway-ci/slipway/coordinator/relay"
 	"github.com/slipway-ci/slipway/coordinator/secrets"
+	webpages "github.com/slipway-ci/slipway/coordinator/web"
 	"github.com/slipway-ci/slipway/internal/clock"
 	"github.com/slipway-ci/slipway/internal/id"
 	"github.com/slipway-ci/slipway/internal/spans"
@@ -70,8 +71,11 @@ type Server struct {
 	logBytes prometheus.Counter
 	rpcs     *grpcprom.ServerMetrics
 
-	grpcListener, httpListener net.Listener
-	ready                      chan struct{}
+	grpcListener, httpListener, webListener net.Listener
+	// webURL is where browsers find the pages; "" if there are none.
+	webURL  string
+	webCert tlsutil.CertFunc
+	ready   chan struct{}
 }
 
 // Option of a server.
@@ -158,7 +162,7 @@ func (s *Server) release() error {
 
 func (s *Server) closeListeners() error {
 	var errs []error
-	for _, l := range []net.Listener{s.grpcListener, s.httpListener} {
+	for _, l := range []net.Listener{s.grpcListener, s.httpListener, s.webListener} {
 		if l != nil {
 			if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 				errs = append(errs, err)
@@ -217,7 +221,8 @@ func (s *Server) serve(ctx context.Context, be *backend) error {
 		BlobBytes: s.conf.Limits.BlobBytes, LogBytes: s.logBytes.Add, Relay: &s.relay, Clock: s.clock, Log: s.log})
 	stop := make(chan struct{})
 	rpc := s.newGRPC(be, tokens, arts, gw, stop)
-	web := s.newHTTP(be)
+	metrics := s.newHTTP(be)
+	web := s.newWeb(be, tokens, arts, stop)
 
 	// Leading outlives serving: calls that are being answered still need the engine.
 	leading, stopLeading := context.WithCancel(context.WithoutCancel(ctx))
@@ -236,19 +241,25 @@ func (s *Server) serve(ctx context.Context, be *backend) error {
 	run("leading", func() error { return s.lead(leading, be, gw) })
 	run("gRPC server", func() error { return rpc.Serve(s.grpcListener) })
 	if s.httpListener != nil {
-		run("metrics server", func() error { return ignoreClosed(web.Serve(s.httpListener)) })
+		run("metrics server", func() error { return ignoreClosed(metrics.Serve(s.httpListener)) })
+	}
+	if web != nil {
+		run("web server", func() error { return webpages.Serve(web, s.webListener) })
 	}
 	if be.failed != nil {
 		run("store", func() error { return be.watch(leading) })
 	}
-	s.log.Info("coordinator is serving", "addr", s.Addr(), "metrics", s.MetricsAddr(), "data_dir", s.conf.DataDir)
+	s.log.Info("coordinator is serving", "addr", s.Addr(), "metrics", s.MetricsAddr(), "web", s.webURL, "data_dir", s.conf.DataDir)
 	<-serving.Done()
 	s.log.Info("coordinator is stopping")
 	close(stop)
 	gw.Stop()
 	stopGRPC(rpc, stopPatience)
 	stopLeading()
-	_ = web.Close()
+	if web != nil {
+		stopWeb(web, stopPatience)
+	}
+	_ = metrics.Close()
 	return group.Wait()
 }
 

@@ -65,7 +65,7 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 		return nil, err
 	}
 	c := &Cluster{Dir: dir, bin: bin, config: filepath.Join(dir, "coordinator.yaml"), slots: o.Slots, flags: o.Flags}
-	if c.ports, err = freePorts(3); err != nil {
+	if c.ports, err = freePorts(4); err != nil {
 		return nil, err
 	}
 	c.address = c.ports[0]
@@ -103,7 +103,7 @@ func configuration(o Options) string {
 
 // Up starts what does not run.
 func (c *Cluster) Up(ctx context.Context) error {
-	args := []string{"dev", "--detach", "--private-containerd", "--config", c.config, "--listen", c.ports[0], "--metrics", c.ports[1], "--agent-metrics", c.ports[2]}
+	args := []string{"dev", "--detach", "--private-containerd", "--config", c.config, "--listen", c.ports[0], "--metrics", c.ports[1], "--agent-metrics", c.ports[2], "--web", c.ports[3]}
 	if c.slots > 0 {
 		args = append(args, "--slots", fmt.Sprint(c.slots))
 	}

@@ -79,6 +79,7 @@ type Client struct {
 	agents    apiv1.AgentServiceClient
 	tokens    apiv1.TokenServiceClient
 	debug     apiv1.DebugServiceClient
+	web       apiv1.WebServiceClient
 	secrets   apiv1.SecretServiceClient
 	variables apiv1.VariableServiceClient
 }
@@ -129,6 +130,7 @@ func New(c Config) (*Client, error) {
 		agents:        apiv1.NewAgentServiceClient(conn),
 		tokens:        apiv1.NewTokenServiceClient(conn),
 		debug:         apiv1.NewDebugServiceClient(conn),
+		web:           apiv1.NewWebServiceClient(conn),
 		secrets:       apiv1.NewSecretServiceClient(conn),
 		variables:     apiv1.NewVariableServiceClient(conn),
 	}

@@ -40,12 +40,8 @@ func (c *Client) Plan(ctx context.Context, r *apiv1.PlanRunRequest) (*apiv1.Plan
 
 // Run returns a run by id, unique prefix of at least 6 characters, or number as "#12".
 func (c *Client) Run(ctx context.Context, runID string) (*apiv1.Run, error) {
-	var out *apiv1.GetRunResponse
-	err := c.retry(ctx, "reading run "+runID, func(ctx context.Context) (err error) {
-		out, err = c.runs.GetRun(ctx, &apiv1.GetRunRequest{RunId: runID})
-		return err
-	})
-	return out.GetRun(), err
+	run, _, err := c.RunPage(ctx, runID)
+	return run, err
 }
 
 // Runs lists runs, newest first, without their steps. limit 0 is 20; project "" is all.

@@ -51,9 +51,9 @@ type Config struct {
 	Exe string
 	// Coordinator is a configuration file to take over; "" keeps the one of before, or the defaults.
 	Coordinator string
-	// Listen, Metrics and AgentMetrics are addresses, host:port.
-	Listen, Metrics, AgentMetrics string
-	Slots                         int
+	// Listen, Metrics, Web and AgentMetrics are addresses, host:port; Web may be "".
+	Listen, Metrics, Web, AgentMetrics string
+	Slots                              int
 	// WarmPods wait ready for each kind of job that came lately.
 	WarmPods int
 	// PrivateContainerd never uses the host's.
@@ -149,7 +149,7 @@ func (d *Dev) processes() error {
 		devstack.Process{
 			Name: "coordinator", Log: d.logFile("coordinator"), Fingerprint: fingerprint(append(conf, d.telemetry()...)), Grace: 20 * time.Second,
 			Argv: []string{d.cfg.Exe, "coordinator", "--config", d.coordinatorConfig(), "--data", d.coordinatorData(), "--listen", d.cfg.Listen, "--metrics", d.cfg.Metrics,
-				"--secrets-key", d.secretsKey()},
+				"--web", d.cfg.Web, "--secrets-key", d.secretsKey()},
 			Ready: func(ctx context.Context) error {
 				_, err := d.agents(ctx, 0)
 				return err

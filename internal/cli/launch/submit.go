@@ -26,6 +26,8 @@ type Submitted struct {
 	Number   uint64
 	Path     string
 	Warnings []*apiv1.Diagnostic
+	// URL is the address of its page; "" if the coordinator has no pages.
+	URL string
 }
 
 // Submit uploads the tree if it is needed and starts the runs: all of them, or none that goes on. If ctx ends meanwhile,
@@ -50,7 +52,7 @@ func (p *Prepared) Submit(ctx context.Context, api API) ([]Submitted, error) {
 		r, err := api.Submit(sure, &apiv1.SubmitRunRequest{Project: p.Project, Path: w.Path, Workflow: w.Source, Source: source,
 			Event: p.Event.Name, EventPayload: p.Event.Payload, Jobs: p.Jobs, HoldMs: p.Hold.Milliseconds()})
 		if err == nil {
-			out = append(out, Submitted{r.GetRunId(), r.GetRunNumber(), w.Path, r.GetDiagnostics()})
+			out = append(out, Submitted{r.GetRunId(), r.GetRunNumber(), w.Path, r.GetDiagnostics(), r.GetUrl()})
 			err = ctx.Err()
 		}
 		if err != nil {

@@ -85,6 +85,15 @@ func fromAPI(list []*apiv1.Diagnostic) diag.List {
 	return out
 }
 
+// Pages says where a browser shows the runs, if the coordinator has pages.
+func Pages(w io.Writer, runs []launch.Submitted) {
+	for _, r := range runs {
+		if r.URL != "" {
+			fmt.Fprintf(w, "#%d of %s: %s\n", r.Number, safe(r.Path), safe(r.URL))
+		}
+	}
+}
+
 // Submitted prints the ids of runs that go on by themselves.
 func Submitted(w io.Writer, runs []launch.Submitted, json bool) error {
 	if json {
@@ -92,10 +101,11 @@ func Submitted(w io.Writer, runs []launch.Submitted, json bool) error {
 			ID     string `json:"id"`
 			Number uint64 `json:"number"`
 			Path   string `json:"path"`
+			URL    string `json:"url,omitempty"`
 		}
 		out := make([]view, 0, len(runs))
 		for _, r := range runs {
-			out = append(out, view{r.ID, r.Number, r.Path})
+			out = append(out, view{r.ID, r.Number, r.Path, r.URL})
 		}
 		return Value(w, out)
 	}
@@ -126,6 +136,15 @@ func Token(w io.Writer, t client.Token, json bool) error {
 		return Value(w, map[string]string{"token": t.Secret, "expires": t.Expires.UTC().Format(time.RFC3339)})
 	}
 	_, err := fmt.Fprintln(w, t.Secret)
+	return err
+}
+
+// SignIn prints a link: alone on out, so that a script can open it.
+func SignIn(w io.Writer, link string, expires time.Time, json bool) error {
+	if json {
+		return Value(w, map[string]string{"url": link, "expires": expires.UTC().Format(time.RFC3339)})
+	}
+	_, err := fmt.Fprintln(w, link)
 	return err
 }
 

@@ -23,13 +23,17 @@ func (p *printer) f(format string, args ...any) {
 	}
 }
 
-// Run writes all that is known of a run: its jobs and steps, failures, artifacts, and what its tests say.
-func Run(w io.Writer, r *apiv1.Run, style tui.Style, now time.Time) error {
+// Run writes all that is known of a run: its jobs and steps, failures, artifacts, and what its tests say. page is the address of the run's page; "" is
+// none.
+func Run(w io.Writer, r *apiv1.Run, page string, style tui.Style, now time.Time) error {
 	p := &printer{w: w}
 	p.f("%s %s  %s  %s", safe(r.GetName()), tui.Number(r), wordOf(r), took(r.GetCreatedMs(), r.GetEndedMs(), now))
 	p.f("  id       %s", r.GetId())
 	p.f("  source   %s %s", safe(r.GetSource().GetRepository()), tui.Describe(r))
 	p.f("  file     %s", safe(r.GetPath()))
+	if page != "" {
+		p.f("  page     %s", safe(page))
+	}
 	if r.GetActor() != "" {
 		p.f("  by       %s, %s", safe(r.GetActor()), time.UnixMilli(r.GetCreatedMs()).Format(time.RFC3339))
 	}

@@ -18,7 +18,7 @@ func TestRunSaysAReasonOnceAndNothingToTheTerminal(t *testing.T) {
 		Annotations: []*corev1.Annotation{{Level: "error", Message: "\x1b[31mone\x1b[0m\ntwo"}},
 	}}}
 	var b strings.Builder
-	if err := Run(&b, r, tui.Style{}, time.UnixMilli(1000)); err != nil {
+	if err := Run(&b, r, "https://ci.example.test/runs/x", tui.Style{}, time.UnixMilli(1000)); err != nil {
 		t.Fatal(err)
 	}
 	if strings.Count(b.String(), "interrupted") != 1 || strings.ContainsRune(b.String(), '\x1b') || !strings.Contains(b.String(), "error: one two") {
