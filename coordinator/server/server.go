@@ -37,6 +37,7 @@ import (
 	"github.com/slipway-ci/slipway/internal/clock"
 	"github.com/slipway-ci/slipway/internal/id"
 	"github.com/slipway-ci/slipway/internal/spans"
+	"github.com/slipway-ci/slipway/internal/tlsutil"
 )
 
 // Files in the data directory that others read.
