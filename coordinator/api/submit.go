@@ -46,6 +46,8 @@ type submission struct {
 	source                        *corev1.Source
 	// jobs to run, with what they need; empty is all.
 	jobs []string
+	// vars of the project as they are now.
+	vars map[string]string
 }
 
 func (s *runs) SubmitRun(ctx context.Context, req *apiv1.SubmitRunRequest) (*apiv1.SubmitRunResponse, error) {
@@ -75,7 +77,7 @@ func (s *runs) SubmitRun(ctx context.Context, req *apiv1.SubmitRunRequest) (*api
 	}
 	runID, number, err := s.Control.Submit(ctx, engine.Submission{
 		RequestID: req.GetRequestId(), Project: sub.project, Plan: plan, PlanDigest: digest, Source: sub.source, Event: sub.event,
-		EventPayload: sub.payload, Actor: identity.FromContext(ctx).Name, Traceparent: traceparent(ctx), Hold: hold,
+		EventPayload: sub.payload, Vars: sub.vars, Actor: identity.FromContext(ctx).Name, Traceparent: traceparent(ctx), Hold: hold,
 	})
 	if err != nil {
 		return nil, s.internal("submitting a run", err)
@@ -151,6 +153,10 @@ func (s *runs) check(ctx context.Context, sub submission) (submission, error) {
 	if err != nil && rpcerr.ReasonOf(err) == "" {
 		err = rpcerr.New(rpcerr.InvalidRequest, "%v", err)
 	}
+	if err == nil {
+		sub.vars, err = s.Secrets.Variables(sub.project)
+		err = s.internal("reading the project's variables", err)
+	}
 	return sub, err
 }
 
@@ -187,7 +193,7 @@ func (s *runs) plan(ctx context.Context, sub submission) (*planv1.Plan, diag.Lis
 		return nil, nil, rpcerr.New(rpcerr.InvalidRequest, "%v", err)
 	}
 	contexts, err := engine.Contexts(&statev1.RunDefinition{Project: sub.project, Path: sub.path, Event: sub.event, EventPayload: sub.payload,
-		Source: sub.source, Actor: identity.FromContext(ctx).Name}, plan)
+		Source: sub.source, Vars: sub.vars, Actor: identity.FromContext(ctx).Name}, plan)
 	if err != nil {
 		return nil, nil, rpcerr.New(rpcerr.InvalidRequest, "%v", err)
 	}

@@ -3,6 +3,8 @@ package engine
 import (
 	"cmp"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/slipway-ci/slipway/pipeline/expr"
@@ -36,8 +38,17 @@ func Contexts(def *statev1.RunDefinition, plan *planv1.Plan) (*expr.Object, erro
 	return expr.NewObject(
 		expr.Pair{Key: "github", Value: github(def, plan, event)},
 		expr.Pair{Key: "inputs", Value: given},
-		expr.Pair{Key: "vars", Value: expr.NewObject().Value()},
+		expr.Pair{Key: "vars", Value: variables(def)},
 	), nil
+}
+
+// variables are those that the run was submitted with.
+func variables(def *statev1.RunDefinition) expr.Value {
+	o := expr.NewObject()
+	for _, name := range slices.Sorted(maps.Keys(def.GetVars())) {
+		o.Set(name, expr.String(def.GetVars()[name]))
+	}
+	return o.Value()
 }
 
 func github(def *statev1.RunDefinition, plan *planv1.Plan, event expr.Value) expr.Value {

@@ -52,6 +52,7 @@ type Control interface {
 	Lister
 	DebugControl
 	Explainer
+	SecretControl
 }
 
 // Submission is a compiled run.
@@ -66,6 +67,8 @@ type Submission struct {
 	EventPayload string
 	Actor        string
 	Traceparent  string
+	// Vars are the project's variables as they are now; the run keeps them.
+	Vars map[string]string
 	// Hold is how long the pods of jobs that fail are kept for debugging, at most Config.MaxHold; 0 is not at all.
 	Hold time.Duration
 }

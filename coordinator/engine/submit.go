@@ -25,7 +25,7 @@ func (e *Engine) Submit(ctx context.Context, s Submission) (string, uint64, erro
 		return "", 0, rpcerr.New(rpcerr.InvalidRequest, "a run needs a request id, a project, and a plan with at least one job that is in the blob store")
 	}
 	def := &statev1.RunDefinition{Id: e.c.NewID(), RequestId: s.RequestID, Project: s.Project, Name: clip(s.Plan.GetName(), maxLabel), Path: s.Plan.GetPath(), Event: s.Event,
-		EventPayload: s.EventPayload, Source: s.Source, PlanDigest: s.PlanDigest, Actor: s.Actor, HoldMs: min(max(s.Hold, 0), e.c.MaxHold).Milliseconds()}
+		EventPayload: s.EventPayload, Source: s.Source, PlanDigest: s.PlanDigest, Actor: s.Actor, Vars: s.Vars, HoldMs: min(max(s.Hold, 0), e.c.MaxHold).Milliseconds()}
 	e.trace(def, s.Traceparent)
 	r, err := newRun(def, s.Plan, 0)
 	if err = errors.Join(err, boundPlan(s.Plan)); err != nil {

@@ -286,7 +286,8 @@ func (e *Engine) assignment(r *run, rec *statev1.JobRecord, w *wants, o offer) *
 	return &fleetv1.Assignment{RunId: r.id, JobId: rec.GetId(), JobName: rec.GetName(), AttemptId: a.GetId(), Attempt: a.GetNumber(), Token: o.token, Job: job,
 		WorkflowEnv: workflowEnv, WorkflowDefaults: workflowDefaults, Contexts: o.contexts, Image: w.image, Images: w.images,
 		Source: r.def.GetSource().GetTree(), Traceparent: r.def.GetTraceparent(), Policy: e.assignmentPolicy(e.agent(a.GetAgentId()).rec.GetPool()),
-		QueuedForMs: max(0, a.GetOfferedMs()-rec.GetQueuedMs()), HoldMs: e.offerHold(r, e.agent(a.GetAgentId()).rec.GetPool()).Milliseconds(), LeaseMs: e.leaseOf(r, rec.GetId()).Milliseconds()}
+		QueuedForMs: max(0, a.GetOfferedMs()-rec.GetQueuedMs()), HoldMs: e.offerHold(r, e.agent(a.GetAgentId()).rec.GetPool()).Milliseconds(), LeaseMs: e.leaseOf(r, rec.GetId()).Milliseconds(),
+		Secrets: e.needsSecrets(r, rec, e.agent(a.GetAgentId()).rec.GetPool())}
 }
 
 // wantsNow returns the wants of a queued job, computed again after a change of leader.

@@ -19,6 +19,7 @@ import (
 	"github.com/slipway-ci/slipway/coordinator/identity"
 	"github.com/slipway-ci/slipway/coordinator/logs"
 	"github.com/slipway-ci/slipway/coordinator/relay"
+	"github.com/slipway-ci/slipway/coordinator/secrets"
 	"github.com/slipway-ci/slipway/internal/clock"
 	"github.com/slipway-ci/slipway/internal/id"
 	"github.com/slipway-ci/slipway/internal/rpcerr"
@@ -34,6 +35,7 @@ type Deps struct {
 	Blobs     blob.Store
 	Logs      *logs.Store
 	Artifacts *artifacts.Artifacts
+	Secrets   *secrets.Store
 	Agents    config.Agents
 	// BlobBytes is the largest blob that an attempt may store.
 	BlobBytes int64

@@ -218,7 +218,7 @@ func (s *Server) serve(ctx context.Context, be *backend) error {
 		return fmt.Errorf("making the local administrator's token: %w", err)
 	}
 	arts := artifacts.New(s.control, s.blobs)
-	gw := gateway.New(gateway.Deps{Control: s.control, CA: s.ca, Tokens: tokens, Blobs: s.blobs, Logs: s.logs, Artifacts: arts, Agents: s.conf.Agents,
+	gw := gateway.New(gateway.Deps{Control: s.control, CA: s.ca, Tokens: tokens, Blobs: s.blobs, Logs: s.logs, Artifacts: arts, Secrets: s.secrets, Agents: s.conf.Agents,
 		BlobBytes: s.conf.Limits.BlobBytes, LogBytes: s.logBytes.Add, Relay: &s.relay, Clock: s.clock, Log: s.log})
 	stop := make(chan struct{})
 	rpc := s.newGRPC(be, tokens, arts, gw, stop)

@@ -38,7 +38,9 @@ type Control struct {
 
 // Attempt is one that the fake knows.
 type Attempt struct {
-	Ref   engine.AttemptRef
+	Ref engine.AttemptRef
+	// Use is what AttemptSecrets answers.
+	Use   engine.SecretUse
 	Agent string
 	Token string
 	// Ended attempts are refused.

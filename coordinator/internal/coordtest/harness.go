@@ -125,7 +125,7 @@ func New(t testing.TB, o Options) *Harness {
 	resolver, err := images.New(h.Conf.Registries, h.Clock)
 	must(err)
 	arts := artifacts.New(h.Control, h.Blobs)
-	h.Gateway = gateway.New(gateway.Deps{Control: h.Control, CA: h.CA, Tokens: h.Tokens, Blobs: h.Blobs, Logs: h.Logs, Artifacts: arts, Agents: h.Conf.Agents,
+	h.Gateway = gateway.New(gateway.Deps{Control: h.Control, CA: h.CA, Tokens: h.Tokens, Blobs: h.Blobs, Logs: h.Logs, Artifacts: arts, Secrets: h.Secrets, Agents: h.Conf.Agents,
 		BlobBytes: h.Conf.Limits.BlobBytes, Relay: &h.relay, Clock: h.Clock, Log: log})
 	guard := identity.NewGuard(h.Tokens, h.Clock, log)
 	cert := identity.NewServerCert(h.CA, []string{"127.0.0.1"}, clock.Real{})

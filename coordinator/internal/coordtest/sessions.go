@@ -121,6 +121,13 @@ func (c *Control) Attempt(_ context.Context, sessionAgent, attemptID, token stri
 	return a.Ref, nil
 }
 
+// AttemptSecrets implements engine.Control.
+func (c *Control) AttemptSecrets(_ context.Context, ref engine.AttemptRef) (engine.SecretUse, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.attempts[ref.AttemptID].Use, nil
+}
+
 // AddArtifact implements engine.Control.
 func (c *Control) AddArtifact(_ context.Context, ref engine.AttemptRef, art *corev1.Artifact, overwrite bool) error {
 	c.mu.Lock()
