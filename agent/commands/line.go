@@ -86,18 +86,16 @@ func number(s string) uint32 {
 	return uint32(n)
 }
 
-// Masks returns what `::add-mask::value` hides: the value and each of its lines, without the blank ones.
+// Masks returns the parts of a value that are hidden each: the value as it is, and each of its lines without the space
+// around it, none of them blank.
 func Masks(value string) []string {
-	var out []string
-	add := func(s string) {
-		if strings.TrimSpace(s) != "" {
-			out = append(out, s)
-		}
+	if strings.TrimSpace(value) == "" {
+		return nil
 	}
-	add(value)
-	if strings.ContainsAny(value, "\r\n") {
-		for _, l := range strings.FieldsFunc(value, func(r rune) bool { return r == '\n' || r == '\r' }) {
-			add(l)
+	out := []string{value}
+	for _, line := range strings.FieldsFunc(value, func(r rune) bool { return r == '\n' || r == '\r' }) {
+		if line = strings.TrimSpace(line); line != "" && line != value {
+			out = append(out, line)
 		}
 	}
 	return out

@@ -34,6 +34,8 @@ type Config struct {
 	OnAck func(step uint32, offset int64, complete bool)
 	// OnBytes is told how many bytes were sent; may be nil.
 	OnBytes func(n int)
+	// Debug keeps the lines of ::debug:: in the logs. It must be the same whenever an attempt's logs are read again.
+	Debug bool
 }
 
 // Attempt sends the logs of an attempt's steps over one stream at a time. Safe for concurrent use.
@@ -64,8 +66,8 @@ func New(cfg Config) *Attempt {
 
 // Step begins to follow a raw output file, which is made if it is not there. masks are those known when the step began,
 // acked is what the store holds already.
-func (a *Attempt) Step(number uint32, path string, masks []string, acked int64) (*Step, error) {
-	s, err := openStep(number, path, masks, acked, func() { notify(a.wake) })
+func (a *Attempt) Step(number uint32, path string, masks *Masks, acked int64) (*Step, error) {
+	s, err := openStep(number, path, masks, a.cfg.Debug, acked, func() { notify(a.wake) })
 	if err != nil {
 		return nil, err
 	}

@@ -145,7 +145,7 @@ func TestANewProcessGoesOnWithTheSameBytes(t *testing.T) {
 	r := newRig(t)
 	big := bytes.Repeat([]byte("a line with hidden in it\n"), 20_000)
 	first := r.attempt()
-	if _, err := first.Step(1, r.path(1), []string{"known"}, 0); err != nil {
+	if _, err := first.Step(1, r.path(1), logs.NewMasks("known"), 0); err != nil {
 		t.Fatal(err)
 	}
 	r.write(1, "known\n"+string(big))
@@ -158,7 +158,7 @@ func TestANewProcessGoesOnWithTheSameBytes(t *testing.T) {
 	r.write(1, string(big)+"hidden known")
 	second := r.attempt()
 	defer second.Close()
-	s, err := second.Step(1, r.path(1), []string{"known"}, acked)
+	s, err := second.Step(1, r.path(1), logs.NewMasks("known"), acked)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,8 +11,9 @@ import (
 // Filter turns a step's raw output into its log: masked, with its workflow commands noticed. Like Masker, its output
 // and its events depend only on the bytes, not on how they arrive.
 //
-// The log keeps command lines as the step wrote them; only `::add-mask::` loses its value. A mask applies from the line
-// after the one that declared it. What follows a mask too many is hidden altogether: it might hold that mask's value.
+// The log keeps command lines as the step wrote them; only `::add-mask::` loses its value, and `::debug::` lines are left
+// out unless somebody debugs. A mask applies from the line after the one that declared it. What follows a mask too many
+// is hidden altogether: it might hold that mask's value.
 type Filter struct {
 	mask    Masker
 	onEvent func(commands.Command)
@@ -22,13 +23,20 @@ type Filter struct {
 	plain bool
 	// stopped is the token of ::stop-commands:: while commands are off.
 	stopped string
+	// own: the set of masks is this filter's, so it may grow.
+	own bool
+	// debug keeps the lines of ::debug::.
+	debug bool
 	// full: there were too many masks.
 	full bool
+	// dropped: a line was left out.
+	dropped bool
 }
 
-// NewFilter returns a filter that starts with the masks known. onEvent is called for every command, in order.
-func NewFilter(masks []string, onEvent func(commands.Command)) *Filter {
-	return &Filter{onEvent: onEvent, mask: Masker{masks: NewMasks(masks...)}}
+// NewFilter returns a filter that starts with the masks known. debug keeps the lines of ::debug::. onEvent is called for
+// every command, in order.
+func NewFilter(masks *Masks, debug bool, onEvent func(commands.Command)) *Filter {
+	return &Filter{onEvent: onEvent, mask: Masker{masks: masks}, debug: debug, full: masks.Full()}
 }
 
 // Write appends to out what p lets be decided, and returns it.
@@ -78,7 +86,7 @@ func (f *Filter) passLine(out, p []byte) (_, rest []byte) {
 }
 
 // Changed says whether the log differs from the raw output so far.
-func (f *Filter) Changed() bool { return f.mask.changed }
+func (f *Filter) Changed() bool { return f.mask.changed || f.dropped || f.full }
 
 // Close decides all that is held: the stream has ended.
 func (f *Filter) Close(out []byte) []byte {
@@ -98,14 +106,18 @@ func (f *Filter) endLine(out []byte) []byte {
 			f.stopped = ""
 		}
 		ok = false
-	case c.Name == "stop-commands":
+	case c.Name == "stop-commands" && c.Refused() == "":
 		f.stopped = strings.ToLower(c.Value)
 		ok = false
 	}
-	if ok && c.Name == "add-mask" {
+	switch {
+	case ok && c.Name == "add-mask":
 		return f.hide(out, text, c)
+	case ok && c.Name == "debug" && !f.debug:
+		f.dropped = true
+	default:
+		out = f.mask.Write(out, f.line)
 	}
-	out = f.mask.Write(out, f.line)
 	f.line = f.line[:0]
 	if ok {
 		f.onEvent(c)
@@ -121,14 +133,20 @@ func (f *Filter) hide(out, text []byte, c commands.Command) []byte {
 	out = append(out, f.line[len(text):]...)
 	f.mask.changed = true
 	f.line = f.line[:0]
-	out, ok := f.mask.Add(out, commands.Masks(c.Value)...)
-	if !ok {
+	if !f.own {
+		f.mask.masks, f.own = f.mask.masks.clone(), true
+	}
+	out = f.mask.Add(out, c.Value)
+	if f.mask.masks.Full() {
 		f.full = true
-		return fmt.Appendf(out, "The job masks more than %d values or %d KiB: the rest of this output is hidden.\n", MaxMasks, MaxMaskBytes>>10)
+		return fmt.Appendf(out, "%s: the rest of this output is hidden.\n", TooMany)
 	}
 	f.onEvent(c)
 	return out
 }
+
+// TooMany says what is wrong with a job whose set of masks is full.
+var TooMany = fmt.Sprintf("The job masks more than %d values, or more than %d KiB of them in all their encoded forms", MaxMasks, MaxMaskBytes>>10)
 
 // Full says whether there were more masks than there may be.
 func (f *Filter) Full() bool { return f.full }

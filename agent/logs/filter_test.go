@@ -11,7 +11,7 @@ import (
 
 func run(masks []string, chunks ...string) (string, []commands.Command) {
 	var events []commands.Command
-	f := NewFilter(masks, func(c commands.Command) { events = append(events, c) })
+	f := NewFilter(NewMasks(masks...), false, func(c commands.Command) { events = append(events, c) })
 	var out []byte
 	for _, c := range chunks {
 		out = f.Write(out, []byte(c))
@@ -63,7 +63,7 @@ func TestFilterDoesNotDependOnChunks(t *testing.T) {
 			rt.Fatalf("cut at %d: %q, whole %q", n, two, whole)
 		}
 		for _, m := range masks {
-			if strings.Contains(strings.ReplaceAll(whole, "***", "\x00"), m) && !strings.Contains(text, "add-mask") {
+			if strings.TrimSpace(m) != "" && strings.Contains(strings.ReplaceAll(whole, "***", "\x00"), m) && !strings.Contains(text, "add-mask") {
 				rt.Fatalf("%q still holds %q", whole, m)
 			}
 		}
@@ -80,12 +80,12 @@ func TestFilterPassesEverythingElseUnchanged(t *testing.T) {
 }
 
 func TestFilterLetsAnUnfinishedLineThrough(t *testing.T) {
-	f := NewFilter(nil, func(commands.Command) {})
+	f := NewFilter(nil, false, func(commands.Command) {})
 	if got := f.Write(nil, []byte("progress 10%")); string(got) != "progress 10%" {
 		t.Errorf("held back: %q", got)
 	}
 	long := append([]byte("::"), bytes.Repeat([]byte{'x'}, commands.MaxLine)...)
-	f = NewFilter(nil, func(commands.Command) { t.Error("an endless line is no command") })
+	f = NewFilter(nil, false, func(commands.Command) { t.Error("an endless line is no command") })
 	got := f.Write(nil, long)
 	got = f.Close(f.Write(got, []byte("::y\n")))
 	if len(got) != len(long)+4 {
@@ -97,7 +97,7 @@ func BenchmarkFilter(b *testing.B) {
 	block := bytes.Repeat([]byte("a usual line of a build's output, neither long nor short\n"), 1000)
 	for name, masks := range map[string][]string{"no masks": nil, "three masks": {"hunter2-hunter2", "AKIAIOSFODNN7EXAMPLE", "s3cr3t"}} {
 		b.Run(name, func(b *testing.B) {
-			f := NewFilter(masks, func(commands.Command) {})
+			f := NewFilter(NewMasks(masks...), false, func(commands.Command) {})
 			b.SetBytes(int64(len(block)))
 			var out []byte
 			for b.Loop() {
@@ -105,4 +105,17 @@ func BenchmarkFilter(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkFilterForms is a job with the secrets of a usual deployment.
+func BenchmarkFilterForms(b *testing.B) {
+	block := bytes.Repeat([]byte("a usual line of a build's output, neither long nor short\n"), 1000)
+	masks := NewMasks(planted(1, 40), planted(2, 40), planted(3, 64), planted(4, 20), planted(5, 100))
+	f := NewFilter(masks, false, func(commands.Command) {})
+	b.SetBytes(int64(len(block)))
+	var out []byte
+	for b.Loop() {
+		out = f.Write(out[:0], block)
+	}
+	b.ReportMetric(float64(len(masks.nodes)), "nodes")
 }

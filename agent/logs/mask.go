@@ -24,32 +24,27 @@ type Masker struct {
 type span struct{ from, to int }
 
 // Add makes a mask apply to what is written from now on. What was held back is decided first, so its result goes to out.
-// ok is false if there are too many masks.
-func (m *Masker) Add(out []byte, values ...string) (_ []byte, ok bool) {
+// The set must be the Masker's own.
+func (m *Masker) Add(out []byte, value string) []byte {
 	out = m.Flush(out)
-	for _, v := range values {
-		if !m.masks.Add(v) {
-			return out, false
-		}
-	}
-	return out, true
+	m.masks.add(value)
+	return out
 }
 
 // Write appends to out what p lets be decided, and returns it. Only what may become a match is held back, so that a live
 // log does not lag.
 func (m *Masker) Write(out, p []byte) []byte {
-	if m.masks.count == 0 {
+	if m.masks.empty() {
 		return append(out, p...)
 	}
 	m.masks.link()
 	for len(p) > 0 {
 		if m.at == 0 && len(m.held) == 0 {
-			n := 0
-			for n < len(p) && m.masks.root[p[n]] == 0 {
-				n++
-			}
+			n := m.masks.skip(p)
 			out = m.plain(out, p[:n])
-			p = p[n:]
+			if p = p[n:]; len(p) == 0 {
+				break
+			}
 		}
 		n := m.follow(p)
 		m.held = append(m.held, p[:n]...)

@@ -40,7 +40,8 @@ type Result struct {
 	Length int64
 	// SHA256 of the log, lower-case hex.
 	SHA256 string
-	// Commands that matter to the runner, in order: annotations (ten a kind), add-mask, set-output and save-state.
+	// Commands that matter to the runner, in order: annotations (ten a kind), add-mask, set-output, save-state, and those
+	// that are Refused (ten).
 	Commands []commands.Command
 	// Hidden: the step declared more masks than there may be, and the rest of its output was hidden.
 	Hidden bool
@@ -87,7 +88,7 @@ type Step struct {
 	endSent bool
 }
 
-func openStep(number uint32, path string, masks []string, acked int64, changed func()) (*Step, error) {
+func openStep(number uint32, path string, masks *Masks, debug bool, acked int64, changed func()) (*Step, error) {
 	raw, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("logs: open the output of step %d: %w", number, err)
@@ -96,11 +97,17 @@ func openStep(number uint32, path string, masks []string, acked int64, changed f
 		number: number, path: path, raw: raw, changed: changed, wake: make(chan struct{}, 1), drained: make(chan struct{}),
 		hash: sha256.New(), kinds: map[string]int{}, plainUntil: -1, acked: acked, sent: acked,
 	}
-	s.filter = NewFilter(masks, s.onCommand)
+	s.filter = NewFilter(masks, debug, s.onCommand)
 	return s, nil
 }
 
 func (s *Step) onCommand(c commands.Command) {
+	if c.Refused() != "" {
+		if s.kinds["refused"]++; s.kinds["refused"] <= maxAnnotations {
+			s.result.Commands = append(s.result.Commands, c)
+		}
+		return
+	}
 	switch c.Name {
 	case "error", "warning", "notice":
 		if s.kinds[c.Name]++; s.kinds[c.Name] > maxAnnotations {

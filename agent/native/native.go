@@ -54,6 +54,8 @@ type Call struct {
 	Annotate func(level, message string)
 	// Exec runs a small command in the pod and returns its output, at most 64 KiB.
 	Exec func(ctx context.Context, argv ...string) (output string, exitCode int, err error)
+	// Hide masks a text that others will read outside the log.
+	Hide func(text string) string
 	// Scratch is a directory of the host for temporary files, never seen by the container.
 	Scratch string
 

@@ -28,6 +28,9 @@ func uploadArtifact(ctx context.Context, c *Call) (Outcome, error) {
 	if err := checkArtifactName(name); err != nil {
 		return Outcome{}, err
 	}
+	if c.Hide(name) != name {
+		return Outcome{}, userErrorf("the artifact's name holds a value that the job masks, and everybody may read names: give it another one")
+	}
 	overwrite, err := c.flag("overwrite", false)
 	if err != nil {
 		return Outcome{}, err
@@ -225,7 +228,7 @@ func (c *Call) junit(abs string, sum *corev1.TestSummary) *corev1.TestSummary {
 	if next == nil {
 		next = &corev1.TestSummary{}
 	}
-	switch err := reports.JUnit(f, next); {
+	switch err := reports.JUnit(f, next, c.Hide); {
 	case err == nil:
 		return next
 	case !errors.Is(err, reports.ErrNotJUnit):

@@ -24,15 +24,18 @@ const (
 	MaxFailed = 50
 	maxText   = 500
 	maxDepth  = 100
+	// maxBody is what is read of a failure's body, before it is masked and cut.
+	maxBody = 1 << 20
 )
 
 // ErrNotJUnit: the root element is neither testsuites nor testsuite, or it is no XML at all.
 var ErrNotJUnit = errors.New("reports: not a JUnit file")
 
-// JUnit adds what a JUnit XML file says to sum, case by case (a suite's own counters are often wrong). Entities beyond
-// XML's five, encodings other than UTF-8 and ASCII, and nesting deeper than 100 are errors; sum is then as it was.
-func JUnit(r io.Reader, sum *corev1.TestSummary) error {
-	p := &parser{limited: &io.LimitedReader{R: r, N: MaxFile + 1}}
+// JUnit adds what a JUnit XML file says to sum, case by case (a suite's own counters are often wrong), with every text of
+// it as hide makes it, before it is cut. Entities beyond XML's five, encodings other than UTF-8 and ASCII, and nesting
+// deeper than 100 are errors; sum is then as it was.
+func JUnit(r io.Reader, sum *corev1.TestSummary, hide func(string) string) error {
+	p := &parser{limited: &io.LimitedReader{R: r, N: MaxFile + 1}, hide: hide}
 	d := xml.NewDecoder(p.limited)
 	if err := p.parse(d); err != nil {
 		return err
@@ -52,6 +55,7 @@ func JUnit(r io.Reader, sum *corev1.TestSummary) error {
 
 type parser struct {
 	limited *io.LimitedReader
+	hide    func(string) string
 	sum     corev1.TestSummary
 	depth   int
 	suites  []string
@@ -100,8 +104,8 @@ func (p *parser) parse(d *xml.Decoder) error {
 			p.depth--
 			p.end(t.Name.Local)
 		case xml.CharData:
-			if p.inFailure && p.text.Len() < maxText {
-				p.text.WriteString(clip(string(t)))
+			if p.inFailure {
+				p.text.Write(t[:min(len(t), maxBody-p.text.Len())])
 			}
 		}
 	}
@@ -118,9 +122,9 @@ func (p *parser) start(t xml.StartElement) {
 	}
 	switch t.Name.Local {
 	case "testsuite":
-		p.suites = append(p.suites, clip(attr("name")))
+		p.suites = append(p.suites, p.clip(attr("name")))
 	case "testcase":
-		c := &testCase{name: clip(attr("name")), suite: clip(attr("classname")), millis: millis(attr("time"))}
+		c := &testCase{name: p.clip(attr("name")), suite: p.clip(attr("classname")), millis: millis(attr("time"))}
 		if c.suite == "" && len(p.suites) > 0 {
 			c.suite = p.suites[len(p.suites)-1]
 		}
@@ -131,7 +135,7 @@ func (p *parser) start(t xml.StartElement) {
 		}
 		p.current.failure = t.Name.Local == "failure"
 		p.current.err = !p.current.failure
-		p.current.message = clip(attr("message"))
+		p.current.message = p.clip(attr("message"))
 		p.inFailure = p.current.message == ""
 		p.text.Reset()
 	case "skipped", "disabled":
@@ -149,7 +153,7 @@ func (p *parser) end(name string) {
 		}
 	case "failure", "error":
 		if p.inFailure && p.current != nil {
-			p.current.message = clip(strings.TrimSpace(p.text.String()))
+			p.current.message = p.clip(strings.TrimSpace(p.text.String()))
 		}
 		p.inFailure = false
 	case "testcase":
@@ -185,8 +189,9 @@ func millis(s string) int64 {
 	return int64(math.Round(f * 1000))
 }
 
-// clip shortens to maxText bytes of valid UTF-8.
-func clip(s string) string {
+// clip masks, and shortens to maxText bytes of valid UTF-8: in this order, as half a secret would not be found.
+func (p *parser) clip(s string) string {
+	s = p.hide(s)
 	if len(s) > maxText {
 		s = s[:maxText]
 		for len(s) > 0 && !utf8.ValidString(s[max(0, len(s)-utf8.UTFMax):]) {

@@ -23,7 +23,7 @@ const jest = `<?xml version="1.0" encoding="UTF-8"?>
 
 func TestJUnit(t *testing.T) {
 	sum := &corev1.TestSummary{Tests: 10}
-	if err := JUnit(strings.NewReader(jest), sum); err != nil {
+	if err := JUnit(strings.NewReader(jest), sum, asItIs); err != nil {
 		t.Fatal(err)
 	}
 	if sum.Tests != 14 || sum.Failures != 1 || sum.Errors != 1 || sum.Skipped != 1 || sum.DurationMs != 1000513 {
@@ -36,7 +36,7 @@ func TestJUnit(t *testing.T) {
 
 func TestJUnitRefusesWhatIsNot(t *testing.T) {
 	for name, text := range map[string]string{"empty": "", "other root": "<coverage/>", "not xml": "hello", "binary": "\x00\x01\x7fELF", "json": "{}"} {
-		if err := JUnit(strings.NewReader(text), &corev1.TestSummary{}); !errors.Is(err, ErrNotJUnit) {
+		if err := JUnit(strings.NewReader(text), &corev1.TestSummary{}, asItIs); !errors.Is(err, ErrNotJUnit) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -58,7 +58,7 @@ func TestJUnitSurvivesHostileFiles(t *testing.T) {
 	}
 	for name, text := range cases {
 		sum := &corev1.TestSummary{}
-		if err := JUnit(strings.NewReader(text), sum); err == nil || sum.Tests != 0 {
+		if err := JUnit(strings.NewReader(text), sum, asItIs); err == nil || sum.Tests != 0 {
 			t.Errorf("%s: error %v, summary %v", name, err, sum)
 		}
 	}
@@ -72,7 +72,7 @@ func TestJUnitBoundsWhatItKeeps(t *testing.T) {
 	}
 	b.WriteString("</testsuite>")
 	sum := &corev1.TestSummary{}
-	if err := JUnit(strings.NewReader(b.String()), sum); err != nil {
+	if err := JUnit(strings.NewReader(b.String()), sum, asItIs); err != nil {
 		t.Fatal(err)
 	}
 	if sum.Tests != 200 || sum.Failures != 200 || len(sum.Failed) != MaxFailed || sum.DurationMs != 0 {
@@ -87,5 +87,24 @@ func TestJUnitBoundsWhatItKeeps(t *testing.T) {
 
 func FuzzJUnit(f *testing.F) {
 	f.Add(jest)
-	f.Fuzz(func(_ *testing.T, text string) { _ = JUnit(strings.NewReader(text), &corev1.TestSummary{}) })
+	f.Fuzz(func(_ *testing.T, text string) { _ = JUnit(strings.NewReader(text), &corev1.TestSummary{}, asItIs) })
+}
+
+func asItIs(s string) string { return s }
+
+// TestTextsAreMaskedBeforeTheyAreCut: half a secret at the end of a long text would not be found any more.
+func TestTextsAreMaskedBeforeTheyAreCut(t *testing.T) {
+	const secret = "s3cr3t-and-long"
+	for _, text := range []string{
+		`<testsuite><testcase name="` + secret + ` a" classname="` + secret + `"><failure message="` + strings.Repeat("x", maxText-4) + secret + `"/></testcase></testsuite>`,
+		`<testsuite name="` + secret + `"><testcase name="a"><error>` + strings.Repeat("x", maxText-4) + "s3cr3t&#45;and" + `<![CDATA[-long]]></error></testcase></testsuite>`,
+	} {
+		sum := &corev1.TestSummary{}
+		if err := JUnit(strings.NewReader(text), sum, func(s string) string { return strings.ReplaceAll(s, secret, "***") }); err != nil {
+			t.Fatal(err)
+		}
+		if all := sum.String(); strings.Contains(all, "s3c") || !strings.Contains(all, "***") || len(sum.GetFailed()) != 1 {
+			t.Errorf("%s", all)
+		}
+	}
 }

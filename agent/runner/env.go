@@ -52,6 +52,9 @@ func (t *Attempt) processEnv(n uint32, env []commands.Pair, action, traceparent 
 	for _, c := range fileCommands {
 		set(c.variable, t.commandsDir(n)+"/"+c.file)
 	}
+	if t.debugs() {
+		set("RUNNER_DEBUG", "1")
+	}
 	runner := t.scope.fixed.Value().Get("runner")
 	for _, name := range []string{"name", "os", "arch", "temp", "tool_cache", "workspace", "environment"} {
 		set("RUNNER_"+strings.ToUpper(name), runner.Get(name).Text())

@@ -211,7 +211,7 @@ func (t *Attempt) reopenLogs() error {
 		if t.logStored(s) {
 			continue
 		}
-		l, err := t.logs.Step(s.Number, t.dirs.LogPath(s.Number), t.values.masks[:s.Masks], t.acked[s.Number].Offset)
+		l, err := t.logs.Step(s.Number, t.dirs.LogPath(s.Number), t.values.masksAt(s.Masks), t.acked[s.Number].Offset)
 		if err != nil {
 			return err
 		}

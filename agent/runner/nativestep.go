@@ -180,7 +180,7 @@ func (t *Attempt) nativeCall(e entry, env []commands.Pair, out *lines, noted *an
 		inputs[strings.ToLower(p.Name)] = p.Value
 	}
 	return &native.Call{
-		With: inputs, Trees: t.trees, Home: t.paths.Home, ToolCache: t.paths.ToolCache, Scratch: t.dirs.Logs, Log: out.Printf,
+		Hide: t.values.hide.Hide, With: inputs, Trees: t.trees, Home: t.paths.Home, ToolCache: t.paths.ToolCache, Scratch: t.dirs.Logs, Log: out.Printf,
 		Annotate: func(level, message string) {
 			noted.mu.Lock()
 			defer noted.mu.Unlock()

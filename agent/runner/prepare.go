@@ -51,7 +51,7 @@ func (t *Attempt) begin(n uint32, name, id string) (*state.Step, *logs.Step, err
 		}
 		t.p.Steps = append(t.p.Steps, rec)
 	}
-	l, err := t.logs.Step(n, t.dirs.LogPath(n), t.values.masks[:min(rec.Masks, len(t.values.masks))], t.acked[n].Offset)
+	l, err := t.logs.Step(n, t.dirs.LogPath(n), t.values.masksAt(rec.Masks), t.acked[n].Offset)
 	return rec, l, err
 }
 

@@ -270,13 +270,13 @@ func (t *Attempt) open() error {
 		return fmt.Errorf("runner: %w", err)
 	}
 	t.roots = append(t.roots, commands)
-	t.logs = logs.New(logs.Config{
-		AttemptID: t.id, Token: t.values.base.Token, Remote: t.d.Remote, Watcher: t.d.Watcher, Log: t.log,
-		OnAck: t.onAck, OnBytes: t.d.Metrics.logBytes,
-	})
 	if err := t.scope.init(t); err != nil {
 		return err
 	}
+	t.logs = logs.New(logs.Config{
+		AttemptID: t.id, Token: t.values.base.Token, Remote: t.d.Remote, Watcher: t.d.Watcher, Log: t.log,
+		OnAck: t.onAck, OnBytes: t.d.Metrics.logBytes, Debug: t.debugs(),
+	})
 	return t.reopenLogs()
 }
 

@@ -5,6 +5,7 @@ import (
 	"path"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/slipway-ci/slipway/agent/commands"
@@ -54,10 +55,20 @@ func (s *scope) init(t *Attempt) error {
 		expr.Pair{Key: "tool_cache", Value: expr.String(t.paths.ToolCache)},
 		expr.Pair{Key: "workspace", Value: expr.String(path.Dir(t.paths.Workspace))},
 		expr.Pair{Key: "environment", Value: expr.String("self-hosted")},
-		expr.Pair{Key: "debug", Value: expr.String("")},
+		expr.Pair{Key: "debug", Value: expr.String(map[bool]string{true: "1"}[t.debugs()])},
 	).Value())
 	s.services = expr.NewObject().Value()
 	return nil
+}
+
+// debugs says whether the project's variable or secret ACTIONS_STEP_DEBUG asks for the lines of ::debug::.
+func (t *Attempt) debugs() bool {
+	for _, context := range []string{"vars", "secrets"} {
+		if v := t.scope.fixed.Value().Get(context).Get("ACTIONS_STEP_DEBUG"); v.IsPrimitive() && strings.EqualFold(strings.TrimSpace(v.Text()), "true") {
+			return true
+		}
+	}
+	return false
 }
 
 func runnerArch() string {

@@ -25,7 +25,7 @@ func TestMissingThingsAreEmpty(t *testing.T) {
 
 // TestOutputsOfCommandsAndFiles: what a step writes into GITHUB_OUTPUT goes over what it prints.
 func TestOutputsOfCommandsAndFiles(t *testing.T) {
-	v := stepValues{Outputs: []commands.Pair{{Name: "x", Value: "file"}}, State: []commands.Pair{{Name: "s", Value: "file"}}}
+	x := ending{values: stepValues{Outputs: []commands.Pair{{Name: "x", Value: "file"}}, State: []commands.Pair{{Name: "s", Value: "file"}}}}
 	var printed []commands.Command
 	for _, line := range []string{"::set-output name=x::printed", "::set-output name=y::printed", "::save-state name=s::printed"} {
 		c, ok := commands.ParseLine(line)
@@ -34,9 +34,9 @@ func TestOutputsOfCommandsAndFiles(t *testing.T) {
 		}
 		printed = append(printed, c)
 	}
-	(&Attempt{}).fromOutput(printed, &v)
+	(&Attempt{}).fromOutput(printed, &x)
 	got := map[string]string{}
-	for _, p := range append(v.Outputs, v.State...) {
+	for _, p := range append(x.values.Outputs, x.values.State...) {
 		got[p.Name] = p.Value
 	}
 	if got["x"] != "file" || got["y"] != "printed" || got["s"] != "file" {

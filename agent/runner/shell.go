@@ -67,6 +67,11 @@ func scriptText(s string) string { return strings.ReplaceAll(s, "\r\n", "\n") }
 func display(script string) string {
 	lines := strings.Split(strings.TrimSpace(scriptText(script)), "\n")
 	first := strings.TrimSpace(lines[0])
+	const mask = "::add-mask::"
+	if i := strings.Index(strings.ToLower(first), mask); i >= 0 {
+		// Seen before the step runs, and so before it can hide the value.
+		first = first[:i+len(mask)] + "***"
+	}
 	const most = 100
 	if r := []rune(first); len(r) > most {
 		first = string(r[:most]) + "…"

@@ -189,6 +189,7 @@ func (x *ending) failed(code string, fault corev1.Fault, format string, args ...
 
 // endEntry ends a step of the plan: continue-on-error applies.
 func (t *Attempt) endEntry(e entry, rec *state.Step, l *logs.Step, x ending) {
+	hidden := t.takeOutput(rec, l, &x)
 	lenient := false
 	if x.outcome == corev1.Result_RESULT_FAILURE && e.kind == kindMain {
 		var err error
@@ -197,13 +198,16 @@ func (t *Attempt) endEntry(e entry, rec *state.Step, l *logs.Step, x ending) {
 		}
 	}
 	t.spent = append(t.spent, e.number)
-	t.endWith(rec, l, x, lenient)
+	t.endWith(rec, x, lenient && !hidden)
 }
 
-func (t *Attempt) end(rec *state.Step, l *logs.Step, x ending) { t.endWith(rec, l, x, false) }
+func (t *Attempt) end(rec *state.Step, l *logs.Step, x ending) {
+	t.takeOutput(rec, l, &x)
+	t.endWith(rec, x, false)
+}
 
-// endWith closes a step's log and notes everything that the step left. The next save records it.
-func (t *Attempt) endWith(rec *state.Step, l *logs.Step, x ending, lenient bool) {
+// takeOutput closes a step's log and takes what it says. hidden: there were too many masks, which nothing makes good.
+func (t *Attempt) takeOutput(rec *state.Step, l *logs.Step, x *ending) (hidden bool) {
 	result, err := l.End()
 	if err != nil {
 		t.log.Error("a step's output can't be read", "step", rec.Number, "error", err)
@@ -211,17 +215,22 @@ func (t *Attempt) endWith(rec *state.Step, l *logs.Step, x ending, lenient bool)
 	}
 	rec.Log = &state.Log{Length: result.Length, SHA256: result.SHA256}
 	t.unreleased = append(t.unreleased, l)
-	rec.Tries = uint32(max(x.tries, 0))
-	rec.Annotations = append(t.fromOutput(result.Commands, &x.values), x.extra...)
+	x.extra = append(t.fromOutput(result.Commands, x), x.extra...)
 	if result.Dropped {
 		x.failed(codeStepFailed, user, "the step printed too many ::set-output or ::save-state commands; put large things into a file")
 	}
 	if result.Hidden {
 		// Later steps could print what this one wanted to hide, so there are none.
-		x.failed(codeTooMany, user, "the job masks more than %d values or %d KiB", logs.MaxMasks, logs.MaxMaskBytes>>10)
-		lenient = false
+		x.failed(codeTooMany, user, "%s", logs.TooMany)
 		t.p.Hidden, t.p.Phase = true, state.PhaseFinishing
 	}
+	return result.Hidden
+}
+
+// endWith notes everything that a step left. The next save records it.
+func (t *Attempt) endWith(rec *state.Step, x ending, lenient bool) {
+	rec.Tries = uint32(max(x.tries, 0))
+	rec.Annotations = x.extra
 	if t.values.size+x.values.size() > maxKept {
 		x.failed(codeStepFailed, user, "the steps of the job hand on more than %d MiB (outputs, environment, summaries); put large things into files", maxKept>>20)
 		x.values = stepValues{Masks: x.values.Masks}
@@ -230,6 +239,8 @@ func (t *Attempt) endWith(rec *state.Step, l *logs.Step, x ending, lenient bool)
 		t.log.Error("what a step left can't be kept", "step", rec.Number, "error", err)
 		x.failed(codeInternal, system, "what the step left can't be kept: %v", err)
 	}
+	// The step may have hidden what its own name holds.
+	rec.Name = t.values.public(rec.Name, maxName)
 	t.publish(rec)
 	rec.Outcome, rec.Conclusion, rec.ExitCode, rec.EndedMS = x.outcome, x.outcome, x.exitCode, t.elapsed()
 	if x.outcome == corev1.Result_RESULT_FAILURE && lenient {
@@ -289,7 +300,8 @@ func stateOf(r corev1.Result) corev1.StepState {
 }
 
 // fromOutput applies the workflow commands that a step printed, and returns its annotations.
-func (t *Attempt) fromOutput(all []commands.Command, v *stepValues) []state.Annotation {
+func (t *Attempt) fromOutput(all []commands.Command, x *ending) []state.Annotation {
+	v := &x.values
 	var out []state.Annotation
 	var outputs, saved []commands.Pair
 	known := map[string]bool{}
@@ -298,17 +310,21 @@ func (t *Attempt) fromOutput(all []commands.Command, v *stepValues) []state.Anno
 	}
 	for _, c := range all {
 		pair := commands.Pair{Name: c.Properties["name"], Value: c.Value}
+		refused := c.Refused()
 		switch {
+		case refused != "":
+			out = append(out, state.Annotation{Level: "error", Message: refused})
+			x.failed(codeStepFailed, user, "%s", refused)
+		case c.Name == "add-mask" && len(commands.Masks(c.Value)) == 0:
+			out = append(out, state.Annotation{Level: "warning", Message: "The value of ::add-mask:: is blank: nothing is hidden."})
 		case c.Name == "add-mask":
-			for _, m := range commands.Masks(c.Value) {
-				if !known[m] {
-					known[m] = true
-					v.Masks = append(v.Masks, []byte(m))
-				}
+			if !known[c.Value] {
+				known[c.Value] = true
+				v.Masks = append(v.Masks, []byte(c.Value))
 			}
-		case c.Name == "set-output" && pair.Name != "":
+		case c.Name == "set-output":
 			outputs = append(outputs, pair)
-		case c.Name == "save-state" && pair.Name != "":
+		case c.Name == "save-state":
 			saved = append(saved, pair)
 		default:
 			if a, ok := c.Annotation(); ok {

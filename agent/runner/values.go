@@ -20,7 +20,7 @@ type values struct {
 	steps map[uint32]*stepValues
 	// Of all steps so far, in order; hide has the same values.
 	masks []string
-	hide  logs.Masks
+	hide  *logs.Masks
 	env   []commands.Pair
 	paths []string
 	// size in bytes of what the steps handed on.
@@ -41,7 +41,8 @@ type base struct {
 
 // stepValues is what one step left for later ones.
 type stepValues struct {
-	// Masks are bytes: JSON would change what is not UTF-8, and the next process would not find it in the log.
+	// Masks are the values of ::add-mask::. They are bytes: JSON would change what is not UTF-8, and the next process would
+	// not find it in the log.
 	Masks   [][]byte        `json:"masks,omitempty"`
 	Env     []commands.Pair `json:"env,omitempty"`
 	Path    []string        `json:"path,omitempty"`
@@ -122,8 +123,8 @@ func (vs *values) take(n uint32, v *stepValues) {
 	vs.size += v.size()
 	for _, m := range v.Masks {
 		vs.masks = append(vs.masks, string(m))
-		vs.hide.Add(string(m))
 	}
+	vs.hide = vs.hide.With(vs.masks[len(vs.masks)-len(v.Masks):]...)
 	vs.env = commands.Merge(vs.env, v.Env...)
 	// Latest first.
 	for _, p := range v.Path {
@@ -145,6 +146,14 @@ const (
 	maxName    = 500
 	maxMessage = 4 << 10
 )
+
+// masksAt is the set of the first n values: those that were known when a step began.
+func (vs *values) masksAt(n int) *logs.Masks {
+	if n >= len(vs.masks) {
+		return vs.hide
+	}
+	return logs.NewMasks(vs.masks[:n]...)
+}
 
 // public is a text as a report may hold it: masked, valid UTF-8, at most so many bytes.
 func (vs *values) public(text string, most int) string {
