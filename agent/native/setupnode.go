@@ -27,7 +27,7 @@ func setupNode(ctx context.Context, c *Call) (Outcome, error) {
 	}
 	c.ignore("there is no package cache yet", "cache-dependency-path", "package-manager-cache")
 	c.ignore("versions come from the image only", "check-latest", "token", "always-auth")
-	arch := nodeArch()
+	arch := NodeArch()
 	if want := c.input("architecture", arch); want != arch {
 		return Outcome{}, userErrorf("input architecture: this agent has %s, not %s", arch, want)
 	}
@@ -54,7 +54,8 @@ func setupNode(ctx context.Context, c *Call) (Outcome, error) {
 	}, nil
 }
 
-func nodeArch() string {
+// NodeArch is how tool caches spell this host's architecture.
+func NodeArch() string {
 	if runtime.GOARCH == "amd64" {
 		return "x64"
 	}

@@ -24,13 +24,13 @@ func (t *Attempt) collect(ctx context.Context, e entry, x *ending) {
 }
 
 func (t *Attempt) uploadReports(ctx context.Context, e entry, reports *planv1.Reports, x *ending) error {
-	env, err := t.stepEnv(e, t.envSoFar())
+	env, err := t.stepEnv(e, t.envOf(e))
 	if err != nil {
 		return err
 	}
 	var globs []string
 	for _, list := range [][]*planv1.Value{reports.GetJunit(), reports.GetSarif(), reports.GetCoverage(), reports.GetSbom()} {
-		got, err := resolve.Strings(list, t.scope.step(env))
+		got, err := resolve.Strings(list, t.scope.of(e, env))
 		if err != nil {
 			return fmt.Errorf("reports: %w", err)
 		}

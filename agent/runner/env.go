@@ -28,8 +28,8 @@ func stepDir(n uint32) string { return strconv.FormatUint(uint64(n), 10) }
 func (t *Attempt) commandsDir(n uint32) string { return t.paths.Commands + "/" + stepDir(n) }
 
 // processEnv is the whole environment of a step's process. env is workflow < job < GITHUB_ENV < step; GITHUB_… and
-// RUNNER_… go over all of it.
-func (t *Attempt) processEnv(n uint32, env []commands.Pair, action, traceparent string) ([]string, error) {
+// RUNNER_… go over all of it, and more over these.
+func (t *Attempt) processEnv(n uint32, env []commands.Pair, action, traceparent string, more ...commands.Pair) ([]string, error) {
 	all := []commands.Pair{{Name: "CI", Value: "true"}, {Name: "HOME", Value: t.paths.Home}}
 	set := func(name, value string) { all = append(all, commands.Pair{Name: name, Value: value}) }
 	if traceparent != "" {
@@ -58,6 +58,12 @@ func (t *Attempt) processEnv(n uint32, env []commands.Pair, action, traceparent 
 	runner := t.scope.fixed.Value().Get("runner")
 	for _, name := range []string{"name", "os", "arch", "temp", "tool_cache", "workspace", "environment"} {
 		set("RUNNER_"+strings.ToUpper(name), runner.Get(name).Text())
+	}
+	for _, p := range more {
+		if strings.ContainsAny(p.Name, "=\x00") || strings.ContainsRune(p.Value, 0) {
+			return nil, fmt.Errorf("with: %q can't be an input: its name may not hold '=', and nothing may hold a NUL character", strings.TrimPrefix(p.Name, "INPUT_"))
+		}
+		set(p.Name, p.Value)
 	}
 	return environ(commands.Merge(nil, all...)), nil
 }

@@ -47,21 +47,25 @@ func (t *Attempt) beginRun(ctx context.Context, e entry, name string, env []comm
 	return t.awaitRun(ctx, e, rec, l, spec)
 }
 
-// runSpec evaluates a `run` step and writes its script and command files.
+// runSpec evaluates a step that is a process, and writes its script and command files.
 func (t *Attempt) runSpec(ctx context.Context, e entry, env []commands.Pair) (sandbox.StepSpec, error) {
-	scope, job := t.scope.step(env), t.a.GetJob()
+	if e.step.GetAction() != nil {
+		return t.nodeSpec(ctx, e, env)
+	}
+	scope, job := t.scope.of(e, env), t.a.GetJob()
+	shells := []*planv1.Value{e.step.GetRun().GetShell(), job.GetDefaults().GetShell(), t.a.GetWorkflowDefaults().GetShell()}
+	dirs := []*planv1.Value{e.step.GetWorkingDirectory(), job.GetDefaults().GetWorkingDirectory(), t.a.GetWorkflowDefaults().GetWorkingDirectory()}
+	if e.within != 0 {
+		shells, dirs = shells[:1], dirs[:1] // defaults do not enter actions
+	}
 	var texts [4]string
 	for i, v := range []*struct {
 		key string
 		get func() (string, error)
 	}{
 		{"run", func() (string, error) { return resolve.String(e.step.GetRun().GetScript(), scope) }},
-		{"shell", func() (string, error) {
-			return firstOf(scope, e.step.GetRun().GetShell(), job.GetDefaults().GetShell(), t.a.GetWorkflowDefaults().GetShell())
-		}},
-		{"working-directory", func() (string, error) {
-			return firstOf(scope, e.step.GetWorkingDirectory(), job.GetDefaults().GetWorkingDirectory(), t.a.GetWorkflowDefaults().GetWorkingDirectory())
-		}},
+		{"shell", func() (string, error) { return firstOf(scope, shells...) }},
+		{"working-directory", func() (string, error) { return firstOf(scope, dirs...) }},
 	} {
 		text, err := v.get()
 		if err != nil {
@@ -69,7 +73,7 @@ func (t *Attempt) runSpec(ctx context.Context, e entry, env []commands.Pair) (sa
 		}
 		texts[i] = text
 	}
-	limit, err := resolve.TimeoutMinutes(e.step.GetTimeoutMinutes(), scope, 0)
+	limit, err := t.stepLimit(e, scope)
 	if err != nil {
 		return sandbox.StepSpec{}, err
 	}
@@ -89,7 +93,7 @@ func (t *Attempt) runSpec(ctx context.Context, e entry, env []commands.Pair) (sa
 	if action == "" {
 		action = "__run"
 	}
-	process, err := t.processEnv(e.number, env, action, t.traceparent(e.number))
+	process, err := t.processEnv(e.number, env, action, t.traceparent(e.number), t.actionVars(e)...)
 	if err != nil {
 		return sandbox.StepSpec{}, err
 	}
@@ -109,11 +113,11 @@ func stepResources(s *planv1.Step) sandbox.Resources {
 
 // stepTimeout is what the supervisor enforces by itself, also while no agent runs: the step's own limit, else the rest of
 // the job's time with a margin for the agent, which ends jobs in an orderly way.
-func (t *Attempt) stepTimeout(minutes float64) time.Duration {
+func (t *Attempt) stepTimeout(limit time.Duration) time.Duration {
 	left, ok := t.jobTimeLeft()
 	backstop := left + CleanupLimit
-	if minutes > 0 && (!ok || minutesOf(minutes) < backstop) {
-		return minutesOf(minutes)
+	if limit > 0 && (!ok || limit < backstop) {
+		return limit
 	}
 	if !ok {
 		return 0
@@ -208,7 +212,7 @@ func (t *Attempt) tries(ctx context.Context, e entry, spec sandbox.StepSpec) (wa
 		}
 		try := tryOf(spec.ID)
 		flaky(&x, try)
-		if w.err != nil || stopped || !tryAgain(e.step.GetRetry(), try, x) {
+		if w.err != nil || stopped || e.kind == kindPost || !tryAgain(e.step.GetRetry(), try, x) {
 			return w, x, nil //nolint:nilerr // the caller looks at w.err
 		}
 		out, err := t.openLines(e.number)

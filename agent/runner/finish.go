@@ -22,6 +22,7 @@ const maxOutputs = 1 << 20
 
 // finish is the last step, "Complete job": outputs, summaries, the result.
 func (t *Attempt) finish(_ context.Context) error {
+	t.leaveActions()
 	rec, l, err := t.begin(t.completeNumber(), "Complete job", "")
 	if err != nil {
 		return err

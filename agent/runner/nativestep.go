@@ -33,23 +33,11 @@ func (t *Attempt) continueNative(ctx context.Context, e entry, rec *state.Step) 
 	if err != nil {
 		return err
 	}
-	env, err := t.stepEnv(e, t.envSoFar())
+	env, err := t.stepEnv(e, t.envOf(e))
 	if err != nil {
-		env = t.envSoFar()
+		env = t.envOf(e)
 	}
 	return t.runNative(ctx, e, rec, l, env, true)
-}
-
-// beginPost runs the post step of a main step that ran. Its condition is always().
-func (t *Attempt) beginPost(ctx context.Context, e entry) error {
-	name := "Post " + t.stepName(e.step, t.envSoFar())
-	main := t.record(e.of)
-	_, hard := t.ending()
-	if main == nil || main.Outcome == corev1.Result_RESULT_SKIPPED || hard {
-		t.skip(e, name)
-		return nil
-	}
-	return t.beginNative(ctx, e, name, t.envSoFar())
 }
 
 type nativeResult struct {
@@ -131,7 +119,7 @@ func (t *Attempt) performNative(ctx context.Context, e entry, env []commands.Pai
 	if err != nil {
 		return nativeResult{err: &native.UserError{Err: err}}, false, false
 	}
-	limit, err := resolve.TimeoutMinutes(e.step.GetTimeoutMinutes(), t.scope.step(env), 0)
+	limit, err := t.stepLimit(e, t.scope.of(e, env))
 	if err != nil {
 		return nativeResult{err: &native.UserError{Err: err}}, false, false
 	}
@@ -139,7 +127,7 @@ func (t *Attempt) performNative(ctx context.Context, e entry, env []commands.Pai
 	defer cancel()
 	expired := make(chan struct{})
 	if limit > 0 {
-		stop := t.d.Clock.AfterFunc(minutesOf(limit), func() { close(expired) })
+		stop := t.d.Clock.AfterFunc(limit, func() { close(expired) })
 		defer stop()
 	}
 	ended := make(chan nativeResult, 1)
@@ -171,7 +159,7 @@ func (t *Attempt) call(ctx context.Context, e entry, call *native.Call) nativeRe
 }
 
 func (t *Attempt) nativeCall(e entry, env []commands.Pair, out *lines, noted *annotations) (*native.Call, error) {
-	with, err := resolve.Entries(e.step.GetNative().GetWith(), t.scope.step(env))
+	with, err := resolve.Entries(e.step.GetNative().GetWith(), t.scope.of(e, env))
 	if err != nil {
 		return nil, fmt.Errorf("with: %w", err)
 	}

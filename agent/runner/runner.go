@@ -73,12 +73,14 @@ type Attempt struct {
 
 	entries []entry
 	values  values
-	acked   map[uint32]state.Ack
-	scope   scope
-	roots   []*os.Root
-	trees   []glob.Tree
-	pod     sandbox.Pod
-	logs    *logs.Attempt
+	// frames of composite actions, by number.
+	frames map[uint32]*frame
+	acked  map[uint32]state.Ack
+	scope  scope
+	roots  []*os.Root
+	trees  []glob.Tree
+	pod    sandbox.Pod
+	logs   *logs.Attempt
 	// ended logs whose result is not recorded yet; the next save records and releases them.
 	unreleased []*logs.Step
 	// spent are the command directories of steps that ended since the last save.
@@ -135,7 +137,7 @@ func prepareActor(d Deps, a *fleetv1.Assignment) (*Attempt, error) {
 		return nil, err
 	}
 	t := &Attempt{
-		d: d, a: a, id: a.GetAttemptId(), dirs: dirs, acked: map[uint32]state.Ack{}, done: make(chan struct{}),
+		d: d, a: a, id: a.GetAttemptId(), dirs: dirs, acked: map[uint32]state.Ack{}, frames: map[uint32]*frame{}, done: make(chan struct{}),
 		log: d.Log.With("run", a.GetRunId(), "job", a.GetJobId(), "attempt", a.GetAttemptId()),
 	}
 	t.paths = workspace.ContainerPaths()

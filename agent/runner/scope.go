@@ -89,31 +89,45 @@ func runnerArch() string {
 // job is what job-level values see: no env, no steps.
 func (s *scope) job() *expr.Env { return &expr.Env{Contexts: s.fixed} }
 
-// step is what a step's values see, with the environment given.
-func (s *scope) step(env []commands.Pair) *expr.Env {
+// step is what the values of the job's own steps see, with the environment given.
+func (s *scope) step(env []commands.Pair) *expr.Env { return s.inside(0, 0, env) }
+
+// of is what an entry's values see. Inside an action, success() and failure() look at the action; those of post steps look at the job.
+func (s *scope) of(e entry, env []commands.Pair) *expr.Env {
+	if e.kind == kindPost {
+		return s.inside(e.within, 0, env)
+	}
+	return s.inside(e.within, e.within, env)
+}
+
+// inside is what is seen inside a composite action, by its number, with the status functions of another; 0 is the job.
+func (s *scope) inside(within, status uint32, env []commands.Pair) *expr.Env {
 	all := expr.NewObject(s.fixed.Pairs()...)
+	if within != 0 {
+		s.t.inAction(all, within)
+	}
 	e := expr.NewCaseSensitiveObject()
 	for _, p := range env {
 		e.Set(p.Name, expr.String(p.Value))
 	}
 	all.Set("env", e.Value())
-	all.Set("steps", s.steps())
+	all.Set("steps", s.steps(within))
 	all.Set("job", expr.NewObject(
 		expr.Pair{Key: "status", Value: expr.String(s.t.status())},
 		expr.Pair{Key: "services", Value: s.services},
 		expr.Pair{Key: "container", Value: expr.NewObject().Value()},
 	).Value())
-	return &expr.Env{Contexts: all, Functions: s.functions()}
+	return &expr.Env{Contexts: all, Functions: s.functions(status)}
 }
 
-func (s *scope) functions() map[string]expr.Function {
+func (s *scope) functions(within uint32) map[string]expr.Function {
 	status := func(want string) expr.Function {
-		return func([]expr.Value) (expr.Value, error) { return expr.Bool(s.t.status() == want), nil }
+		return func([]expr.Value) (expr.Value, error) { return expr.Bool(s.t.statusIn(within) == want), nil }
 	}
 	return map[string]expr.Function{
 		"success":   status("success"),
 		"failure":   status("failure"),
-		"cancelled": status("cancelled"),
+		"cancelled": func([]expr.Value) (expr.Value, error) { return expr.Bool(s.t.status() == "cancelled"), nil },
 		"always":    func([]expr.Value) (expr.Value, error) { return expr.Bool(true), nil },
 		"hashFiles": func(args []expr.Value) (expr.Value, error) { return s.t.hashFiles(args) },
 	}
@@ -131,10 +145,13 @@ func (t *Attempt) status() string {
 	}
 }
 
-// steps has every step with an id that has ended, skipped ones too.
-func (s *scope) steps() expr.Value {
+// steps has every step with an id that has ended, skipped ones too, of one action or of the job.
+func (s *scope) steps(within uint32) expr.Value {
 	all := expr.NewObject()
 	for _, r := range s.t.p.Steps {
+		if e, _ := s.t.entry(r.Number); e.within != within {
+			continue
+		}
 		if r.ID == "" || r.Outcome == corev1.Result_RESULT_UNSPECIFIED {
 			continue
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/slipway-ci/slipway/agent/logs"
 	"github.com/slipway-ci/slipway/agent/sandbox"
 	"github.com/slipway-ci/slipway/agent/state"
+	"github.com/slipway-ci/slipway/pipeline/expr"
 	"github.com/slipway-ci/slipway/pipeline/resolve"
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
 	planv1 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
@@ -31,14 +32,19 @@ func (t *Attempt) nextStep(ctx context.Context) error {
 		}
 	}
 	last := t.p.Steps[len(t.p.Steps)-1]
-	if last.State == corev1.StepState_STEP_STATE_RUNNING {
+	if last.State == corev1.StepState_STEP_STATE_RUNNING && !t.isAction(last.Number) {
 		e, ok := t.entry(last.Number)
 		if !ok {
 			return fmt.Errorf("runner: attempt %s has a running step %d that its job has not", t.id, last.Number)
 		}
 		return t.continueStep(ctx, e, last)
 	}
-	e, ok := t.entry(last.Number + 1)
+	done := t.covered(last)
+	if e, rec, ok := t.openAction(); ok && done == e.last {
+		t.endAction(e, rec)
+		return nil
+	}
+	e, ok := t.entry(done + 1)
 	if !ok {
 		t.p.Phase = state.PhaseFinishing
 		return nil
@@ -49,7 +55,7 @@ func (t *Attempt) nextStep(ctx context.Context) error {
 // losePod ends an attempt whose pod is gone. A step that ran in it ends with all that it said.
 func (t *Attempt) losePod(why error) error {
 	last := t.p.Steps[len(t.p.Steps)-1]
-	if last.State == corev1.StepState_STEP_STATE_RUNNING {
+	if last.State == corev1.StepState_STEP_STATE_RUNNING && !t.isAction(last.Number) {
 		rec, l, err := t.begin(last.Number, last.Name, last.ID)
 		if err != nil {
 			return err
@@ -66,15 +72,15 @@ func (t *Attempt) losePod(why error) error {
 func (t *Attempt) beginStep(ctx context.Context, e entry) error {
 	began := t.d.Clock.Now()
 	if e.kind == kindPost {
-		return t.beginPost(ctx, e)
+		return t.beginPost(ctx, e, began)
 	}
-	env := t.envSoFar()
-	name := t.stepName(e.step, env)
+	env := t.envOf(e)
+	name := t.stepName(e, env)
 	env, err := t.stepEnv(e, env)
 	if err != nil {
 		return t.failBefore(e, name, err)
 	}
-	holds, err := resolve.Condition(e.step.GetCondition(), t.scope.step(env))
+	holds, err := resolve.Condition(e.step.GetCondition(), t.scope.of(e, env))
 	if err != nil {
 		return t.failBefore(e, name, fmt.Errorf("if: %w", err))
 	}
@@ -82,7 +88,12 @@ func (t *Attempt) beginStep(ctx context.Context, e entry) error {
 		t.skip(e, name)
 		return nil
 	}
-	if e.step.GetNative() != nil {
+	switch {
+	case t.pastDeadline(e):
+		return t.failBefore(e, name, errActionTimedOut)
+	case e.kind == kindAction:
+		return t.beginAction(ctx, e, name, env)
+	case e.step.GetNative() != nil:
 		return t.beginNative(ctx, e, name, env)
 	}
 	return t.beginRun(ctx, e, name, env, began)
@@ -104,9 +115,20 @@ func idOf(e entry) string {
 	return e.step.GetId()
 }
 
-// stepName is what people see; a name that can't be evaluated is shown as it stands.
-func (t *Attempt) stepName(s *planv1.Step, env []commands.Pair) string {
-	scope := t.scope.step(env)
+// stepName is what people see: of a step inside an action the action's name comes first.
+func (t *Attempt) stepName(e entry, env []commands.Pair) string {
+	name := ownName(e.step, t.scope.of(e, env))
+	if f := t.frames[e.within]; f != nil {
+		return f.Name + nameSeparator + name
+	}
+	return name
+}
+
+// nameSeparator stands between the name of an action and that of its step, as between those of a call and its job.
+const nameSeparator = " / "
+
+// ownName is a step's name; one that can't be evaluated is shown as it stands.
+func ownName(s *planv1.Step, scope *expr.Env) string {
 	if s.GetName() != nil {
 		if name, err := resolve.String(s.GetName(), scope); err == nil && strings.TrimSpace(name) != "" {
 			return name
@@ -114,6 +136,9 @@ func (t *Attempt) stepName(s *planv1.Step, env []commands.Pair) string {
 	}
 	if n := s.GetNative(); n != nil {
 		return "Run " + n.GetUses()
+	}
+	if a := s.GetAction(); a != nil {
+		return "Run " + a.GetUses()
 	}
 	script, err := resolve.String(s.GetRun().GetScript(), scope)
 	if err != nil {
@@ -123,11 +148,20 @@ func (t *Attempt) stepName(s *planv1.Step, env []commands.Pair) string {
 }
 
 func (t *Attempt) stepEnv(e entry, env []commands.Pair) ([]commands.Pair, error) {
-	pairs, err := resolve.Entries(e.step.GetEnv(), t.scope.step(env))
+	own, err := t.ownEnv(e, env)
+	if err != nil {
+		return nil, err
+	}
+	return commands.Merge(env, own...), nil
+}
+
+// ownEnv is a step's `env:`.
+func (t *Attempt) ownEnv(e entry, env []commands.Pair) ([]commands.Pair, error) {
+	pairs, err := resolve.Entries(e.step.GetEnv(), t.scope.of(e, env))
 	if err != nil {
 		return nil, fmt.Errorf("env: %w", err)
 	}
-	return commands.Merge(env, pairsOf(pairs)...), nil
+	return pairsOf(pairs), nil
 }
 
 // failBefore ends a step that could not begin.
@@ -142,23 +176,28 @@ func (t *Attempt) failBefore(e entry, name string, why error) error {
 	}
 	defer out.Close()
 	out.Printf("Error: %v", why)
+	code := codeStepFailed
+	if errors.Is(why, errActionTimedOut) {
+		code = codeTimedOut
+	}
 	t.endEntry(e, rec, l, ending{
 		outcome: corev1.Result_RESULT_FAILURE,
-		failure: &state.Failure{Code: codeStepFailed, Fault: user, Message: why.Error()},
+		failure: &state.Failure{Code: code, Fault: user, Message: why.Error()},
 	})
 	return nil
 }
 
 // holdsNow evaluates a running step's `if` again, as a cancellation does: true lets it run on.
 func (t *Attempt) holdsNow(e entry) bool {
-	if e.kind == kindPost {
-		return true
-	}
-	env, err := t.stepEnv(e, t.envSoFar())
+	env, err := t.stepEnv(e, t.envOf(e))
 	if err != nil {
-		return false
+		return e.kind == kindPost
 	}
-	holds, err := resolve.Condition(e.step.GetCondition(), t.scope.step(env))
+	condition := e.step.GetCondition()
+	if e.kind == kindPost {
+		condition = postCondition(e.step)
+	}
+	holds, err := resolve.Condition(condition, t.scope.of(e, env))
 	return err == nil && holds
 }
 
@@ -191,14 +230,20 @@ func (x *ending) failed(code string, fault corev1.Fault, format string, args ...
 func (t *Attempt) endEntry(e entry, rec *state.Step, l *logs.Step, x ending) {
 	hidden := t.takeOutput(rec, l, &x)
 	lenient := false
-	if x.outcome == corev1.Result_RESULT_FAILURE && e.kind == kindMain {
-		var err error
-		if lenient, err = resolve.Bool(e.step.GetContinueOnError(), t.scope.step(t.envSoFar()), false); err != nil {
-			x.extra = append(x.extra, state.Annotation{Level: "error", Message: "continue-on-error: " + err.Error()})
-		}
+	if x.outcome == corev1.Result_RESULT_FAILURE && e.kind != kindPost {
+		lenient = t.lenient(e, &x)
 	}
 	t.spent = append(t.spent, e.number)
 	t.endWith(rec, x, lenient && !hidden)
+}
+
+// lenient is a step's `continue-on-error`.
+func (t *Attempt) lenient(e entry, x *ending) bool {
+	lenient, err := resolve.Bool(e.step.GetContinueOnError(), t.scope.of(e, t.envOf(e)), false)
+	if err != nil {
+		x.extra = append(x.extra, state.Annotation{Level: "error", Message: "continue-on-error: " + err.Error()})
+	}
+	return lenient
 }
 
 func (t *Attempt) end(rec *state.Step, l *logs.Step, x ending) {
@@ -276,7 +321,11 @@ func (t *Attempt) publish(rec *state.Step) {
 	}
 }
 
+// failStep lets a step's failure be the job's. That of a step inside an action is the action's to tell.
 func (t *Attempt) failStep(rec *state.Step) {
+	if e, _ := t.entry(rec.Number); e.within != 0 && e.kind != kindPost && !t.p.Hidden {
+		return
+	}
 	if rec.Failure == nil {
 		t.fail(codeStepFailed, user, fmt.Sprintf("step %q failed", rec.Name))
 		return

@@ -81,7 +81,7 @@ func (t *Attempt) nextTry(ctx context.Context, e entry, try int, x ending, out *
 // again prepares the next try of a `run` step: everything that the step needs is made anew, and the specification with the new id recorded, so
 // that a process that is killed here goes on with one try or the other.
 func (t *Attempt) again(ctx context.Context, e entry, try int) (sandbox.StepSpec, error) {
-	env, err := t.stepEnv(e, t.envSoFar())
+	env, err := t.stepEnv(e, t.envOf(e))
 	if err != nil {
 		return sandbox.StepSpec{}, err
 	}

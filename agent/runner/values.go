@@ -78,6 +78,9 @@ func (t *Attempt) loadValues() error {
 			t.values.take(s.Number, v)
 		}
 	}
+	if err := t.loadFrames(); err != nil {
+		return err
+	}
 	if t.p.Phase == state.PhaseDone {
 		return t.dirs.ReadPrivate(outputsFile, &t.values.outputs)
 	}

@@ -73,7 +73,7 @@ func (t *Attempt) visitSpec(ctx context.Context, a *fleetv1.Attach) (spec sandbo
 	spec, place = sandbox.StepSpec{Dir: t.paths.Workspace}, &corev1.TerminalPlace{}
 	if e, ok := t.visited(a.GetStep()); ok {
 		place.Step, place.StepName = e.number, t.nameOf(e.number)
-		env, err := t.stepEnv(e, t.envSoFar())
+		env, err := t.stepEnv(e, t.envOf(e))
 		if err == nil && e.step.GetNative() == nil {
 			var own sandbox.StepSpec
 			if own, err = t.runSpec(ctx, e, env); err == nil {
@@ -113,14 +113,27 @@ func (t *Attempt) visited(number uint32) (entry, bool) {
 	return e, ok && e.kind == kindMain
 }
 
-// failedEntry is the first step of the plan that failed.
+// failedEntry is the first step of the plan that failed, and failed the job: if an action did, its step.
 func (t *Attempt) failedEntry() (entry, bool) {
 	for _, s := range t.p.Steps {
-		if e, ok := t.entry(s.Number); ok && s.Conclusion == corev1.Result_RESULT_FAILURE && e.kind == kindMain {
+		if e, ok := t.entry(s.Number); ok && e.kind == kindMain && t.failed(e) {
 			return e, true
 		}
 	}
 	return entry{}, false
+}
+
+// failed says whether an entry failed, and every action that it is in.
+func (t *Attempt) failed(e entry) bool {
+	for {
+		if rec := t.record(e.number); rec == nil || rec.Conclusion != corev1.Result_RESULT_FAILURE {
+			return false
+		}
+		if e.within == 0 {
+			return true
+		}
+		e = t.entries[e.within-1]
+	}
 }
 
 // nameOf is what people know a step by; "" if it never had its turn.
