@@ -163,6 +163,17 @@ func TestLintsSeeIntoActions(t *testing.T) {
 	}
 }
 
+// TestOutputsOfActionsAreKnown: of a composite one all, of others none.
+func TestOutputsOfActionsAreKnown(t *testing.T) {
+	opt := treeOf(map[string]string{".github/actions/setup/action.yml": setup, "deep/action.yml": deep})
+	src := withSteps("{id: a, uses: ./.github/actions/setup, with: {must: x}}", "{id: b, uses: ./deep}",
+		"run: echo ${{ steps.a.outputs.SAID }} ${{ steps.a.outputs.siad }} ${{ steps.b.outputs.any }}")
+	_, found := Compile("x.yml", []byte(src), opt)
+	if got := codes(found); !strings.HasSuffix(got, "x.yml:8:51 unset-output") || strings.Count(got, "unset-output") != 1 {
+		t.Error(found)
+	}
+}
+
 func TestDraftOfADockerAction(t *testing.T) {
 	plan, found := Draft("x.yml", []byte(withSteps("uses: ./a", "run: x")), treeOf(map[string]string{"a/action.yml": "runs: {using: docker, image: Dockerfile}"}))
 	if plan == nil || plan.GetJobs()[0].GetSteps()[0].GetUnsupported().GetUses() != "./a" {

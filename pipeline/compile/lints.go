@@ -34,7 +34,7 @@ func lintAll(f *syntax.File, t text, l *linker, found diag.List) diag.List {
 	}
 	for _, home := range l.actionFiles {
 		a := l.actions[home]
-		out = append(out, lintAction(a, of[a.File.Path])...)
+		out = append(out, l.lintAction(a, of[a.File.Path])...)
 	}
 	return out
 }
@@ -50,14 +50,23 @@ func (l *linker) lints(f *syntax.File, t text, found diag.List) diag.List {
 			return nil // what is missing in it may be what could not be read
 		}
 		return l.files[path]
-	})))
+	}, l.actionOf)))
+}
+
+// actionOf is the action that a step uses, nil if it could not be read whole.
+func (l *linker) actionOf(s *syntax.Step) *syntax.Action {
+	u := l.uses[s]
+	if u == nil || u.text.parsed.Invalid() {
+		return nil
+	}
+	return u.Action
 }
 
 // lintAction does so for an action's metadata.
-func lintAction(a *action, found diag.List) diag.List {
+func (l *linker) lintAction(a *action, found diag.List) diag.List {
 	if a.text.parsed.Invalid() {
 		return found
 	}
 	f := a.AsFile()
-	return lint.Allow(f, a.text.src, slices.Concat(found, lint.Action(f)))
+	return lint.Allow(f, a.text.src, slices.Concat(found, lint.Action(f, l.actionOf)))
 }

@@ -27,7 +27,7 @@ func FuzzLint(f *testing.F) {
 	f.Fuzz(func(t *testing.T, src []byte) {
 		// Also what the reader refused is linted here: what is left of it must not panic.
 		file, _ := syntax.Parse("x.yml", src, syntax.Limits{})
-		for _, d := range Allow(file, src, Lint(file, nil)) {
+		for _, d := range Allow(file, src, Lint(file, nil, nil)) {
 			if d.Line < 1 || d.Column < 1 || d.Message == "" || Codes[d.Code] == "" {
 				t.Fatalf("%+v", d)
 			}
@@ -82,7 +82,7 @@ func TestLargeFilesAreFast(t *testing.T) {
 			continue
 		}
 		parsed := cpu(t) - begin
-		list := Allow(f, []byte(src), Lint(f, nil))
+		list := Allow(f, []byte(src), Lint(f, nil, nil))
 		took := cpu(t) - begin - parsed
 		t.Logf("%s: %v after %v of reading, %d findings for %d bytes", name, took, parsed, len(list), len(src))
 		if took > 10*time.Second {

@@ -70,10 +70,11 @@ const maxFindings = 200
 
 // Lint returns every finding about f, which may lack what its own findings are about.
 //
-// callee returns the workflow that a job of f calls, nil where it is not known; it may be nil itself.
-func Lint(f *syntax.File, callee func(*syntax.Job) *syntax.File) diag.List {
+// callee returns the workflow that a job of f calls, and action the one of the repository that a step uses, nil where it is not known; they may be nil
+// themselves.
+func Lint(f *syntax.File, callee func(*syntax.Job) *syntax.File, action func(*syntax.Step) *syntax.Action) diag.List {
 	l := newLinter(f)
-	l.callee = callee
+	l.callee, l.action = callee, action
 	for _, j := range l.jobs {
 		for _, s := range j.steps {
 			l.injection(s)
@@ -100,8 +101,9 @@ func Lint(f *syntax.File, callee func(*syntax.Job) *syntax.File) diag.List {
 
 // Action returns every finding about the steps of an action, given as the one job of a file. What the job that uses the action has done before, or may
 // do, is not known, so that no lint speaks of it.
-func Action(f *syntax.File) diag.List {
+func Action(f *syntax.File, action func(*syntax.Step) *syntax.Action) diag.List {
 	l := newLinter(f)
+	l.action = action
 	for _, j := range l.jobs {
 		for _, s := range j.steps {
 			l.injection(s)
@@ -123,6 +125,8 @@ type linter struct {
 	byID  map[string]*job
 	// callee may be nil.
 	callee func(*syntax.Job) *syntax.File
+	// action may be nil.
+	action func(*syntax.Step) *syntax.Action
 	// uses and envs remember what was worked out of a scalar or mapping.
 	uses map[*syntax.Scalar][]use
 	envs map[*syntax.Map]map[string]*syntax.Scalar

@@ -20,7 +20,7 @@ func run(t *testing.T, name string, src []byte) diag.List {
 	if found.HasErrors() {
 		t.Fatalf("the case is not well formed:\n%s", found)
 	}
-	return Allow(f, src, Lint(f, nil)).Sort()
+	return Allow(f, src, Lint(f, nil, nil)).Sort()
 }
 
 // TestLints: for each code, every finding of testdata/CODE/bad.yml is in its golden file, and testdata/CODE/good.yml has

@@ -126,6 +126,8 @@ func (l *linter) stepOutput(j *job, text *syntax.Scalar, u use) {
 	output := u.Path[2]
 	switch {
 	case from == nil:
+	case from.ref.Local:
+		l.actionOutput(from, text, u)
 	case from.ast.Uses != nil:
 		if !from.isKnown || from.lore.Sets(output) {
 			return
@@ -145,6 +147,29 @@ func (l *linter) stepOutput(j *job, text *syntax.Scalar, u use) {
 				name(u.Flow), from.ast.ID.Text, from.ast.Pos.Line)
 		}
 	}
+}
+
+// actionOutput warns about an output that a composite action does not declare; what a program sets nobody knows.
+func (l *linter) actionOutput(from *step, text *syntax.Scalar, u use) {
+	if l.action == nil {
+		return
+	}
+	a := l.action(from.ast)
+	if a == nil || a.Runs.Kind != syntax.Composite {
+		return
+	}
+	var declared []string
+	for _, o := range a.Outputs {
+		if strings.EqualFold(o.Name.Text, u.Path[2]) {
+			return
+		}
+		declared = append(declared, o.Name.Text)
+	}
+	hint := diag.DidYouMean(u.Path[2], declared)
+	if hint == "" {
+		hint = "declare it under `outputs` of " + a.File.Path
+	}
+	l.warn(l.place(text, u.offset), UnsetOutput, hint, "`%s` is always empty: the action `%s` has no such output", name(u.Flow), from.ast.Uses.Text)
 }
 
 func clip(s string) string {
