@@ -139,7 +139,7 @@ func (s *Server) open() (err error) {
 			return fmt.Errorf("listening for /metrics (see `metrics:` in the configuration): %w", err)
 		}
 	}
-	return nil
+	return s.openWeb()
 }
 
 func listen(address string) (net.Listener, error) {
