@@ -25,16 +25,17 @@ up)
   "$slipway" dev --detach --config "$config"
   commit_example
   echo "demo: running $app/.github/workflows/ci.yml at commit $(git rev-parse --short HEAD)"
-  "$slipway" run .github/workflows/ci.yml
+  "$slipway" run --id-file "$demo/run" .github/workflows/ci.yml
   echo
-  "$slipway" runs show "$("$slipway" runs ls -o json | jq -r '.[0].id')"
+  run=$(cat "$demo/run") # its own: others may run, too
+  "$slipway" runs show "$run"
   cat <<TXT
 
 demo: done. Slipway keeps running; next:
   cd $app && $slipway run      # the same again; change a file first, the working tree is what runs
   $slipway runs ls             # what ran
-  $slipway logs RUN            # its logs
-  $slipway artifacts ls RUN    # what it made
+  $slipway logs $run            # its logs
+  $slipway artifacts ls $run    # what it made
   make demo-down               # stop it
 TXT
   ;;

@@ -23,6 +23,9 @@ func (a *app) agentsJoinTokenCmd() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if err := notPast(*ttl); err != nil {
+			return err
+		}
 		t, err := cl.CreateJoinToken(ctx, client.JoinToken{Pool: *pool, Labels: splitList(*labels), TTL: *ttl, Uses: *uses})
 		if err != nil {
 			return err

@@ -146,7 +146,18 @@ func (a *app) withClient(body func(ctx context.Context, cl *client.Client, args 
 
 // output adds `-o` to a command.
 func output(cmd *cobra.Command) *string {
-	return cmd.Flags().StringP("output", "o", string(show.Text), "output format: text or json")
+	format := cmd.Flags().StringP("output", "o", string(show.Text), "output format: text or json")
+	// The flag is there: the only error is a misspelt name.
+	cobra.CheckErr(cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{string(show.Text), string(show.JSON)}, cobra.ShellCompDirectiveNoFileComp)))
+	return format
+}
+
+// notPast refuses a life of a token that is over already; 0 is the coordinator's default.
+func notPast(ttl time.Duration) error {
+	if ttl < 0 {
+		return exit.Invalidf("--ttl %s: it can't be in the past", ttl)
+	}
+	return nil
 }
 
 // asJSON checks the value of `-o`.

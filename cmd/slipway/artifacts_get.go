@@ -13,10 +13,11 @@ import (
 
 func (a *app) artifactsGetCmd() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "get RUN NAME",
-		Short: "Download an artifact",
-		Long:  "Download an artifact and lay its files out in a directory named like it.\n\n" + pick.Names,
-		Args:  cobra.ExactArgs(2),
+		ValidArgsFunction: a.completeOnly,
+		Use:               "get RUN NAME",
+		Short:             "Download an artifact",
+		Long:              "Download an artifact and lay its files out in a directory named like it.\n\n" + pick.Names,
+		Args:              cobra.ExactArgs(2),
 	}
 	dir := cmd.Flags().String("dir", "", "directory for the files; default is the artifact's name")
 	zip := cmd.Flags().String("zip", "", "write the zip to this file instead")

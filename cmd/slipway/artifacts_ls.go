@@ -11,7 +11,7 @@ import (
 )
 
 func (a *app) artifactsListCmd() *cobra.Command {
-	cmd := &cobra.Command{Use: "ls [RUN]", Aliases: []string{"list"}, Short: "List a run's artifacts", Args: cobra.MaximumNArgs(1),
+	cmd := &cobra.Command{Use: "ls [RUN]", Aliases: []string{"list"}, Short: "List a run's artifacts", Args: cobra.MaximumNArgs(1), ValidArgsFunction: a.completeOnly,
 		Long: "List a run's artifacts, without RUN of the newest run.\n\n" + pick.Names}
 	attempt := attemptFlag(cmd)
 	format := output(cmd)

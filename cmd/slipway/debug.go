@@ -14,8 +14,9 @@ import (
 
 func (a *app) debugCmd() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "debug RUN [JOB] [-- COMMAND…]",
-		Short: "Open a shell, or run a command, in the held pod of a job that failed",
+		ValidArgsFunction: a.completeRun,
+		Use:               "debug RUN [JOB] [-- COMMAND…]",
+		Short:             "Open a shell, or run a command, in the held pod of a job that failed",
 		Long: `Open a shell, or run a command, in the pod of a job that failed, in a run that was started with --hold-on-failure. JOB may be left out if
 only one is held. The shell has the failed step's user, directory and environment, without what may be a secret; the step's script lies beside
 $GITHUB_OUTPUT. It is in the container that the step ran in: its own if it has an "image:", else the job's. --step N takes another step's.

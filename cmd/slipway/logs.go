@@ -12,10 +12,11 @@ import (
 
 func (a *app) logsCmd() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "logs [RUN [JOB]]",
-		Short: "Print logs",
-		Long:  "Print the logs of a run's jobs, without RUN of the newest run. JOB is a job's key, or its id for one leg of a matrix.\n\n" + pick.Names,
-		Args:  cobra.MaximumNArgs(2),
+		ValidArgsFunction: a.completeRun,
+		Use:               "logs [RUN [JOB]]",
+		Short:             "Print logs",
+		Long:              "Print the logs of a run's jobs, without RUN of the newest run. JOB is a job's key, or its id for one leg of a matrix.\n\n" + pick.Names,
+		Args:              cobra.MaximumNArgs(2),
 	}
 	wait := cmd.Flags().BoolP("follow", "f", false, "go on until the run has ended")
 	attempt := attemptFlag(cmd)

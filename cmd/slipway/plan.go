@@ -106,6 +106,8 @@ func (a *app) resolvePlan(ctx context.Context, p *launch.Prepared, must bool) (r
 		return resolved{}, err
 	case errors.Is(err, client.ErrUnreachable), errors.Is(err, context.DeadlineExceeded):
 		return resolved{why: "the coordinator can't be reached"}, nil
+	case errors.Is(err, client.ErrUntrusted):
+		return resolved{why: "what listens at the coordinator's address is not trusted"}, nil
 	}
 	why, _, _ := strings.Cut(err.Error(), "\n")
 	return resolved{why: "the coordinator refused: " + why}, nil

@@ -26,6 +26,7 @@ Exit codes: 0 succeeded, 1 the run failed, 2 invalid pipeline, input or usage (n
 	}
 	root.Version = version.String()
 	root.SetVersionTemplate(versionLine())
+	root.SetFlagErrorFunc(flagError)
 	f := root.PersistentFlags()
 	f.StringVar(&a.override.Context, "context", "", "named coordinator of the context file (env SLIPWAY_CONTEXT)")
 	f.StringVar(&a.override.Address, "address", "", "coordinator, host:port (env SLIPWAY_ADDRESS)")

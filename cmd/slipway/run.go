@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -38,8 +39,10 @@ Exit codes: 0 succeeded, 1 failed, 2 invalid (nothing was started), 3 Slipway co
 	detach := f.BoolP("detach", "d", false, "print the run's id and leave it running")
 	jobs := f.StringSlice("job", nil, "only this job and what it needs; repeatable")
 	hold := holdFlag(cmd)
+	idFile := f.String("id-file", "", "write the id of each run that was started to this `file`, a line each")
 	dry := f.Bool("dry-run", false, "show the plan as the coordinator would run it, and start nothing")
 	cmd.MarkFlagsMutuallyExclusive("detach", "dry-run")
+	cmd.MarkFlagsMutuallyExclusive("id-file", "dry-run")
 	format := output(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		json, err := asJSON(*format)
@@ -60,7 +63,7 @@ Exit codes: 0 succeeded, 1 failed, 2 invalid (nothing was started), 3 Slipway co
 		if *dry {
 			return a.dryRun(cmd.Context(), r, *format)
 		}
-		return a.run(cmd.Context(), r, *detach, json)
+		return a.run(cmd.Context(), r, *idFile, *detach, json)
 	}
 	return cmd
 }
@@ -79,7 +82,7 @@ func holdFlag(cmd *cobra.Command) func() (time.Duration, error) {
 	}
 }
 
-func (a *app) run(ctx context.Context, r launch.Request, detach, json bool) error {
+func (a *app) run(ctx context.Context, r launch.Request, idFile string, detach, json bool) error {
 	p, err := launch.Prepare(ctx, r, compileWorkflow, starts)
 	if err != nil {
 		return err
@@ -98,13 +101,27 @@ func (a *app) run(ctx context.Context, r launch.Request, detach, json bool) erro
 		return err
 	}
 	ids := launch.IDs(runs)
-	if detach {
-	if !json {
-		show.Pages(a.err, runs)
+	if err := writeIDs(idFile, ids); err != nil {
+		return err
 	}
+	if detach {
+		if !json {
+			show.Pages(a.err, runs)
+		}
 		return show.Submitted(a.out, runs, json)
 	}
 	return a.follow(ctx, cl, ids, interrupts, interrupted, json)
+}
+
+// writeIDs is --id-file, for scripts that go on with the runs that they started; "" is none.
+func writeIDs(file string, ids []string) error {
+	if file == "" {
+		return nil
+	}
+	if err := os.WriteFile(file, []byte(strings.Join(ids, "\n")+"\n"), 0o644); err != nil {
+		return exit.Systemf("started %s, and the id can't be written: %w", strings.Join(ids, ", "), err)
+	}
+	return nil
 }
 
 // follow follows runs to their ends.

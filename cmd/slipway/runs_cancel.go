@@ -12,7 +12,8 @@ import (
 
 func (a *app) runsCancelCmd() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "cancel RUN", Short: "Ask a run to end; its clean-up steps still run", Args: cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeOnly,
+		Use:               "cancel RUN", Short: "Ask a run to end; its clean-up steps still run", Args: cobra.ExactArgs(1),
 		Long: `Ask a run to end; its clean-up steps still run. Pods that --hold-on-failure keeps are let go, also those of a run that has ended.
 
 A number, as 12, is the run as a whole: its newest attempt is asked to end, and what any earlier one holds is let go. 12.1, or an id, is

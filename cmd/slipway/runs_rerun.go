@@ -14,7 +14,8 @@ import (
 
 func (a *app) runsRerunCmd() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "rerun RUN", Short: "Run an ended run again, as another attempt of it, and follow to the end", Args: cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeOnly,
+		Use:               "rerun RUN", Short: "Run an ended run again, as another attempt of it, and follow to the end", Args: cobra.ExactArgs(1),
 		Long: `Run an ended run again, as another attempt of it: the same workflow, images, commit and number. Without flags all of it; with --failed the jobs
 that did not succeed, with --job one job, each with all jobs that need it. The results, outputs and artifacts of the others are kept.
 

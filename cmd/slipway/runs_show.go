@@ -12,10 +12,11 @@ import (
 
 func (a *app) runsShowCmd() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "show [RUN]",
-		Short: "Show a run's jobs, steps, failures, artifacts and tests",
-		Long:  "Show a run's jobs, steps, failures, artifacts and tests; without RUN of the newest run.\n\n" + pick.Names,
-		Args:  cobra.MaximumNArgs(1),
+		ValidArgsFunction: a.completeOnly,
+		Use:               "show [RUN]",
+		Short:             "Show a run's jobs, steps, failures, artifacts and tests",
+		Long:              "Show a run's jobs, steps, failures, artifacts and tests; without RUN of the newest run.\n\n" + pick.Names,
+		Args:              cobra.MaximumNArgs(1),
 	}
 	attempt := attemptFlag(cmd)
 	format := output(cmd)

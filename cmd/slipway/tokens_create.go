@@ -23,6 +23,9 @@ func (a *app) tokensCreateCmd() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if err := notPast(*ttl); err != nil {
+			return err
+		}
 		t, err := cl.CreateToken(ctx, *user, splitList(*groups), *ttl)
 		if err != nil {
 			return err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -77,6 +78,13 @@ func TestFilesThatFlagsName(t *testing.T) {
 		"runs ls --address ci.example.org":    `address "ci.example.org" has no port: write it as host:port`,
 		"runs ls --context nope":              `under the name "nope" (there is none)`,
 		"runs show #1.2 --attempt 1":          "both name an attempt",
+		"runs ls -n x":                        `invalid argument "x" for "-n, --limit" flag: want a whole number`,
+		"runs ls -n 99999999999":              "want a smaller number",
+		"runs rerun 1 --failed=maybe":         "want true or false",
+		"agents drain a --deadline soon":      `"--deadline" flag: want a time such as 90s, 30m or 2h`,
+		"tokens create --user a --ttl -5m":    "--ttl -5m0s: it can't be in the past",
+		"agents join-token --ttl -5m":         "--ttl -5m0s: it can't be in the past",
+		"runs rerun 1 --hold-on-failure=0s":   "it is at least 1s",
 		"run -C nope ci.yml":                  "-C nope: there is no such directory",
 		"run -C nope":                         "-C nope: there is no such directory",
 		"plan -C ci.yml":                      "-C ci.yml: it is not a directory",
@@ -119,5 +127,42 @@ func TestWorkflowsThatOthersCall(t *testing.T) {
 	}
 	if code, out, errOut := c.run("plan", "--offline", ".github/workflows/say.yml"); code != exit.OK || !strings.Contains(out, "say") {
 		t.Errorf("its plan: %d %q %q", code, out, errOut)
+	}
+}
+
+// TestIDFile: a script knows the runs that it started, whatever else runs.
+func TestIDFile(t *testing.T) {
+	s := apitest.Start(t)
+	c := newCLI(t, s)
+	c.write("ci.yml", hello)
+	if code, _, errOut := c.run("run", "--id-file", "ids", "ci.yml"); code != exit.OK {
+		t.Fatal(code, errOut)
+	}
+	if ids, err := os.ReadFile("ids"); err != nil || string(ids) != s.Runs()[0].ID()+"\n" {
+		t.Errorf("%q %v", ids, err)
+	}
+	if code, _, errOut := c.run("run", "--id-file", "no/such/directory", "ci.yml"); code != exit.System || !strings.Contains(errOut, "started "+s.Runs()[1].ID()) {
+		t.Errorf("%d %q", code, errOut)
+	}
+}
+
+// TestCompletion offers what a command takes, and no files where it takes none.
+func TestCompletion(t *testing.T) {
+	s := apitest.Start(t)
+	s.Script = finish(corev1.RunState_RUN_STATE_SUCCEEDED, corev1.JobState_JOB_STATE_SUCCEEDED)
+	c := newCLI(t, s)
+	c.write("ci.yml", hello)
+	c.run("run", "ci.yml")
+	c.run("run", "ci.yml")
+	for args, want := range map[string]string{
+		"runs show|": "2.1\tCI, succeeded\n1.1\tCI, succeeded\n:36\n", "runs cancel|2": "2.1\tCI, succeeded\n:36\n", "runs rerun|1.1|": ":4\n",
+		"logs|1.1|": "hello\thello, succeeded\n:36\n", "why|2.1|x": ":36\n", "debug|1.1|": "hello\thello, succeeded\n:36\n", "logs|1|hello|": ":36\n",
+		"artifacts get|1.1|": ":4\n", "artifacts ls|": "2.1\tCI, succeeded\n1.1\tCI, succeeded\n:36\n", "runs ls|-o|": "text\njson\n:4\n",
+	} {
+		given := strings.Split(args, "|")
+		given = append(append([]string{"__complete"}, strings.Fields(given[0])...), given[1:]...)
+		if code, out, _ := c.run(given...); code != exit.OK || out != want {
+			t.Errorf("%s: %d %q, want %q", args, code, out, want)
+		}
 	}
 }

@@ -12,7 +12,8 @@ import (
 
 func (a *app) whyCmd() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "why RUN [JOB]", Short: "Say why a run's jobs wait, were skipped, were tried again or failed, and what would help", Args: cobra.RangeArgs(1, 2),
+		ValidArgsFunction: a.completeRun,
+		Use:               "why RUN [JOB]", Short: "Say why a run's jobs wait, were skipped, were tried again or failed, and what would help", Args: cobra.RangeArgs(1, 2),
 		Long: "Say why a run's jobs wait, were skipped, were tried again or failed, and what would help.\n\n" + pick.Names,
 	}
 	attempt := attemptFlag(cmd)

@@ -180,7 +180,7 @@ func (e *Engine) isNewest(ctx context.Context, old *earlier) error {
 		return err
 	}
 	if newest := ids[old.def.GetProject()]; newest != "" && newest != old.def.GetId() {
-		return rpcerr.New(rpcerr.InvalidRequest, "attempt %d of run #%d is not its newest; run that one again: %s", attemptOf(old.def), old.header.GetNumber(), newest)
+		return rpcerr.New(rpcerr.InvalidRequest, "attempt %d of run #%d is not its newest; run that one again: #%d, or %s", attemptOf(old.def), old.header.GetNumber(), old.header.GetNumber(), newest)
 	}
 	return nil
 }

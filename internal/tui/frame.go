@@ -110,8 +110,10 @@ func (f *frame) header(r *runModel) {
 		return
 	}
 	l := runLook(run.GetState())
-	f.add(seg{l.colour, l.mark(f.style) + " "}, seg{bold, clean(run.GetName())}, seg{plain, " " + Number(run)},
-		seg{l.colour, " " + l.word}, seg{plain, " " + f.since(run.GetCreatedMs(), run.GetEndedMs())}, seg{dim, "  " + Describe(run)})
+	number, state, took := " "+Number(run), " "+l.word, " "+f.since(run.GetCreatedMs(), run.GetEndedMs())
+	// A long name gives way to what the run comes to.
+	name := fit(clean(run.GetName()), max(8, f.width-4-textWidth(number+state+took)), f.style.ellipsis())
+	f.add(seg{l.colour, l.mark(f.style) + " "}, seg{bold, name}, seg{plain, number}, seg{l.colour, state}, seg{plain, took}, seg{dim, "  " + Describe(run)})
 	if reason := clean(run.GetReason()); reason != "" {
 		f.add(seg{dim, "  " + reason})
 	}
@@ -161,13 +163,16 @@ func (f *frame) since(startMs, endMs int64) string {
 	return Duration(time.Duration(end-startMs) * time.Millisecond)
 }
 
-// nameWidth is the column where the states begin: the longest name, but at most half of the line.
+// stateRoom are the columns beside a job's name: its mark, its time and the word for its state.
+const stateRoom = 24
+
+// nameWidth is the column where the states begin: the longest name, but only as much as leaves the states readable.
 func (f *frame) nameWidth(jobs []*apiv1.Job) int {
 	w := 0
 	for _, j := range jobs {
 		w = max(w, textWidth(JobName(j)))
 	}
-	return min(w, max(f.width/2, f.width-30))
+	return min(w, max(8, f.width-stateRoom))
 }
 
 // JobName is what people call a job.

@@ -118,6 +118,27 @@ func TestPlainLines(t *testing.T) {
 	}
 }
 
+// TestLongNamesLeaveTheStates: on a narrow terminal names are cut, not what they come to.
+func TestLongNamesLeaveTheStates(t *testing.T) {
+	r := example()
+	r.Name = strings.Repeat("a long name ", 10)
+	for _, j := range r.GetJobs() {
+		j.Name = strings.Repeat("日本語", 20)
+	}
+	m := NewModel("r1")
+	m.Run(r)
+	lines := m.Frame(Size{40, 24}, at(14.2), Style{})
+	if !strings.Contains(lines[0], " #12.1 running 14.2s") {
+		t.Errorf("the heading is %q", lines[0])
+	}
+	text := strings.Join(lines, "\n")
+	for _, want := range []string{"12.3s  succeeded", "12.2s  running", "1.0s  failed"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not in\n%s", want, text)
+		}
+	}
+}
+
 // Whatever comes in: a frame fits its terminal and holds nothing that moves the cursor.
 func TestFrameFitsAnyTerminal(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

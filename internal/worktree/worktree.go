@@ -25,10 +25,10 @@ const Zeros = "0000000000000000000000000000000000000000"
 const fallbackRef = "refs/heads/main"
 
 // ErrTooWide: a directory outside any repository is too large a place to be meant as a source tree.
-var ErrTooWide = errors.New("worktree: not a source tree")
+var ErrTooWide = errors.New("not a source tree")
 
 // ErrUnknownRef: the repository has no such commit.
-var ErrUnknownRef = errors.New("worktree: unknown ref")
+var ErrUnknownRef = errors.New("unknown ref")
 
 // Tree is a source tree at one moment.
 type Tree struct {

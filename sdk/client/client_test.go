@@ -106,7 +106,7 @@ func TestWrongTokenAndNobodyThere(t *testing.T) {
 		t.Errorf("wrong token: %v", err)
 	}
 	_, err = connect(t, s, func(c *client.Config) { c.CA = nil; c.FirstPatience = time.Millisecond }).Agents(t.Context())
-	if !errors.Is(err, client.ErrUnreachable) {
+	if !errors.Is(err, client.ErrUntrusted) {
 		t.Errorf("unknown CA: %v", err)
 	}
 	s.Stop()

@@ -32,7 +32,7 @@ type DebugIO struct {
 
 // Debug runs a command, or a shell, in the pod of a held job, until it ends. It is not repeated after an outage: the command is ended by then.
 func (c *Client) Debug(ctx context.Context, open *apiv1.DebugOpen, t DebugIO) (*corev1.TerminalExit, error) {
-	op := "entering job " + open.GetJobId() + " of run " + open.GetRunId()
+	op := "entering " + jobOf(open.GetJobId(), open.GetRunId())
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := c.debug.Debug(ctx)
@@ -128,9 +128,17 @@ func (d *debugStream) others(ctx context.Context, sizes <-chan *corev1.TerminalS
 func (c *Client) ReleaseJob(ctx context.Context, run, job string) (string, error) {
 	r := &apiv1.ReleaseJobRequest{RequestId: c.newID(), RunId: run, JobId: job}
 	var out *apiv1.ReleaseJobResponse
-	err := c.retry(ctx, "releasing job "+job+" of run "+run, func(ctx context.Context) (err error) {
+	err := c.retry(ctx, "releasing "+jobOf(job, run), func(ctx context.Context) (err error) {
 		out, err = c.debug.ReleaseJob(ctx, r)
 		return err
 	})
 	return out.GetJobId(), err
+}
+
+// jobOf names a job for a person; "" is the one that is held.
+func jobOf(job, run string) string {
+	if job == "" {
+		return "the held job of run " + run
+	}
+	return "job " + job + " of run " + run
 }

@@ -26,6 +26,8 @@ var (
 	ErrPermission = errors.New("permission denied")
 	// ErrUnreachable: no coordinator answered within the patience.
 	ErrUnreachable = errors.New("coordinator unreachable")
+	// ErrUntrusted: what answers there is not the coordinator that is meant, or can't prove it.
+	ErrUntrusted = errors.New("coordinator not trusted")
 	// ErrSystem: the coordinator could not do it.
 	ErrSystem = errors.New("system error")
 )
@@ -67,7 +69,7 @@ func (c *Client) wrap(op string, err error) error {
 		e.Diagnostics = d.GetDiagnostics()
 	}
 	if reason == "" {
-		e.Message = c.transportMessage(status.Code(err), e.Message)
+		e.Kind, e.Message = c.transport(e.Kind, status.Code(err), e.Message)
 	}
 	return e
 }
@@ -80,20 +82,20 @@ func (c *Client) gaveUp(ctxErr error) string {
 	return fmt.Sprintf("the coordinator at %s did not answer in time", c.address)
 }
 
-// transportMessage says what went wrong below Slipway's own errors: on the way to the coordinator, or because something else listens there.
-func (c *Client) transportMessage(code codes.Code, text string) string {
+// transport says what went wrong below Slipway's own errors: on the way to the coordinator, or because something else listens there.
+func (c *Client) transport(kind error, code codes.Code, text string) (error, string) {
 	switch code {
 	case codes.Unavailable:
-		if hint := c.handshake.hint(); hint != "" {
-			return fmt.Sprintf("the coordinator at %s can't be trusted: %s", c.address, hint)
+		if why := c.handshake.distrust(); why != "" {
+			return ErrUntrusted, fmt.Sprintf("what listens at %s is not trusted: %s", c.address, why)
 		}
-		return fmt.Sprintf("the coordinator at %s does not answer: %s", c.address, inner(text))
+		return kind, fmt.Sprintf("the coordinator at %s does not answer: %s", c.address, inner(text))
 	case codes.Unimplemented:
-		return fmt.Sprintf("what listens at %s does not know this call: it is a coordinator of another version, or none (%s)", c.address, inner(text))
+		return kind, fmt.Sprintf("what listens at %s does not know this call: it is a coordinator of another version, or none (%s)", c.address, inner(text))
 	case codes.ResourceExhausted:
-		return "it is too large for one message: " + inner(text)
+		return kind, "it is too large for one message: " + inner(text)
 	default:
-		return inner(text)
+		return kind, inner(text)
 	}
 }
 

@@ -37,8 +37,8 @@ func (w watched) Clone() credentials.TransportCredentials {
 	return watched{w.TransportCredentials.Clone(), w.h}
 }
 
-// hint says why the coordinator is not trusted, and what to do; "" if the handshake is not what failed, or for no reason of trust.
-func (h *handshake) hint() string {
+// distrust says why the coordinator is not trusted, and what to do; "" if the handshake is not what failed, or for no reason of trust.
+func (h *handshake) distrust() string {
 	h.mu.Lock()
 	err := h.last
 	h.mu.Unlock()
@@ -56,7 +56,7 @@ func (h *handshake) hint() string {
 	case errors.As(err, &expired):
 		return expired.Error()
 	case errors.As(err, &plain):
-		return "what listens there does not speak TLS, so it is no coordinator; check the address"
+		return "it does not speak TLS, so it is no coordinator; check the address"
 	}
 	return ""
 }

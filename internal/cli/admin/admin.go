@@ -12,6 +12,9 @@ import (
 // Report writes what a check found.
 func Report(w io.Writer, r backup.Report, asJSON bool) error {
 	if asJSON {
+		if r.Findings == nil {
+			r.Findings = []backup.Finding{} // a list is always there
+		}
 		return write(w, r)
 	}
 	for _, f := range r.Findings {

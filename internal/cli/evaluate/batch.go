@@ -27,12 +27,12 @@ func (e *Evaluator) Batch(in io.Reader, out io.Writer) error {
 		}
 		if len(line) > 0 || !ended {
 			if _, werr := w.Write(append(e.answer(line, tooLong), '\n')); werr != nil {
-				return fmt.Errorf("writing answers: %w", werr)
+				return werr
 			}
 		}
 		if ended || !lineWaits(r) {
 			if werr := w.Flush(); werr != nil {
-				return fmt.Errorf("writing answers: %w", werr)
+				return werr
 			}
 		}
 	}

@@ -3,8 +3,11 @@ package follow
 import (
 	"context"
 	"io"
+	"strconv"
+	"strings"
 
 	"github.com/slipway-ci/slipway/internal/cli/exit"
+	"github.com/slipway-ci/slipway/internal/tui"
 	apiv1 "github.com/slipway-ci/slipway/proto/gen/slipway/api/v1"
 )
 
@@ -69,7 +72,7 @@ func known(run *apiv1.Run, job string) error {
 	}
 	names := make([]string, 0, len(run.GetJobs()))
 	for _, j := range run.GetJobs() {
-		names = append(names, j.GetId())
+		names = append(names, strconv.Quote(j.GetId()))
 	}
-	return exit.Invalidf("run #%d has no job %q; it has %q", run.GetNumber(), job, names)
+	return exit.Invalidf("run %s has no job %q; it has %s", tui.Number(run), job, strings.Join(names, ", "))
 }

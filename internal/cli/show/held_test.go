@@ -22,7 +22,7 @@ func TestHeldJobsAndWhoWasInThem(t *testing.T) {
 		{Id: "old", State: corev1.JobState_JOB_STATE_FAILED, Held: &corev1.Held{ReleasedMs: at(-time.Hour), Released: "ada let it go"}},
 	}}
 	var out strings.Builder
-	if err := Run(&out, run, tui.Style{}, now); err != nil {
+	if err := Run(&out, run, "", tui.Style{}, now); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{

@@ -157,7 +157,7 @@ func Validation(w io.Writer, v launch.Validation, json bool) error {
 	for _, c := range v {
 		switch {
 		case c.Unreadable != nil:
-			p.f("%s: error: %v", c.File, c.Unreadable)
+			p.f("%s: error: %s", c.File, strings.TrimPrefix(strings.TrimPrefix(c.Unreadable.Error(), c.File), ": "))
 		case len(c.Findings) == 0:
 			p.f("%s: ok", c.File)
 		case !c.Findings.HasErrors():

@@ -38,7 +38,7 @@ func Run(w io.Writer, r *apiv1.Run, page string, style tui.Style, now time.Time)
 		p.f("  by       %s, %s", safe(r.GetActor()), time.UnixMilli(r.GetCreatedMs()).Format(time.RFC3339))
 	}
 	if r.GetAttempt() > 1 {
-		p.f("  again    %s, asked for by %s; attempt %d was %s", safe(r.GetRerunOf()), safe(r.GetRerunBy()), r.GetAttempt()-1, r.GetEarlier()[len(r.GetEarlier())-1])
+		p.f("  again    %s, asked for by %s; the attempt before is #%d.%d", again(r.GetRerunOf()), safe(r.GetRerunBy()), r.GetNumber(), r.GetAttempt()-1)
 	}
 	if r.GetReason() != "" {
 		p.f("  %s", safe(r.GetReason()))
@@ -53,6 +53,17 @@ func Run(w io.Writer, r *apiv1.Run, page string, style tui.Style, now time.Time)
 	p.artifacts(r.GetArtifacts())
 	p.tests(r.GetArtifacts())
 	return p.err
+}
+
+// again says what of a run was to run again, as the API has it.
+func again(of string) string {
+	switch of {
+	case "all":
+		return "all of it"
+	case "failed":
+		return "what had failed"
+	}
+	return "job " + safe(of)
 }
 
 func (p *printer) job(run string, j *apiv1.Job, style tui.Style, now time.Time) {
