@@ -39,8 +39,9 @@ func entriesOf(job *planv1.Job, natives map[string]native.Action) []entry {
 		}
 		all = append(all, e)
 	}
-	for i := len(all) - 1; i >= 0; i-- {
-		main := all[i]
+	mains := len(all)
+	for i := range mains {
+		main := all[mains-1-i]
 		_, isNative := natives[main.step.GetNative().GetName()].(native.PostAction)
 		if isNative || main.step.GetAction().GetNode().GetPost() != "" {
 			all = append(all, entry{number: uint32(len(all) + 1), kind: kindPost, step: main.step, of: main.number, within: main.within})
