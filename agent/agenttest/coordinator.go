@@ -56,6 +56,8 @@ type Coordinator struct {
 	order     []string
 	blobs     map[string][]byte
 	artifacts []*corev1.Artifact
+	secrets   map[uint64]*fleetv1.GetSecretsResponse
+	asked     []uint64
 	holdAcks  bool
 	removed   bool
 	problems  []string

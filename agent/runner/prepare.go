@@ -123,6 +123,9 @@ func (t *Attempt) preparePod(ctx context.Context, out *lines, again bool) error 
 	if _, err := resolve.TimeoutMinutes(t.a.GetJob().GetTimeoutMinutes(), t.scope.job(), 360); err != nil {
 		return &invalidError{err}
 	}
+	if t.noSecrets != nil {
+		return fmt.Errorf("its secrets: %w", t.noSecrets)
+	}
 	if err := t.baseEnv(); err != nil {
 		return &invalidError{err}
 	}

@@ -89,6 +89,9 @@ type Attempt struct {
 	timers []func() bool
 	// traced is the attempt's span; not valid if it is not traced.
 	traced trace.SpanContext
+	// secrets are in memory only; noSecrets is why there are none for a new attempt.
+	secrets   []*fleetv1.SecretValue
+	noSecrets error
 	// resumed: an earlier process began this attempt.
 	resumed bool
 
@@ -198,6 +201,9 @@ func (t *Attempt) abandon(ctx context.Context, why error) error {
 }
 
 func (t *Attempt) run(ctx context.Context) error {
+	if err := t.getSecrets(ctx); err != nil {
+		return err
+	}
 	if err := t.open(); err != nil {
 		return err
 	}
@@ -274,6 +280,11 @@ func (t *Attempt) open() error {
 	t.roots = append(t.roots, commands)
 	if err := t.scope.init(t); err != nil {
 		return err
+	}
+	if t.resumed && t.p.Phase >= state.PhaseRunning && t.p.Phase < state.PhaseDone {
+		if err := t.baseEnv(); err != nil {
+			return err
+		}
 	}
 	t.logs = logs.New(logs.Config{
 		AttemptID: t.id, Token: t.values.base.Token, Remote: t.d.Remote, Watcher: t.d.Watcher, Log: t.log,

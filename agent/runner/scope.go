@@ -43,6 +43,9 @@ func (s *scope) init(t *Attempt) error {
 			s.fixed.Set(name, expr.NewObject().Value())
 		}
 	}
+	if len(t.secrets) > 0 {
+		s.fixed.Set("secrets", t.secretsContext())
+	}
 	github := s.fixed.Value().Get("github").Object()
 	github.Set("workspace", expr.String(t.paths.Workspace))
 	github.Set("event_path", expr.String(t.paths.Workflow+"/event.json"))
@@ -188,7 +191,7 @@ func word(r corev1.Result) string {
 	}
 }
 
-// baseEnv evaluates the workflow's and the job's env, once for the whole job.
+// baseEnv evaluates the workflow's and the job's env, once in each process: it may hold secrets, which are written nowhere.
 func (t *Attempt) baseEnv() error {
 	if t.values.base.Ready {
 		return nil
@@ -211,7 +214,7 @@ func (t *Attempt) baseEnv() error {
 	}
 	env = commands.Merge(env, pairsOf(job)...)
 	t.values.base.Env, t.values.base.Ready = env, true
-	return t.writeBase()
+	return nil
 }
 
 // envSoFar is workflow < job < GITHUB_ENV.

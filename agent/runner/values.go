@@ -34,9 +34,9 @@ type values struct {
 type base struct {
 	Token string `json:"token"`
 	// Env is the workflow's and the job's, evaluated.
-	Env []commands.Pair `json:"env,omitempty"`
+	Env []commands.Pair `json:"-"`
 	// Ready: Env was evaluated.
-	Ready bool `json:"ready,omitempty"`
+	Ready bool `json:"-"`
 }
 
 // stepValues is what one step left for later ones.

@@ -45,8 +45,16 @@ type Progress struct {
 	Result corev1.Result `json:"result,omitempty"`
 	// Hidden: a step declared more masks than there may be, so nothing that steps made is shown from then on.
 	Hidden bool `json:"hidden,omitempty"`
+	// Secrets that the attempt was given: which, never what.
+	Secrets *Secrets `json:"secrets,omitempty"`
 	// Hold, in PhaseDone: the pod of an attempt that failed is kept, or was.
 	Hold *Hold `json:"hold,omitempty"`
+}
+
+// Secrets name what an attempt was given, so that it gets the same again.
+type Secrets struct {
+	Revision uint64   `json:"revision"`
+	Names    []string `json:"names,omitempty"`
 }
 
 // Hold is a pod that is kept for people to look into.
