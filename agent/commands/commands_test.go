@@ -114,6 +114,9 @@ func TestCouldBeginNeverGivesUpOnACommand(t *testing.T) {
 }
 
 func TestMasksHideTheValueAndEachLine(t *testing.T) {
+	if got := Masks(" a\r\n\tb c "); !reflect.DeepEqual(got, []string{" a\r\n\tb c ", "a", "b c"}) {
+		t.Errorf("got %q", got)
+	}
 	if got := Masks("a\nb\n\n"); !reflect.DeepEqual(got, []string{"a\nb\n\n", "a", "b"}) {
 		t.Errorf("got %q", got)
 	}
@@ -151,5 +154,27 @@ func TestHostileFilesAreBounded(t *testing.T) {
 	}
 	if c, ok := ParseLine("::add-mask::a\xffb"); !ok || c.Value != "a\xffb" {
 		t.Errorf("a mask is bytes: %q", c)
+	}
+}
+
+func TestRefused(t *testing.T) {
+	for line, want := range map[string]string{
+		"::set-env name=A::b":         "$GITHUB_ENV",
+		"::add-path::/x":              "$GITHUB_PATH",
+		"::set-output::v":             "has no name",
+		"::save-state name=::v":       "has no name",
+		"::echo::":                    `not ""`,
+		"::stop-commands::":           "needs a token",
+		"::stop-commands::Set-Output": "needs a token",
+		"::set-output name=a::v":      "",
+		"::echo::ON":                  "",
+		"::stop-commands::x":          "",
+		"::add-mask::":                "",
+		"::no-such-command::":         "",
+	} {
+		c, ok := ParseLine(line)
+		if got := c.Refused(); !ok || want == "" && got != "" || !strings.Contains(got, want) {
+			t.Errorf("%s: %q, want %q", line, got, want)
+		}
 	}
 }
