@@ -206,3 +206,37 @@ func TestTheTimeOfAnAction(t *testing.T) {
 		t.Errorf("%v %q", f, logOf(got, 4))
 	}
 }
+
+// TestAnActionOutlivesManyRestarts: whenever an agent leaves, the next one goes on where it was: each step ran once, and knew what it was given.
+func TestAnActionOutlivesManyRestarts(t *testing.T) {
+	h := newHost(t, fake.Options{})
+	ran := filepath.Join(h.dir, "ran")
+	step := func(name string) *planv1.Step {
+		return sh("echo "+name+" $X >> "+ran+"; echo o="+name+" >> $GITHUB_OUTPUT", id(name))
+	}
+	inner := withOptions(composite("act", step("b"), step("c")), id("inner"), outputs(entry("o", exp("format('{0}{1}', steps.b.outputs.o, steps.c.outputs.o)"))))
+	outer := withOptions(composite("act", step("a"), inner, composite("act", withOptions(step("no"), cond("failure()"))), withOptions(composite("act", step("never")), cond("failure()"))), id("outer"),
+		outputs(entry("o", exp("format('{0}{1}', steps.a.outputs.o, steps.inner.outputs.o)"))), func(s *planv1.Step) { s.Env = []*planv1.Entry{entry("X", lit("given"))} })
+	h.c.Offer(job("a1", makeAction("act"), outer, echo("steps.outer.outputs.o"), withOptions(composite("act", step("d")), cond("always()"))))
+	var seen *corev1.Report
+	restarts := 0
+	for ; seen.GetState() != corev1.AttemptState_ATTEMPT_STATE_DONE; restarts++ {
+		h.up()
+		seq := seen.GetSeq()
+		h.c.Wait("another report", func() bool {
+			if a := h.c.Attempt("a1"); a != nil {
+				seen = a.Last()
+			}
+			return seen.GetSeq() > seq
+		})
+		h.down()
+	}
+	h.up()
+	got := h.c.WaitDone("a1")
+	if c := conclusions(got); c != "0:success 1:success 2:success 3:success 4:success 5:success 6:success 7:success 8:skipped 9:skipped 11:success 12:success 13:success 14:success" {
+		t.Fatal(c)
+	}
+	if text, err := os.ReadFile(ran); err != nil || string(text) != "a given\nb given\nc given\nd\n" || logOf(got, 11) != "abc\n" || restarts < 2 {
+		t.Errorf("%q %v %q, %d restarts", text, err, logOf(got, 11), restarts)
+	}
+}
