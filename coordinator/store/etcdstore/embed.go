@@ -13,6 +13,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3rpc"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -76,7 +77,9 @@ func Start(ctx context.Context, c EmbedConfig) (*Embedded, error) {
 }
 
 // Store returns a store that calls the server in process.
-func (e *Embedded) Store() *Store { return New(e.inProcess.KV) }
+func (e *Embedded) Store() *Store {
+	return &Store{kv: e.inProcess.KV, server: v3rpc.NewQuotaKVServer(e.etcd.Server)}
+}
 
 // Client returns a client over the unix socket, for watches and elections: in-process watches can deadlock (etcd #18879, #20716).
 func (e *Embedded) Client() *clientv3.Client { return e.remote }

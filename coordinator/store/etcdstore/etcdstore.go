@@ -21,7 +21,9 @@ const page = 1000
 
 // Store implements store.Store over an etcd client. It does not own the client.
 type Store struct {
-	kv     clientv3.KV
+	kv clientv3.KV
+	// server, if set, is in this process, and is given the transactions.
+	server pb.KVServer
 	closed atomic.Bool
 	// patience bounds a read, so that an etcd that is away is an answer and no silence; 0 is as long as the caller's context.
 	patience time.Duration
@@ -95,11 +97,7 @@ func (s *Store) Commit(ctx context.Context, txn store.Txn) (store.TxnResult, err
 	if err := txn.Check(); err != nil {
 		return store.TxnResult{}, err
 	}
-	ops := make([]clientv3.Op, len(txn.Branches))
-	for i, b := range txn.Branches {
-		ops[i] = clientv3.OpTxn(compares(b.Compares), writes(b.Ops), nil)
-	}
-	res, err := s.kv.Txn(ctx).If(compares(txn.Fence)...).Then(ops...).Commit()
+	res, err := s.propose(ctx, txn)
 	if err != nil {
 		return store.TxnResult{}, commitError(err)
 	}
@@ -112,6 +110,18 @@ func (s *Store) Commit(ctx context.Context, txn store.Txn) (store.TxnResult, err
 		out.Branches[i] = ok && nested.ResponseTxn.Succeeded
 	}
 	return out, nil
+}
+
+func (s *Store) propose(ctx context.Context, txn store.Txn) (*pb.TxnResponse, error) {
+	if s.server != nil {
+		return s.direct(ctx, txn)
+	}
+	ops := make([]clientv3.Op, len(txn.Branches))
+	for i, b := range txn.Branches {
+		ops[i] = clientv3.OpTxn(compares(b.Compares), writes(b.Ops), nil)
+	}
+	res, err := s.kv.Txn(ctx).If(compares(txn.Fence)...).Then(ops...).Commit()
+	return (*pb.TxnResponse)(res), err //nolint:wrapcheck // Commit sorts and wraps it
 }
 
 // Close implements store.Store; the client stays open for its owner to close.

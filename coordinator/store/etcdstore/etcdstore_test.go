@@ -3,6 +3,7 @@ package etcdstore_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -56,6 +57,21 @@ func TestContractInProcessAndOverSocket(t *testing.T) {
 	t.Run("over a socket", func(t *testing.T) {
 		storetest.Run(t, func(t *testing.T) store.Store { wipe(t, e.Client()); return etcdstore.New(e.Client()) })
 	})
+}
+
+// What etcd itself refuses is sorted by its kind, whichever way it was asked.
+func TestTooManyOperationsAreInvalid(t *testing.T) {
+	e := start(t, t.TempDir())
+	defer func() { _ = e.Close() }()
+	txn := store.Txn{Branches: make([]store.Branch, 1025)}
+	for i := range txn.Branches {
+		txn.Branches[i].Ops = []store.Op{{Key: fmt.Sprintf("/t/%d", i)}}
+	}
+	for name, s := range map[string]store.Store{"in process": e.Store(), "over a socket": etcdstore.New(e.Client())} {
+		if _, err := s.Commit(t.Context(), txn); !errors.Is(err, store.ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }
 
 func TestDataSurvivesRestart(t *testing.T) {
