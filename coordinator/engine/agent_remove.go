@@ -139,6 +139,7 @@ func (e *Engine) agentForgotten(a *agent, gone *statev1.RemovedAgent, r RemoveRe
 	}
 	e.removed[gone.GetId()] = gone
 	delete(e.agents, gone.GetId())
+	e.fleet = nil
 	if a.session != nil {
 		delete(e.sessions, a.session.ID)
 		a.out.End(removedError(gone))

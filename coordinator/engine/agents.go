@@ -36,6 +36,8 @@ type agent struct {
 	// held are the attempts that count against its capacity, from the placement until a committed end.
 	held    map[string]reservation
 	writing bool
+	// what the scheduler was last told of it.
+	told *snapshot
 	// removing: it is given nothing any more, and will be forgotten.
 	removing bool
 	// What it says of itself in its session: attempts that it keeps, also ended ones that it cleans up after; free disk; problems.
@@ -61,6 +63,7 @@ func (e *Engine) agent(id string) *agent {
 	if a == nil {
 		a = &agent{rec: &statev1.AgentRecord{Id: id}, stored: &statev1.AgentRecord{Id: id}, held: map[string]reservation{}, awaySince: e.c.Clock.Now()}
 		e.agents[id] = a
+		e.fleet = nil
 	}
 	return a
 }

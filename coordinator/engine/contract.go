@@ -10,7 +10,7 @@ import (
 	planv1 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
 )
 
-// Control is what the API and the gateways ask of the leader. Every method returns only after what it says is
+// Control is what the API and the gateways ask of the leader. Every method, if it does not say otherwise, returns only after what it says is
 // committed. Safe for concurrent use. Errors carry gRPC status codes through internal/rpcerr.
 type Control interface {
 	// Submit accepts a run. A repeat with the same RequestID returns the first result and does nothing.
@@ -35,7 +35,8 @@ type Control interface {
 	// AckHeartbeat answers the last heartbeat of a session, if this is its leader and the session is its agent's: the agent renews the
 	// leases of its attempts by it.
 	AckHeartbeat(agentID, sessionID string, echo uint64)
-	// OfferReply accepts or rejects an offered attempt. Errors as Report's.
+	// OfferReply accepts or rejects an offered attempt. Errors as Report's. An acceptance is stored with whatever is stored of the run next, and not
+	// waited for: nothing follows from it that the assignment does not already allow.
 	OfferReply(ctx context.Context, sessionID string, r *fleetv1.OfferReply) error
 	// Report applies an attempt's report, idempotent by seq. SESSION_ENDED if the session is not its agent's current one, which says nothing
 	// of the attempt; FENCED if the attempt is not this agent's any more.

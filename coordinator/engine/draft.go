@@ -203,6 +203,7 @@ func (e *Engine) enqueue(r *run, ev func(*draft)) {
 func (e *Engine) advance(r *run) {
 	for !r.flying && len(r.inbox) > 0 {
 		d := e.newDraft(r)
+		d.accept()
 		events := r.inbox
 		r.inbox = nil
 		for _, ev := range events {

@@ -37,8 +37,10 @@ type Engine struct {
 	keeper PlanKeeper
 
 	// ---- the goroutine's own ----
-	runs     map[string]*run
-	agents   map[string]*agent
+	runs   map[string]*run
+	agents map[string]*agent
+	// fleet are the agents by id; nil when it must be made again.
+	fleet    []*agent
 	sessions map[string]*agent
 	attempts map[string]*attemptRef
 	// holds are the pods of failed jobs that agents hold, by attempt.
@@ -58,7 +60,11 @@ type Engine struct {
 	offers map[string]offer
 	// scheduleDue says that a look for placements is due, resting that it is put off for a moment.
 	scheduleDue, resting bool
-	queue                queue
+	// events were handled since the last look for placements.
+	events int
+	queue  queue
+	// fresh are creations that wait for that look.
+	fresh []*draft
 }
 
 // attemptRef finds an attempt and says who may speak for it.
@@ -155,12 +161,16 @@ func (e *Engine) stepDown() {
 	})
 }
 
-// Step handles one event, and when none is left looks for placements; false if there was nothing to do. Only for the engine's goroutine, or a
-// simulation in its place.
+// maxEvents are handled at the most before a look for placements that is due.
+const maxEvents = 256
+
+// Step handles one event, and when none is left, or many were handled since, looks for placements; false if there was nothing to do. Only for the
+// engine's goroutine, or a simulation in its place.
 func (e *Engine) Step() bool {
+	look := e.scheduleDue && !e.resting
 	e.mu.Lock()
 	var next func()
-	if len(e.mailbox) > 0 {
+	if len(e.mailbox) > 0 && !(look && e.events >= maxEvents) {
 		next, e.mailbox[0] = e.mailbox[0], nil
 		e.mailbox = e.mailbox[1:]
 	}
@@ -177,8 +187,9 @@ func (e *Engine) Step() bool {
 	}
 	switch {
 	case next != nil:
+		e.events++
 		next()
-	case e.scheduleDue && !e.resting:
+	case look:
 		e.place()
 	default:
 		return false

@@ -60,7 +60,7 @@ func (d *draft) hold(ref *attemptRef, report *corev1.Report) {
 		d.e.holds[ref.id] = &held{ref: ref}
 		// Released with the attempt's end a moment ago, in the same event: nobody looked for placements in between.
 		reservation.hold, reservation.sinceMS = true, d.now
-		d.e.agent(ref.agentID).held[ref.id] = reservation
+		d.e.agent(ref.agentID).hold(ref.id, reservation)
 		d.e.c.Log.Info("a failed job's pod is held", "run", d.r.id, "job", ref.jobID, "attempt", ref.id, "agent", ref.agentID, "lease", lease)
 	})
 }
@@ -75,7 +75,7 @@ func (e *Engine) loadHold(r *run, rec *statev1.JobRecord, ref *attemptRef) {
 	if w, err := e.wantsNow(r, rec); err == nil {
 		kept.cpu, kept.memory = w.cpu, w.memory
 	}
-	e.agent(ref.agentID).held[ref.id] = kept
+	e.agent(ref.agentID).hold(ref.id, kept)
 }
 
 // endHold lets a pod go: the agent is told, its place is free, whoever is in it is put out.

@@ -137,7 +137,7 @@ func (e *Engine) loadAttempt(r *run, rec *statev1.JobRecord) {
 	if w, err := e.wantsNow(r, rec); err == nil {
 		held.cpu, held.memory = w.cpu, w.memory
 	}
-	e.agent(ref.agentID).held[ref.id] = held
+	e.agent(ref.agentID).hold(ref.id, held)
 }
 
 func refOf(def *statev1.RunDefinition, rec *statev1.JobRecord) *attemptRef {

@@ -14,27 +14,31 @@ import (
 	statev1 "github.com/slipway-ci/slipway/proto/gen/slipway/state/v1"
 )
 
-// place looks for placements, and tells watchers why the rest waits.
+// place looks for placements, and tells watchers why the rest waits. Runs that are being created are part of it, so that a job for which there is
+// room is created and assigned in one transition.
 func (e *Engine) place() {
 	begun := e.c.Clock.Now()
 	defer func() { e.rest(e.c.Clock.Now().Sub(begun)) }()
-	e.scheduleDue = false
+	e.scheduleDue, e.events = false, 0
 	e.syncQueue()
+	fresh := e.queueFresh()
+	defer e.createFresh()
 	q := &e.queue
 	e.c.Metrics.queued.Set(float64(q.jobs.Len()))
 	if q.jobs.Len() == 0 {
 		return
 	}
-	snapshot := schedule.Snapshot{NowMs: begun.UnixMilli(), Agents: make([]schedule.Agent, 0, len(e.agents)), Queue: q.jobs, Policies: policies(e.c.Pools), Projects: q.projects,
+	snapshot := schedule.Snapshot{NowMs: begun.UnixMilli(), Agents: e.snapshotAgents(), Queue: q.jobs, Policies: policies(e.c.Pools), Projects: q.projects,
 		Shares: q.shares, MinDiskFree: e.c.Scheduling.MinDiskFree, KeepAfterMs: e.c.Scheduling.KeepAfter.Std().Milliseconds()}
-	for _, a := range e.agents {
-		snapshot.Agents = append(snapshot.Agents, e.snapshotAgent(a))
-	}
 	q.plan = schedule.Plan(snapshot)
 	q.shares = q.plan.Shares
 	for _, p := range q.plan.Placements {
 		q.jobs.Remove(p.Job.Run, p.Job.Job)
-		e.assign(p)
+		if d := fresh[p.Job.Run]; d != nil {
+			e.assignFresh(d, p)
+		} else {
+			e.assign(p)
+		}
 	}
 	e.tellWatchers()
 }
@@ -51,67 +55,74 @@ func (e *Engine) rest(took time.Duration) {
 	e.c.Clock.AfterFunc(planShare*took, func() { e.post(func() { e.resting = false }) })
 }
 
-func (e *Engine) snapshotAgent(a *agent) schedule.Agent {
-	s := schedule.Agent{ID: a.rec.GetId(), Pool: a.rec.GetPool(), Labels: a.rec.GetLabels(), Online: a.session != nil && a.ready && !a.removing, Drain: drainText(a.rec.GetDrain()),
-		Slots: int(a.capacity.GetSlots()), CPUMilli: a.capacity.GetCpuMilli(), Memory: a.capacity.GetMemory(), UsedSlots: len(a.held), DiskFree: a.diskFree,
-		Abilities: a.abilities}
-	if len(a.held) > 0 {
-		s.Projects = map[string]int{}
+// grant is a place that is reserved for an attempt, which is not committed yet.
+type grant struct {
+	ref     *attemptRef
+	token   string
+	session string
+}
+
+// reserve takes the place of a placement; nil if the attempt can't be made.
+func (e *Engine) reserve(r *run, p schedule.Placement) *grant {
+	a := e.agents[p.Agent]
+	var secret [32]byte
+	if _, err := io.ReadFull(e.c.Random, secret[:]); err != nil {
+		e.c.Log.Error("no randomness for an attempt's token", "error", err)
+		return nil
 	}
-	for _, h := range a.held {
-		s.UsedCPU += h.cpu
-		s.UsedMem += h.memory
-		s.Projects[h.project]++
-	}
-	return s
+	token := tlsutil.FormatToken(tlsutil.AttemptToken, secret, "")
+	ref := &attemptRef{id: e.c.NewID(), runID: r.id, jobID: p.Job.Job, agentID: p.Agent, project: r.def.GetProject(), source: r.def.GetSource().GetTree(),
+		tokenHash: sha256.Sum256([]byte(token)), mayHold: r.def.GetHoldMs() > 0}
+	a.hold(ref.id, reservation{runID: r.id, jobID: ref.jobID, project: ref.project, cpu: p.Job.CPUMilli, memory: p.Job.Memory,
+		sinceMS: e.nowMS(), charge: p.Charge})
+	return &grant{ref: ref, token: token, session: a.session.ID}
 }
 
 // assign reserves the place, and proposes the attempt.
 func (e *Engine) assign(p schedule.Placement) {
-	r, a := e.runs[p.Job.Run], e.agents[p.Agent]
-	var secret [32]byte
-	if _, err := io.ReadFull(e.c.Random, secret[:]); err != nil {
-		e.c.Log.Error("no randomness for an attempt's token", "error", err)
+	r := e.runs[p.Job.Run]
+	g := e.reserve(r, p)
+	if g == nil {
 		return
 	}
-	token := tlsutil.FormatToken(tlsutil.AttemptToken, secret, "")
-	hash := sha256.Sum256([]byte(token))
-	ref := &attemptRef{id: e.c.NewID(), runID: r.id, jobID: p.Job.Job, agentID: p.Agent, project: r.def.GetProject(), source: r.def.GetSource().GetTree(), tokenHash: hash, mayHold: r.def.GetHoldMs() > 0}
-	a.held[ref.id] = reservation{runID: r.id, jobID: ref.jobID, project: ref.project, cpu: p.Job.CPUMilli, memory: p.Job.Memory,
-		sinceMS: e.nowMS(), charge: p.Charge}
-	r.placing[ref.jobID] = ref.id
-	session := a.session.ID
+	r.placing[g.ref.jobID] = g.ref.id
 	e.enqueue(r, func(d *draft) {
 		d.then(func() {
-			delete(r.placing, ref.jobID)
-			e.queue.touch(r.id, ref.jobID)
+			delete(r.placing, g.ref.jobID)
+			e.queue.touch(r.id, g.ref.jobID)
 		})
-		rec := d.job(ref.jobID)
-		if rec.GetState() != corev1.JobState_JOB_STATE_QUEUED || a.session == nil || a.session.ID != session || a.closed() {
-			d.then(func() { e.release(ref.agentID, ref.id) })
-			return
-		}
-		o, err := e.newOffer(r, rec, token)
-		if err != nil {
-			d.fireJob(ref.jobID, lifecycle.JobInvalid, lifecycle.JobArgs{Failure: userFailure("invalid-job", err.Error())})
-			d.then(func() { e.release(ref.agentID, ref.id) })
-			return
-		}
-		e.offers[ref.id] = o
-		attempt := &statev1.Attempt{Id: ref.id, Number: rec.GetAttempt().GetNumber() + 1, State: corev1.AttemptState_ATTEMPT_STATE_OFFERED, AgentId: ref.agentID,
-			SessionId: session, TokenHash: hash[:], OfferedMs: d.now}
-		d.then(func() { e.attempts[ref.id] = ref })
-		if d.fireJob(ref.jobID, lifecycle.JobAssign, lifecycle.JobArgs{Attempt: attempt}) && lifecycle.Run.Can(d.head(), lifecycle.RunStarted) {
-			d.fireRun(lifecycle.RunStarted, lifecycle.RunArgs{})
-		}
+		d.assign(g)
 	})
+}
+
+// assign makes the attempt of a grant, or gives the place back if that can't be any more.
+func (d *draft) assign(g *grant) {
+	e, ref := d.e, g.ref
+	a, rec := e.agents[ref.agentID], d.job(ref.jobID)
+	if rec.GetState() != corev1.JobState_JOB_STATE_QUEUED || a == nil || a.session == nil || a.session.ID != g.session || a.closed() {
+		d.then(func() { e.release(ref.agentID, ref.id) })
+		return
+	}
+	o, err := d.newOffer(rec, g.token)
+	if err != nil {
+		d.fireJob(ref.jobID, lifecycle.JobInvalid, lifecycle.JobArgs{Failure: userFailure("invalid-job", err.Error())})
+		d.then(func() { e.release(ref.agentID, ref.id) })
+		return
+	}
+	e.offers[ref.id] = o
+	attempt := &statev1.Attempt{Id: ref.id, Number: rec.GetAttempt().GetNumber() + 1, State: corev1.AttemptState_ATTEMPT_STATE_OFFERED, AgentId: ref.agentID,
+		SessionId: g.session, TokenHash: ref.tokenHash[:], OfferedMs: d.now}
+	d.then(func() { e.attempts[ref.id] = ref })
+	if d.fireJob(ref.jobID, lifecycle.JobAssign, lifecycle.JobArgs{Attempt: attempt}) && lifecycle.Run.Can(d.head(), lifecycle.RunStarted) {
+		d.fireRun(lifecycle.RunStarted, lifecycle.RunArgs{})
+	}
 }
 
 // offer is what an assignment carries beside what is stored.
 type offer struct{ token, contexts string }
 
-func (e *Engine) newOffer(r *run, rec *statev1.JobRecord, token string) (offer, error) {
-	w, err := e.wantsNow(r, rec)
+func (d *draft) newOffer(rec *statev1.JobRecord, token string) (offer, error) {
+	w, err := d.wants(rec)
 	if err != nil {
 		return offer{}, err
 	}
@@ -165,7 +176,7 @@ func (e *Engine) release(agentID, attemptID string) {
 			if !h.hold { // which is nobody's work
 				e.queue.shares.End(h.project, e.queue.projects[h.project], h.charge, e.nowMS()-h.sinceMS)
 			}
-			delete(a.held, attemptID)
+			a.unhold(attemptID)
 		}
 	}
 	delete(e.offers, attemptID)

@@ -11,6 +11,7 @@ import (
 	"github.com/slipway-ci/slipway/coordinator/lifecycle"
 	"github.com/slipway-ci/slipway/coordinator/schedule"
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
+	statev1 "github.com/slipway-ci/slipway/proto/gen/slipway/state/v1"
 )
 
 // queue is the scheduler's queue, kept up with the committed records: a look for placements goes through the jobs that moved since the last
@@ -99,8 +100,7 @@ func (e *Engine) queuedJob(i instance) (schedule.Job, bool) {
 		})
 		return schedule.Job{}, false
 	}
-	j := schedule.Job{Run: r.id, Job: i.job, Project: r.def.GetProject(), QueuedMs: rec.GetQueuedMs(), Order: slices.Index(r.order, i.job),
-		Priority: e.c.Scheduling.Priority(r.def.GetProject(), r.def.GetPath(), r.def.GetEvent()), Pools: w.pools, Labels: w.labels, CPUMilli: w.cpu, Memory: w.memory}
+	j := e.scheduleJob(r, rec, w, slices.Index(r.order, i.job))
 	for agentID, av := range r.avoid[i.job] {
 		if av.untilMS > now {
 			if j.Avoid == nil {
@@ -111,6 +111,12 @@ func (e *Engine) queuedJob(i instance) (schedule.Job, bool) {
 		}
 	}
 	return j, true
+}
+
+// scheduleJob is what the scheduler is told of a job; order is its place in the run.
+func (e *Engine) scheduleJob(r *run, rec *statev1.JobRecord, w *wants, order int) schedule.Job {
+	return schedule.Job{Run: r.id, Job: rec.GetId(), Project: r.def.GetProject(), QueuedMs: rec.GetQueuedMs(), Order: order,
+		Priority: e.c.Scheduling.Priority(r.def.GetProject(), r.def.GetPath(), r.def.GetEvent()), Pools: w.pools, Labels: w.labels, CPUMilli: w.cpu, Memory: w.memory}
 }
 
 // whyQueued says why a queued job has no agent; "" if one is being given to it, or nobody has looked yet.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/slipway-ci/slipway/coordinator/lifecycle"
 	"github.com/slipway-ci/slipway/internal/rpcerr"
@@ -217,22 +218,47 @@ func (e *Engine) OfferReply(ctx context.Context, sessionID string, r *fleetv1.Of
 			reply(nil)
 			return
 		}
+		if r.GetAccepted() {
+			// Nobody builds on it, so it needs no commit of its own: see design/engine.md.
+			run.note(ref)
+			reply(nil)
+			return
+		}
 		e.enqueue(run, func(d *draft) {
-			err := d.offerReply(ref, r)
+			err := d.reject(ref, r)
 			d.then(func() { reply(err) })
 		})
 	})
 }
 
-func (d *draft) offerReply(ref *attemptRef, r *fleetv1.OfferReply) error {
+// note remembers that an agent took an attempt, until the run's next draft.
+func (r *run) note(ref *attemptRef) {
+	if !slices.Contains(r.accepted, ref) {
+		r.accepted = append(r.accepted, ref)
+	}
+}
+
+// accept puts into the draft which attempts were taken since the last one.
+func (d *draft) accept() {
+	for _, ref := range d.r.accepted {
+		if rec := d.current(ref); rec == nil || !lifecycle.Attempt.Can(rec.GetAttempt(), lifecycle.AttemptAccept) {
+			continue // answered before, or over
+		}
+		if err := d.fireAttempt(ref.jobID, lifecycle.AttemptAccept, lifecycle.AttemptArgs{}); err != nil {
+			d.e.c.Log.Error("an attempt can't be accepted", "run", d.r.id, "job", ref.jobID, "attempt", ref.id, "error", err)
+		}
+	}
+	d.r.accepted = nil
+}
+
+// reject takes an attempt back that its agent does not want.
+func (d *draft) reject(ref *attemptRef, r *fleetv1.OfferReply) error {
 	rec := d.current(ref)
 	switch {
 	case rec == nil || rec.GetAttempt().GetState() == corev1.AttemptState_ATTEMPT_STATE_LOST:
 		return rpcerr.New(rpcerr.Fenced, "attempt %s was replaced", ref.id)
 	case rec.GetAttempt().GetState() != corev1.AttemptState_ATTEMPT_STATE_OFFERED:
 		return nil // answered before
-	case r.GetAccepted():
-		return d.fireAttempt(ref.jobID, lifecycle.AttemptAccept, lifecycle.AttemptArgs{})
 	}
 	if err := d.fireAttempt(ref.jobID, lifecycle.AttemptReject, lifecycle.AttemptArgs{}); err != nil {
 		return err

@@ -39,6 +39,8 @@ type run struct {
 	// inbox waits for the draft in flight.
 	inbox  []func(*draft)
 	flying bool
+	// accepted are attempts whose agents took them since the last draft: the next one says so.
+	accepted []*attemptRef
 	// placing: jobs with a placement that is not committed yet → attempt.
 	placing map[string]string
 	// why says who holds the group that a job, or the run (""), waits for.

@@ -109,7 +109,7 @@ func (e *Engine) submit(r *run, reply func(string, uint64, error)) {
 		reply(r.id, number, nil)
 		e.submitting[request] = nil
 	}
-	e.propose(d)
+	e.start(d)
 }
 
 // creation is the draft of a new run.

@@ -243,7 +243,7 @@ func (e *Engine) relief(no schedule.Refusal, j schedule.Job) string {
 
 // whenRoom names the jobs whose end makes room: holds first, whose ends are known, by their ends; then the oldest.
 func (e *Engine) whenRoom(a *agent, j schedule.Job) string {
-	s := e.snapshotAgent(a)
+	s := a.snapshot()
 	ids := slices.SortedFunc(maps.Keys(a.held), func(x, y string) int {
 		return cmp.Or(cmp.Compare(e.holdEnd(a.held[x]), e.holdEnd(a.held[y])), cmp.Compare(a.held[x].sinceMS, a.held[y].sinceMS), strings.Compare(x, y))
 	})

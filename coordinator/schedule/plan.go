@@ -44,11 +44,9 @@ func newPlanner(s Snapshot) *planner {
 	}
 	p := &planner{Snapshot: s, full: map[string]bool{}, shares: s.Shares.clone(), kept: map[string]*Job{}, verdicts: map[string]Verdict{}}
 	running := map[string]int{}
-	agents := slices.Clone(s.Agents)
-	p.agents = make([]*Agent, len(agents))
-	for i := range agents {
-		p.agents[i] = &agents[i]
-		for project, n := range agents[i].Projects {
+	p.agents = slices.Clone(s.Agents)
+	for _, a := range p.agents {
+		for project, n := range a.Projects {
 			running[project] += n
 		}
 	}
@@ -107,19 +105,30 @@ func (p *planner) lookAhead(f *flow) {
 	}
 }
 
-// best returns the agent with the smallest part of its slots in use; by id where that is equal.
-func (p *planner) best(j *Job) *Agent {
+// best returns the position of the agent with the smallest part of its slots in use, by id where that is equal; -1 for none.
+func (p *planner) best(j *Job) int {
 	var best *Agent
-	for _, a := range p.agents {
+	at := -1
+	for i, a := range p.agents {
 		// The filters are asked last: most of a fleet is no better than what was found.
 		if best != nil && a.UsedSlots*best.Slots >= best.UsedSlots*a.Slots || p.refuses(a, j) != nil {
 			continue
 		}
-		if best = a; a.UsedSlots == 0 {
+		if best, at = a, i; a.UsedSlots == 0 {
 			break
 		}
 	}
-	return best
+	return at
+}
+
+// use counts a job as the agent's at a position, and returns the agent's id. The snapshot's agent stays as it is.
+func (p *planner) use(at int, j *Job) string {
+	a := *p.agents[at]
+	a.UsedSlots++
+	a.UsedCPU += j.CPUMilli
+	a.UsedMem += j.Memory
+	p.agents[at] = &a
+	return a.ID
 }
 
 // keep keeps an agent free for a job that has waited for long, whose turn it is, and which only lacks room: the one that has most to

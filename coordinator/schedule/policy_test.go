@@ -16,11 +16,11 @@ func TestAPoolsPolicyIsExplained(t *testing.T) {
 	policies := map[string]Policy{"forks": {Isolation: "untrusted", Runtime: "crun"}, "default": {Runtime: "kata"}}
 	j := job("p", "1", 1)
 	j.Pools = []string{"forks"}
-	r := Plan(Snapshot{Agents: []Agent{able, unable, old}, Queue: NewQueue(0, j), Policies: policies})
+	r := Plan(Snapshot{Agents: fleet(able, unable, old), Queue: NewQueue(0, j), Policies: policies})
 	if placed(r) != "p/1@able" {
 		t.Fatalf("%+v", r)
 	}
-	r = Plan(Snapshot{Agents: []Agent{unable, old}, Queue: NewQueue(0, j), Policies: policies})
+	r = Plan(Snapshot{Agents: fleet(unable, old), Queue: NewQueue(0, j), Policies: policies})
 	if len(r.Waiting) != 1 || len(r.Explain(r.Waiting[0].First).Refusals) != 2 {
 		t.Fatalf("%+v", r)
 	}
@@ -31,13 +31,13 @@ func TestAPoolsPolicyIsExplained(t *testing.T) {
 		}
 	}
 	policies["forks"] = Policy{Runtime: "crun"}
-	r = Plan(Snapshot{Agents: []Agent{unable}, Queue: NewQueue(0, j), Policies: policies})
+	r = Plan(Snapshot{Agents: fleet(unable), Queue: NewQueue(0, j), Policies: policies})
 	if got := r.Explain(r.Waiting[0].First).Summary; r.Explain(r.Waiting[0].First).Refusals[0].Predicate != Runtime ||
 		!strings.Contains(got, `agent unable has no runtime crun, which its pool "forks" asks for: crun is not there`) {
 		t.Error(got)
 	}
 	delete(policies, "forks")
-	if r = Plan(Snapshot{Agents: []Agent{old}, Queue: NewQueue(0, j), Policies: policies}); placed(r) != "p/1@old" {
+	if r = Plan(Snapshot{Agents: fleet(old), Queue: NewQueue(0, j), Policies: policies}); placed(r) != "p/1@old" {
 		t.Errorf("a pool that asks for nothing: %+v", r)
 	}
 }

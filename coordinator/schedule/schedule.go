@@ -15,8 +15,8 @@ package schedule
 type Snapshot struct {
 	// NowMs is the leader's time; only ages are made of it.
 	NowMs int64
-	// Agents in any order; ids are unique.
-	Agents []Agent
+	// Agents in any order; ids are unique. A plan changes none of them, and may be asked for explanations as long as they stay as they are.
+	Agents []*Agent
 	// Queue has the jobs that want an agent. Plan only reads it.
 	Queue *Queue
 	// Policies of pools by name; a pool that is not there asks for nothing.
@@ -134,8 +134,8 @@ func Plan(s Snapshot) Result {
 			break
 		}
 		job := f.head.jobs[f.head.at]
-		best := p.best(&job.Job)
-		if best == nil {
+		at := p.best(&job.Job)
+		if at < 0 {
 			// Usage only grows: no later job of the same class fits either.
 			p.full[job.class] = true
 			p.keep(&job.Job)
@@ -143,10 +143,7 @@ func Plan(s Snapshot) Result {
 		}
 		f.head.at++
 		f.running++
-		best.UsedSlots++
-		best.UsedCPU += job.CPUMilli
-		best.UsedMem += job.Memory
-		res.Placements = append(res.Placements, Placement{Job: job.Job, Agent: best.ID, Charge: p.shares.start(f.name, f.weight())})
+		res.Placements = append(res.Placements, Placement{Job: job.Job, Agent: p.use(at, &job.Job), Charge: p.shares.start(f.name, f.weight())})
 	}
 	res.Waiting = p.left()
 	p.shares.settle(p.flows)

@@ -18,6 +18,19 @@ func job(project, id string, queued int64) Job {
 	return Job{Run: "r-" + project, Job: id, Project: project, QueuedMs: queued}
 }
 
+func fleet(agents ...Agent) []*Agent {
+	out := make([]*Agent, len(agents))
+	for i := range agents {
+		out[i] = &agents[i]
+	}
+	return out
+}
+
+func (a *Agent) clone() *Agent {
+	c := *a
+	return &c
+}
+
 func placed(r Result) string {
 	var out []string
 	for _, p := range r.Placements {
@@ -26,8 +39,17 @@ func placed(r Result) string {
 	return strings.Join(out, " ")
 }
 
+func TestAPlanChangesNoAgentOfItsSnapshot(t *testing.T) {
+	a := agent("a", 2)
+	s := Snapshot{Agents: fleet(a), Queue: NewQueue(0, job("p", "1", 1), job("p", "2", 2))}
+	r := Plan(s)
+	if got := placed(r); got != "p/1@a p/2@a" || s.Agents[0].UsedSlots != 0 || r.Agents()[0].UsedSlots != 2 {
+		t.Fatalf("%s; %d slots in use before, %d after", got, s.Agents[0].UsedSlots, r.Agents()[0].UsedSlots)
+	}
+}
+
 func TestFirstInFirstOutAndSpread(t *testing.T) {
-	got := placed(Plan(Snapshot{Agents: []Agent{agent("b", 2), agent("a", 2)}, Queue: NewQueue(0, job("p", "3", 3), job("p", "1", 1), job("p", "2", 2))}))
+	got := placed(Plan(Snapshot{Agents: fleet(agent("b", 2), agent("a", 2)), Queue: NewQueue(0, job("p", "3", 3), job("p", "1", 1), job("p", "2", 2))}))
 	if got != "p/1@a p/2@b p/3@a" {
 		t.Fatal(got)
 	}
@@ -43,7 +65,7 @@ func TestFairShareBetweenProjects(t *testing.T) {
 	for i := range 3 {
 		jobs = append(jobs, job("small", fmt.Sprint(i), int64(100+i)))
 	}
-	s := Snapshot{Agents: []Agent{agent("a", 10)}, Queue: NewQueue(0, jobs...)}
+	s := Snapshot{Agents: fleet(agent("a", 10)), Queue: NewQueue(0, jobs...)}
 	if got, want := placed(Plan(s)), "big/0@a small/0@a big/1@a small/1@a big/2@a small/2@a big/3@a big/4@a"; got != want {
 		t.Fatalf("got  %s\nwant %s", got, want)
 	}
@@ -56,7 +78,7 @@ func TestFairShareBetweenProjects(t *testing.T) {
 func TestAJobThatFitsNowhereDoesNotBlockOthers(t *testing.T) {
 	huge := job("p", "huge", 1)
 	huge.CPUMilli = 64000
-	r := Plan(Snapshot{Agents: []Agent{agent("a", 2)}, Queue: NewQueue(0, huge, job("p", "small", 2))})
+	r := Plan(Snapshot{Agents: fleet(agent("a", 2)), Queue: NewQueue(0, huge, job("p", "small", 2))})
 	if placed(r) != "p/small@a" || len(r.Waiting) != 1 || r.Explain(r.Waiting[0].First).Refusals[0].Predicate != Size {
 		t.Fatalf("%+v", r)
 	}
@@ -72,7 +94,7 @@ func TestEveryFilterExplainsItself(t *testing.T) {
 	avoided, small := agent("avoided", 1), agent("small", 1)
 	small.Memory = 1 << 20
 	labelled := agent("labels", 1)
-	agents := []Agent{offline, busy, other, fullCPU, fullMem, avoided, small, labelled}
+	agents := fleet(offline, busy, other, fullCPU, fullMem, avoided, small, labelled)
 	for i := range agents {
 		if agents[i].ID != "labels" {
 			agents[i].Labels = []string{"linux"}
@@ -116,7 +138,7 @@ func drawSnapshot(t *rapid.T) (Snapshot, []Job) {
 		if rapid.Bool().Draw(t, "able") {
 			a.Abilities.Isolation = map[string]string{"untrusted": ""}
 		}
-		s.Agents = append(s.Agents, a)
+		s.Agents = append(s.Agents, &a)
 	}
 	s.Projects = map[string]Project{"p": {Weight: rapid.Int64Range(0, 4).Draw(t, "weight")}, "q": {MaxRunning: rapid.IntRange(0, 3).Draw(t, "cap")}}
 	s.NowMs, s.KeepAfterMs = 5, rapid.Int64Range(0, 4).Draw(t, "keep after")
@@ -147,7 +169,7 @@ func TestPlans(t *testing.T) {
 		}
 		after, running := map[string]*Agent{}, map[string]int{}
 		for _, a := range s.Agents {
-			after[a.ID] = &a
+			after[a.ID] = a.clone()
 		}
 		empty := newPlanner(Snapshot{Policies: s.Policies})
 		for _, p := range r.Placements {
@@ -198,7 +220,7 @@ func TestPlans(t *testing.T) {
 func BenchmarkPlanManyJobsManyAgents(b *testing.B) {
 	s := Snapshot{Queue: NewQueue(0)}
 	for i := range 5000 {
-		s.Agents = append(s.Agents, agent(fmt.Sprintf("a%05d", i), 2))
+		s.Agents = append(s.Agents, fleet(agent(fmt.Sprintf("a%05d", i), 2))...)
 		s.Agents[i].UsedSlots = 2
 	}
 	for i := range 10000 {

@@ -40,7 +40,7 @@ func (e *ends) Pop() any {
 func newWorld(slots int, projects map[string]Project) *world {
 	a := agent("a", slots)
 	a.CPUMilli, a.Memory, a.Projects = 0, 0, map[string]int{}
-	return &world{Snapshot: Snapshot{Agents: []Agent{a}, Queue: NewQueue(60_000), Projects: projects}, lengths: map[jobKey]int64{}, had: map[string]int64{},
+	return &world{Snapshot: Snapshot{Agents: fleet(a), Queue: NewQueue(60_000), Projects: projects}, lengths: map[jobKey]int64{}, had: map[string]int64{},
 		began: map[jobKey]int64{}, most: map[string]int{}}
 }
 
@@ -179,7 +179,7 @@ func TestACapIsNeverPassed(t *testing.T) {
 func TestAPriorityIsWorthATimeOfWaiting(t *testing.T) {
 	long, late, urgent := job("p", "long", 0), job("p", "late", 90_000), job("p", "urgent", 100_000)
 	urgent.Priority = 1
-	s := Snapshot{Agents: []Agent{agent("a", 3)}, Queue: NewQueue(60_000, late, urgent, long)}
+	s := Snapshot{Agents: fleet(agent("a", 3)), Queue: NewQueue(60_000, late, urgent, long)}
 	if got := placed(Plan(s)); got != "p/long@a p/urgent@a p/late@a" {
 		t.Fatal(got)
 	}
@@ -232,7 +232,7 @@ func TestALargeJobIsNotPassedForEver(t *testing.T) {
 func TestLittleDiskTakesNothing(t *testing.T) {
 	a := agent("a", 1)
 	a.DiskFree = 1 << 30
-	s := Snapshot{Agents: []Agent{a}, Queue: NewQueue(0, job("p", "1", 1)), MinDiskFree: 2 << 30}
+	s := Snapshot{Agents: fleet(a), Queue: NewQueue(0, job("p", "1", 1)), MinDiskFree: 2 << 30}
 	r := Plan(s)
 	if len(r.Placements) != 0 || firstRefusal(r).Predicate != Disk || firstRefusal(r).Reason != "has 1024 MiB of disk free, less than the 2048 MiB that it must have to be given work" {
 		t.Errorf("%+v", r)
@@ -304,7 +304,7 @@ func TestALongQueueDoesNotSlowAPlacement(t *testing.T) {
 			if i != 50 {
 				a.UsedSlots = 2
 			}
-			s.Agents = append(s.Agents, a)
+			s.Agents = append(s.Agents, &a)
 		}
 		for i := range jobs {
 			j := job(fmt.Sprintf("p%d", i%10), fmt.Sprint(i), int64(i))
@@ -327,7 +327,7 @@ func BenchmarkPlacement(b *testing.B) {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			s := Snapshot{Queue: NewQueue(60_000)}
 			for i := range 100 {
-				s.Agents = append(s.Agents, agent(fmt.Sprintf("a%03d", i), 2))
+				s.Agents = append(s.Agents, fleet(agent(fmt.Sprintf("a%03d", i), 2))...)
 				s.Agents[i].UsedSlots = min(i, 1) + 1
 			}
 			for i := range n {
