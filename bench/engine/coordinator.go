@@ -103,7 +103,6 @@ func (c *coordinator) close() error {
 	if c.client != nil {
 		_ = c.client.Close()
 	}
-	_ = os.Rename(filepath.Join(c.dir, "log"), "/tmp/hE/last.log")
 	return errors.Join(c.down(), c.log.Close(), os.RemoveAll(c.dir))
 }
 

@@ -26,6 +26,14 @@ func (o Options) seconds(n float64) time.Duration {
 	return time.Duration(n * o.Scale * float64(time.Second))
 }
 
+// half is the directory for the profiles of half the load.
+func (o Options) half() string {
+	if o.Profile == "" {
+		return ""
+	}
+	return filepath.Join(o.Profile, "half")
+}
+
 const (
 	agents = 1000
 	slots  = 4
@@ -65,7 +73,7 @@ func Dispatch(ctx context.Context, o Options) (_ []measure.Result, err error) {
 	if _, err = pass(ctx, f, o.seconds(5), ""); err != nil {
 		return nil, errors.Join(err, l.end())
 	}
-	calm, err := pass(ctx, f, o.seconds(30), "")
+	calm, err := pass(ctx, f, o.seconds(30), o.half())
 	if err = errors.Join(err, l.end()); err != nil {
 		return nil, err
 	}

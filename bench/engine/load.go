@@ -43,7 +43,7 @@ func (l *load) closed(p *fleet.Process, window int64) *load {
 	l.wg.Go(func() {
 		defer close(l.may)
 		for given := int64(0); ; {
-			for given-(p.Finished()-begun) < window {
+			for given-(p.Finished()-begun) < window && !l.over() {
 				l.may <- struct{}{}
 				given++
 			}

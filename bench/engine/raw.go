@@ -66,7 +66,7 @@ func fsyncs(path string, n int) (measure.Samples, error) {
 	return s, errors.Join(err, f.Close())
 }
 
-// rawJobs writes what a job's five transitions write, two transactions at a time, each of one transition of many jobs.
+// rawJobs writes what a job's three transitions write, two transactions at a time, each of one transition of many jobs.
 func rawJobs(ctx context.Context, s store.Store, took time.Duration) (float64, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*took)
 	defer cancel()
@@ -88,23 +88,25 @@ func rawJobs(ctx context.Context, s store.Store, took time.Duration) (float64, e
 }
 
 func rawGroup(ctx context.Context, s store.Store, writer, first int) error {
-	var rev int64
-	for transition := range 5 {
+	var rev, created int64
+	for transition := range 3 {
 		var txn store.Txn
 		for i := range groupOfRaw {
-			txn.Branches = append(txn.Branches, rawTransition(transition, fmt.Sprintf("%d-%012d", writer, first+i), rev))
+			txn.Branches = append(txn.Branches, rawTransition(transition, fmt.Sprintf("%d-%012d", writer, first+i), rev, created))
 		}
 		res, err := s.Commit(ctx, txn)
 		if err != nil {
 			return err
 		}
-		rev = res.Revision
+		if rev = res.Revision; transition == 0 {
+			created = rev
+		}
 	}
 	return nil
 }
 
-// rawTransition is created, assigned, accepted, running or done; the records of the last one were written at rev.
-func rawTransition(n int, job string, rev int64) store.Branch {
+// rawTransition is created and assigned, running or done; the job's record was last written at rev, the header's at headerRev.
+func rawTransition(n int, job string, rev, headerRev int64) store.Branch {
 	put := func(kind string, size int) store.Op {
 		return store.Op{Key: "/raw/" + kind + "/" + job, Value: make([]byte, size)}
 	}
@@ -115,11 +117,9 @@ func rawTransition(n int, job string, rev int64) store.Branch {
 		return b
 	}
 	b := store.Branch{Compares: []store.Compare{{Key: record.Key, Revision: rev}}, Ops: []store.Op{record}}
-	if n == 1 || n == 4 {
-		b.Ops = append(b.Ops, header)
-	}
-	if n == 4 {
-		b.Ops = append(b.Ops, store.Op{Key: "/raw/live/" + job, Delete: true})
+	if n == 2 {
+		b.Compares = append(b.Compares, store.Compare{Key: header.Key, Revision: headerRev})
+		b.Ops = append(b.Ops, header, store.Op{Key: "/raw/live/" + job, Delete: true})
 	}
 	return b
 }
