@@ -256,10 +256,10 @@ func (s *Server) serve(ctx context.Context, be *backend) error {
 	close(stop)
 	gw.Stop()
 	stopGRPC(rpc, stopPatience)
-	stopLeading()
 	if web != nil {
 		stopWeb(web, stopPatience)
 	}
+	stopLeading()
 	_ = metrics.Close()
 	return group.Wait()
 }

@@ -13,8 +13,10 @@ import (
 // picture is the graph of a run's jobs, ready to be drawn.
 type picture struct {
 	Width, Height int
-	Boxes         []pictureBox
-	Edges         []pictureEdge
+	// Wide: it is made smaller where there is less room, to some degree.
+	Wide  bool
+	Boxes []pictureBox
+	Edges []pictureEdge
 }
 
 type pictureBox struct {
@@ -28,6 +30,9 @@ type pictureEdge struct {
 	// Done: what it leads from has succeeded.
 	Done bool
 }
+
+// wide is the width down to which a picture may be made smaller: its texts can be read then still.
+const wide = 960
 
 // draw makes a picture of a run that has more than one job and not too many; nil else.
 func draw(run *apiv1.Run, now time.Time) *picture {
@@ -43,7 +48,7 @@ func draw(run *apiv1.Run, now time.Time) *picture {
 	if !ok {
 		return nil
 	}
-	p := &picture{Width: laid.Width, Height: laid.Height}
+	p := &picture{Width: laid.Width, Height: laid.Height, Wide: laid.Width > wide}
 	for i, b := range laid.Boxes {
 		j := jobs[i]
 		l := jobLook(j.GetState())
@@ -52,7 +57,7 @@ func draw(run *apiv1.Run, now time.Time) *picture {
 			detail += " · " + took.Text
 		}
 		name := tui.JobName(j)
-		p.Boxes = append(p.Boxes, pictureBox{look: l, Box: b, Full: name, Name: shorten(name, 26), Detail: shorten(detail, 30), Href: jobPath(run.GetId(), j.GetId())})
+		p.Boxes = append(p.Boxes, pictureBox{look: l, Box: b, Full: name, Name: shorten(name, 22), Detail: shorten(detail, 25), Href: jobPath(run.GetId(), j.GetId())})
 	}
 	for _, e := range laid.Edges {
 		p.Edges = append(p.Edges, pictureEdge{Path: e.Path, Done: jobLook(jobs[e.From].GetState()).Class == "ok"})

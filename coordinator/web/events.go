@@ -80,7 +80,7 @@ func (s *site) serve(w http.ResponseWriter, r *http.Request, v visitor, sources 
 	if cause := context.Cause(ctx); errors.Is(cause, errOver) {
 		return e.out.wrap(e.send("end", "", "over"))
 	} else if !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
-		s.Log.Debug("a stream of events ended", "path", r.URL.Path, "error", cause)
+		s.Log.Info("a page's stream of events ended early", "path", r.URL.Path, "error", cause)
 	}
 	return nil
 }

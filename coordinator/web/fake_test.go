@@ -114,7 +114,7 @@ func (f *fake) WatchRun(_ *apiv1.WatchRunRequest, s grpc.ServerStreamingServer[a
 }
 
 // chunk is how much the fake sends at once.
-const chunk = 1000
+const chunk = 32 << 10
 
 func (f *fake) StreamLogs(req *apiv1.StreamLogsRequest, s grpc.ServerStreamingServer[apiv1.StreamLogsResponse]) error {
 	sent := map[uint32]int64{}

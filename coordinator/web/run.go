@@ -145,7 +145,11 @@ func rowOfJob(run *apiv1.Run, j *apiv1.Job, why *apiv1.JobWhy, now time.Time) jo
 		row.Reason = ""
 	}
 	if !jobEnded(j) && why.GetReason() != "" && j.GetState() < corev1.JobState_JOB_STATE_ASSIGNED {
-		row.Reason, row.Remedy = why.GetReason(), why.GetRemedy()
+		row.Reason = why.GetReason()
+		// What needs others is helped by them alone.
+		if j.GetState() != corev1.JobState_JOB_STATE_BLOCKED {
+			row.Remedy = why.GetRemedy()
+		}
 	}
 	return row
 }

@@ -19,7 +19,7 @@ type Node struct {
 const (
 	BoxWidth  = 208
 	BoxHeight = 46
-	gapX      = 56
+	gapX      = 64
 	gapY      = 14
 	margin    = 6
 	// lane is the height of an edge that passes a column between its boxes.
