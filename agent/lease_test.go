@@ -59,6 +59,14 @@ func TestALeaseRunsOutWithoutACoordinator(t *testing.T) {
 			if _, err := os.Stat(after); err == nil {
 				t.Error("its next step ran")
 			}
+			waitUntil(t, "the attempt on a lease is forgotten", func() bool {
+				_, err := os.Stat(filepath.Join(h.dir, "data/attempts/held"))
+				return os.IsNotExist(err)
+			})
+			h.c.Wait("the log of the step that was cut off is whole", func() bool {
+				l := h.c.Attempt("held").Logs[1]
+				return l.Ended && string(l.Bytes) == "begun\n"
+			})
 			if a := h.c.WaitDone("free"); a.Last().GetResult() != corev1.Result_RESULT_SUCCESS || logOf(a, 2) != "whole\n" {
 				t.Errorf("the other job: %v, log %q", a.Last().GetFailure(), logOf(a, 2))
 			}

@@ -104,15 +104,13 @@ func (t *Attempt) beginAction(ctx context.Context, e entry, name string, env []c
 	describe(out, e.step.GetAction().GetUses(), f.Inputs)
 	out.Close()
 	// What the lines hold is data: commands among them are none.
-	result, err := l.End()
+	_, err = t.endLog(rec, l)
 	if ctx.Err() != nil {
 		return stopReason(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("runner: the log of step %d: %w", e.number, err)
 	}
-	rec.Log = &state.Log{Length: result.Length, SHA256: result.SHA256}
-	t.unreleased = append(t.unreleased, l)
 	t.frames[e.number] = f
 	t.save()
 	return nil

@@ -51,8 +51,45 @@ func (t *Attempt) begin(n uint32, name, id string) (*state.Step, *logs.Step, err
 		}
 		t.p.Steps = append(t.p.Steps, rec)
 	}
-	l, err := t.logs.Step(n, t.dirs.LogPath(n), t.values.masksAt(rec.Masks), t.acked[n].Offset)
+	l, err := t.follow(rec)
 	return rec, l, err
+}
+
+func (t *Attempt) follow(rec *state.Step) (*logs.Step, error) {
+	l, err := t.logs.Step(rec.Number, t.dirs.LogPath(rec.Number), t.values.masksAt(rec.Masks), t.acked[rec.Number].Offset)
+	if err == nil {
+		t.following[rec.Number] = l
+	}
+	return l, err
+}
+
+// endLog waits until all that a step said was read, and notes how much it is.
+func (t *Attempt) endLog(rec *state.Step, l *logs.Step) (logs.Result, error) {
+	delete(t.following, rec.Number)
+	result, err := l.End()
+	if !errors.Is(err, logs.ErrStopping) {
+		rec.Log = &state.Log{Length: result.Length, SHA256: result.SHA256}
+		t.unreleased = append(t.unreleased, l)
+	}
+	return result, err
+}
+
+// endLost ends the log of a step that nobody waits for any more. A log without an end would be waited for by the store, and the attempt by the log.
+func (t *Attempt) endLost(rec *state.Step) {
+	l := t.following[rec.Number]
+	if t.logs == nil || rec.Log != nil || !rec.HasLog {
+		return
+	}
+	if l == nil {
+		var err error
+		if l, err = t.follow(rec); err != nil {
+			t.log.Error("the output of a step that is lost can't be read", "step", rec.Number, "error", err)
+			return
+		}
+	}
+	if _, err := t.endLog(rec, l); err != nil {
+		t.log.Error("the output of a step that is lost can't be read", "step", rec.Number, "error", err)
+	}
 }
 
 // prepare is step 0, "Set up job": directories, contexts, pod.
@@ -246,6 +283,7 @@ func (t *Attempt) markLost(why error) {
 			s.State, s.Outcome, s.Conclusion = corev1.StepState_STEP_STATE_FAILED, corev1.Result_RESULT_FAILURE, corev1.Result_RESULT_FAILURE
 			s.EndedMS = t.elapsed()
 			s.Failure = &state.Failure{Code: codeLost, Fault: system, Message: why.Error()}
+			t.endLost(s)
 		}
 	}
 	t.fail(codeLost, system, why.Error())

@@ -81,6 +81,8 @@ type Attempt struct {
 	trees  []glob.Tree
 	pod    sandbox.Pod
 	logs   *logs.Attempt
+	// following are the logs of steps that run, by their numbers.
+	following map[uint32]*logs.Step
 	// ended logs whose result is not recorded yet; the next save records and releases them.
 	unreleased []*logs.Step
 	// spent are the command directories of steps that ended since the last save.
@@ -140,7 +142,7 @@ func prepareActor(d Deps, a *fleetv1.Assignment) (*Attempt, error) {
 		return nil, err
 	}
 	t := &Attempt{
-		d: d, a: a, id: a.GetAttemptId(), dirs: dirs, acked: map[uint32]state.Ack{}, frames: map[uint32]*frame{}, done: make(chan struct{}),
+		d: d, a: a, id: a.GetAttemptId(), dirs: dirs, acked: map[uint32]state.Ack{}, frames: map[uint32]*frame{}, following: map[uint32]*logs.Step{}, done: make(chan struct{}),
 		log: d.Log.With("run", a.GetRunId(), "job", a.GetJobId(), "attempt", a.GetAttemptId()),
 	}
 	t.paths = workspace.ContainerPaths()

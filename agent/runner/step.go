@@ -253,13 +253,11 @@ func (t *Attempt) end(rec *state.Step, l *logs.Step, x ending) {
 
 // takeOutput closes a step's log and takes what it says. hidden: there were too many masks, which nothing makes good.
 func (t *Attempt) takeOutput(rec *state.Step, l *logs.Step, x *ending) (hidden bool) {
-	result, err := l.End()
+	result, err := t.endLog(rec, l)
 	if err != nil {
 		t.log.Error("a step's output can't be read", "step", rec.Number, "error", err)
 		x.failed(codeInternal, system, "the step's output can't be read: %v", err)
 	}
-	rec.Log = &state.Log{Length: result.Length, SHA256: result.SHA256}
-	t.unreleased = append(t.unreleased, l)
 	x.extra = append(t.fromOutput(result.Commands, x), x.extra...)
 	if result.Dropped {
 		x.failed(codeStepFailed, user, "the step printed too many ::set-output or ::save-state commands; put large things into a file")
