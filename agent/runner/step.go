@@ -89,6 +89,8 @@ func (t *Attempt) beginStep(ctx context.Context, e entry) error {
 		return nil
 	}
 	switch {
+	case e.step.GetKind() == nil:
+		return t.failBefore(e, name, errors.New("this agent does not know what kind of step this is; it is older than the coordinator"))
 	case t.pastDeadline(e):
 		return t.failBefore(e, name, errActionTimedOut)
 	case e.kind == kindAction:
