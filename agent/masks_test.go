@@ -143,3 +143,20 @@ func TestAStepThatHidesWhatItsNameHolds(t *testing.T) {
 	}
 	h.wantNothingOf(planted, a)
 }
+
+// TestDebug: the project's variable keeps the lines of ::debug:: and tells the steps.
+func TestDebug(t *testing.T) {
+	h := newHost(t, fake.Options{})
+	h.up()
+	for id, want := range map[string]string{"false": "one\n[] two\n", "TRUE": "one\n::debug::unseen\n[1] two\n"} {
+		as := job(id, sh("echo one; echo ::debug::unseen; echo \"[$RUNNER_DEBUG] two\""), sh("", func(s *planv1.Step) {
+			s.Kind = &planv1.Step_Run{Run: &planv1.Run{Script: exp("format('echo [{0}]', runner.debug)")}}
+		}))
+		as.Contexts = `{"vars":{"ACTIONS_STEP_DEBUG":"` + id + `"}}`
+		h.c.Offer(as)
+		a := h.c.WaitDone(id)
+		if got, context := logOf(a, 1), logOf(a, 2); got != want || context != map[string]string{"false": "[]\n", "TRUE": "[1]\n"}[id] {
+			t.Errorf("%s: %q, want %q; runner.debug is %q", id, got, want, context)
+		}
+	}
+}

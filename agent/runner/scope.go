@@ -64,14 +64,10 @@ func (s *scope) init(t *Attempt) error {
 	return nil
 }
 
-// debugs says whether the project's variable or secret ACTIONS_STEP_DEBUG asks for the lines of ::debug::.
+// debugs says whether the project's variable ACTIONS_STEP_DEBUG asks for the lines of ::debug::.
 func (t *Attempt) debugs() bool {
-	for _, context := range []string{"vars", "secrets"} {
-		if v := t.scope.fixed.Value().Get(context).Get("ACTIONS_STEP_DEBUG"); v.IsPrimitive() && strings.EqualFold(strings.TrimSpace(v.Text()), "true") {
-			return true
-		}
-	}
-	return false
+	v := t.scope.fixed.Value().Get("vars").Get("ACTIONS_STEP_DEBUG")
+	return v.IsPrimitive() && strings.EqualFold(strings.TrimSpace(v.Text()), "true")
 }
 
 func runnerArch() string {
