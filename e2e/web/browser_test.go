@@ -187,11 +187,37 @@ func (b *browser) narrow() {
 	}
 }
 
+// loaded: a page is there with its style and its script.
+const loaded = `location.protocol == "https:" && document.readyState == "complete" && [...document.querySelectorAll("link[rel=stylesheet]")].every(l => l.sheet) &&
+	(!document.querySelector("script[src]") || document.documentElement.classList.contains("js"))`
+
+// visit goes to a page. Chromium drops its connections whenever an address of the host changes, and jobs have networks that come and go: so it may take
+// more than one try.
+func (b *browser) visit(url string) { b.try(func() string { return url }, loaded) }
+
+// try goes to what next returns until what is wanted holds there.
+func (b *browser) try(next func() string, want string) (url string) {
+	b.t.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		url = next()
+		err := chromedp.Do(b.ctx, chromedp.Navigate(url))
+		for look := 0; err == nil && look < 200; look++ {
+			if holds, _ := chromedp.Run(b.ctx, chromedp.Evaluate[bool](`Boolean(`+want+`)`)); holds {
+				return url
+			}
+			err = chromedp.Do(b.ctx, chromedp.Sleep(50*time.Millisecond)) // between two looks
+		}
+		if b.ctx.Err() != nil || time.Now().After(deadline) {
+			b.check(fmt.Errorf("%s can't be loaded: %w", url, errors.Join(err, b.ctx.Err())))
+		}
+	}
+}
+
 // signIn opens a link of `slipway web`, and returns it.
 func (b *browser) signIn(run string) string {
 	b.t.Helper()
-	link := strings.TrimSpace(slipway(b.t, sys.Dir, 0, "web", run))
-	b.do(chromedp.Navigate(link))
-	b.await(`location.pathname == "/runs/` + run + `"`)
+	link := b.try(func() string { return strings.TrimSpace(slipway(b.t, sys.Dir, 0, "web", run)) }, `location.protocol == "https:" && location.pathname == "/runs/`+run+`"`)
+	b.visit(get[string](b, "location.href"))
 	return link
 }

@@ -94,7 +94,7 @@ jobs:
 	}
 	b := newBrowser(t)
 	b.dark(false)
-	b.do(chromedp.Navigate(url))
+	b.visit(url)
 	if text := b.text("main"); !strings.Contains(text, "slipway web "+id) {
 		t.Fatalf("who is not signed in sees: %s", text)
 	}
@@ -105,7 +105,7 @@ jobs:
 	b.narrow()
 	b.do(chromedp.EmulateViewport(1280, 900))
 
-	b.do(chromedp.Click(`//ul[@class="jobs"]//a[text()="Build and test"]`))
+	b.visit(get[string](b, `[...document.querySelectorAll("#jobs a.name")].find(a => a.textContent == "Build and test").href`))
 	b.await(`location.pathname.endsWith("/jobs/build") && document.getElementById("live").classList.contains("on")`)
 	// Lines that were not there when the page was loaded.
 	const lines = `document.querySelectorAll("#step-2-log .ln").length`
@@ -129,7 +129,7 @@ jobs:
 	}
 	// The same without a script, and the summary that came with the job's end.
 	tell(b, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
-	b.do(chromedp.Reload(), chromedp.WaitReady("#summaries-title"))
+	b.try(func() string { return url + "/jobs/build" }, `document.getElementById("summaries-title")`)
 	tell(b, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{})
 	if text := get[string](b, `document.getElementById("step-2-log").textContent`); !strings.Contains(text, "the last line of all") {
 		t.Error("without a script the page lacks the log")
@@ -138,15 +138,14 @@ jobs:
 		t.Errorf("the summary's table has %q", cells)
 	}
 	// The link is spent, and the session goes with its cookie.
-	b.do(chromedp.Navigate(link))
+	b.visit(link)
 	if text := b.text("main"); !strings.Contains(text, "used already") {
 		t.Errorf("the link once more: %s", text)
 	}
-	b.do(chromedp.Navigate(url))
+	b.visit(url)
 	b.await(`document.querySelector("#head .state.ok")`)
-	b.do(chromedp.Click(`//a[text()="Sign out"]`))
-	b.await(`location.pathname == "/signout"`)
-	b.do(chromedp.Navigate(url))
+	b.visit(get[string](b, `document.querySelector(".user a").href`))
+	b.visit(url)
 	if text := b.text("main"); !strings.Contains(text, "slipway web") {
 		t.Errorf("after signing out: %s", text)
 	}
@@ -182,7 +181,7 @@ jobs:
 	b.dark(true)
 	b.signIn(id)
 	b.await(`document.querySelector("#head .state.bad")`)
-	b.do(chromedp.Reload())
+	b.visit(get[string](b, "location.href"))
 	b.await(`document.querySelector("#tests") && document.querySelector(".summary")`)
 	text := b.text("main")
 	for _, want := range []string{"failed", "Deploy", "skipped", "expected 418, got 500", "teapot_test.go:42", "pours <b>tea</b>", "test-results", "2 of 3 passed", "3 run, 1 failed"} {

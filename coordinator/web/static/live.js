@@ -3,6 +3,7 @@
 (() => {
   const MOST = 6000, KEEP = 4000; // lines of a step in the page
   const live = document.getElementById("live");
+  document.documentElement.classList.add("js");
   const byId = (id) => document.getElementById(id);
   const say = (text) => { if (live && live.textContent !== text) live.textContent = text; };
 
