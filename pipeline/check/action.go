@@ -102,11 +102,9 @@ func Use(f *syntax.File, s *syntax.Step, a *syntax.Action) diag.List {
 	case syntax.Docker:
 		c.errorf(s.Uses.Pos, "not-supported", "run its commands in a job's `container`, or as a composite action", "`%s` is a docker action, and these are not supported yet", s.Uses.Text)
 	case syntax.Composite:
-		for key, there := range map[string]bool{"retry": s.Retry != nil, "resources": s.Resources != nil} {
-			if there {
-				c.errorf(s.Pos, "not-supported", "", "`%s` of a step that uses a composite action (`%s`) is not supported: it would have to hold for several steps", key, s.Uses.Text)
-			}
-		}
+		c.oneStep(s, "retry", s.Retry != nil)
+		c.oneStep(s, "resources", s.Resources != nil)
+		c.oneStep(s, "reports", s.Reports != nil)
 	case syntax.Node:
 		if a.Runs.Pre != nil {
 			c.warnf(s.Uses.Pos, "ignored-pre", "do it at the begin of `main`", "the `pre` of `%s` does not run: before the job's first step no action of the repository is there", s.Uses.Text)
@@ -114,6 +112,13 @@ func Use(f *syntax.File, s *syntax.Step, a *syntax.Action) diag.List {
 	case syntax.UnknownKind:
 	}
 	return c.found.Sort()
+}
+
+// oneStep refuses a key that can't hold for several steps yet.
+func (c *checker) oneStep(s *syntax.Step, key string, there bool) {
+	if there {
+		c.errorf(s.Uses.Pos, "not-supported", "give it to a step of the job's own", "`%s` of a step that uses a composite action (`%s`) is not supported yet: it would have to hold for several steps", key, s.Uses.Text)
+	}
 }
 
 func (c *checker) useInputs(s *syntax.Step, a *syntax.Action) {

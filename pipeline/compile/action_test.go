@@ -119,6 +119,16 @@ func TestActionFindings(t *testing.T) {
 	}
 }
 
+// TestKeysThatHoldForOneStep: of ours, some would have to hold for all steps of a composite action.
+func TestKeysThatHoldForOneStep(t *testing.T) {
+	opt := treeOf(map[string]string{".github/actions/setup/action.yml": setup, "deep/action.yml": deep})
+	keys := ", retry: {attempts: 2}, resources: {cpu: 1}, reports: {junit: x}}"
+	_, found := Compile(".slipway/x.yml", []byte(withSteps("{uses: ./.github/actions/setup, with: {must: 1}"+keys, "{uses: ./deep"+keys)), opt)
+	if got := codes(found); strings.Count(got, ".slipway/x.yml:6:16 not-supported") != 3 || strings.Contains(got, "x.yml:7") {
+		t.Error(found)
+	}
+}
+
 func TestInputsOfAnAction(t *testing.T) {
 	opt := treeOf(map[string]string{"a/action.yml": "inputs: {name: {required: true}, old: {deprecationMessage: use name}}\n" + deep})
 	_, found := Compile("x.yml", []byte(withSteps("{uses: ./a, with: {nam: 1, OLD: 2}}")), opt)

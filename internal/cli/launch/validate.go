@@ -72,15 +72,20 @@ func Validate(ctx context.Context, dir string, files []string, compile Compile) 
 	return out, nil
 }
 
-// onceEach leaves the warnings of a called workflow to that file, if it is looked at itself.
+// onceEach leaves the warnings of a called workflow to that file, if it is looked at itself, and those of what several files share to the first.
 func (v Validation) onceEach() {
-	own := map[string]bool{}
+	own, said := map[string]bool{}, map[diag.Diagnostic]bool{}
 	for _, c := range v {
 		own[pathInProject(c.File)] = c.Unreadable == nil
 	}
 	for i, c := range v {
 		v[i].Findings = slices.DeleteFunc(c.Findings, func(d diag.Diagnostic) bool {
-			return d.Severity != diag.Error && d.Path != c.File && own[d.Path]
+			if d.Severity == diag.Error || d.Path == c.File {
+				return false
+			}
+			again := said[d]
+			said[d] = true
+			return again || own[d.Path]
 		})
 	}
 }
