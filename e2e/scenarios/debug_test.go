@@ -93,6 +93,24 @@ func TestDebugCommandInAHeldJob(t *testing.T) {
 	}
 }
 
+// TestDebugEntersTheStepsContainer: that of the step that failed, also its own, or of the one that is named.
+func TestDebugEntersTheStepsContainer(t *testing.T) {
+	p, run := heldRun(t, oneJob(`
+steps:
+- {run: touch /of-the-job, shell: sh}
+- {run: touch /of-the-step; exit 1, shell: sh, image: busybox}
+`))
+	if out := p.must("debug", run.GetId(), "--", "sh", "-c", "ls /of-*"); out != "/of-the-step\n" {
+		t.Errorf("where the step failed there is %q", out)
+	}
+	if out := p.must("debug", run.GetId(), "a", "--step", "1", "--", "sh", "-c", "ls /of-*"); out != "/of-the-job\n" {
+		t.Errorf("where the first step ran there is %q", out)
+	}
+	if res := p.slipway("debug", run.GetId(), "a", "--step", "7", "--", "true"); res.Code != invalid || !strings.Contains(res.Stderr, "job a has no step 7; it has: 1 ") {
+		t.Errorf("a step that there is not: %v", res)
+	}
+}
+
 func TestHeldJobsThatCanNotBeEntered(t *testing.T) {
 	p := workflow(t, oneJob("steps: [{run: exit 1, shell: sh}]\n"))
 	run := p.run(failed).run
@@ -186,7 +204,7 @@ func TestDebugShellOnATerminal(t *testing.T) {
 		}
 		eventually(t, fmt.Sprintf("%q after %q", want, text), func() bool { return strings.Contains(seen.String(), want) })
 	}
-	say("", "in job a on ")
+	say("", "this is the job's container, as step 2 has it: ")
 	say("stty size; echo $((40 + 2)); cat here.txt\r", "30 90\r\n42\r\nleft\r\n")
 	setSize(t, tty, 33, 99)
 	if err := cmd.Process.Signal(syscall.SIGWINCH); err != nil {

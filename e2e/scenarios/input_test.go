@@ -124,7 +124,9 @@ func nothingStarted(t *testing.T, p *project, before []string) {
 
 // TestBadUsage: what is no workflow file at all, and commands that are wrong.
 func TestBadUsage(t *testing.T) {
-	p := newProject(t, map[string]string{"ci.yml": oneJob(oneLine + "\n"), "dir.yml/x": "", "payload.json": "{", "list.json": "[]"})
+	p := newProject(t, map[string]string{"ci.yml": oneJob(oneLine + "\n"), "dir.yml/x": "", "payload.json": "{", "list.json": "[]",
+		".github/workflows/say.yml":  "on: {workflow_call: {inputs: {who: {type: string, required: true}}}}\njobs:\n  say: {runs-on: busybox, " + oneLine + "}\n",
+		".github/workflows/call.yml": "on: release\njobs:\n  call: {uses: ./.github/workflows/say.yml, with: {who: you}}\n"})
 	if err := os.Symlink("loop.yml", filepath.Join(p.dir, "loop.yml")); err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +141,7 @@ func TestBadUsage(t *testing.T) {
 		{"device", []string{"run", "/dev/zero"}, []string{"/dev/zero is not a regular file"}},
 		{"link to itself", []string{"run", "loop.yml"}, []string{"loop.yml"}},
 		{"program", []string{"run", "/bin/ls"}, []string{"/bin/ls is a binary file"}},
-		{"no workflows here", []string{"run"}, []string{"no workflows in", ".github/workflows/"}},
+		{"no workflow that the event starts", []string{"run"}, []string{"no workflow of", "starts on push", ".github/workflows/call.yml"}},
 		{"two files", []string{"run", "ci.yml", "ci.yml"}, []string{"accepts at most 1 arg"}},
 		{"unknown flag", []string{"run", "--frobnicate", "ci.yml"}, []string{"unknown flag: --frobnicate", "slipway run --help"}},
 		{"unknown command", []string{"rnu"}, []string{`unknown command "rnu"`}},
@@ -151,6 +153,13 @@ func TestBadUsage(t *testing.T) {
 		{"no such run", []string{"runs", "show", "01zzzzzzzzzzzzzzzzzzzzzzzz"}, []string{"01zzzz"}},
 		{"no such run's logs", []string{"logs", "99999"}, []string{"99999"}},
 		{"nonsense for a run", []string{"runs", "show", "../../etc"}, []string{"../../etc"}},
+		{"directory that is not there", []string{"run", "-C", "nope", "ci.yml"}, []string{"-C nope: there is no such directory"}},
+		{"workflow that others call", []string{"run", ".github/workflows/say.yml"}, []string{"runs only when another workflow calls it", "run what calls it: .github/workflows/call.yml"}},
+		{"job of a called workflow", []string{"run", ".github/workflows/call.yml", "--job", "call.say"}, []string{"name `call`"}},
+		{"two names of an attempt", []string{"runs", "show", "12.1", "--attempt", "2"}, []string{"both name an attempt"}},
+		{"missing token file", []string{"runs", "ls", "--token-file", "nope"}, []string{"the token file can't be read", "nope"}},
+		{"missing CA", []string{"runs", "ls", "--ca", "nope"}, []string{"the coordinator's CA can't be read", "nope"}},
+		{"number that is none", []string{"runs", "ls", "-n", "x"}, []string{"want a whole number"}},
 		{"cancel without a run", []string{"runs", "cancel"}, []string{"1 arg"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -37,8 +38,12 @@ jobs:
 `).run(failed)
 	o.wantStates("build SUCCEEDED, test FAILED, deploy SKIPPED")
 	first := o.run.GetId()
-	if res := o.slipway("runs", "rerun", first, "--failed", "-o", "json"); res.Code != succeeded {
+	res := o.slipway("runs", "rerun", first, "--failed")
+	if res.Code != succeeded {
 		t.Fatalf("exit code %d\n%s%s", res.Code, res.Stdout, res.Stderr)
+	}
+	if !strings.Contains(res.Stdout, "build > succeeded, kept from attempt 1 of the run\n") || strings.Contains(res.Stdout, "building") {
+		t.Errorf("the rerun shows the kept job as\n%s", res.Stdout)
 	}
 	o.run = o.show(first + ".2")
 	o.wantStates("build SUCCEEDED, test SUCCEEDED, deploy SUCCEEDED")
@@ -51,6 +56,13 @@ jobs:
 	}
 	if tries := o.job("test").GetTries(); len(tries) != 1 || tries[0].GetResult() != corev1.Result_RESULT_FAILURE {
 		t.Errorf("tries %v", tries)
+	}
+	number := fmt.Sprintf("#%d", o.run.GetNumber())
+	if ls := o.must("runs", "ls", "-n", "1000"); !strings.Contains(ls, number+".1 ") || !strings.Contains(ls, number+".2 ") {
+		t.Errorf("runs ls names the attempts otherwise:\n%s", ls)
+	}
+	if o.show(first+".1").GetId() != first {
+		t.Error("the first attempt is another one")
 	}
 	// The log of a job that was kept is that of the attempt that ran it.
 	if log := o.must("logs", o.run.GetId(), "build"); !strings.Contains(log, "building") {

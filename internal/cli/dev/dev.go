@@ -82,6 +82,9 @@ type Dev struct {
 
 // New looks at the machine; it changes nothing.
 func New(cfg Config) (*Dev, error) {
+	if err := cfg.checkAddresses(); err != nil {
+		return nil, err
+	}
 	d := &Dev{cfg: cfg}
 	d.socket, d.private = cfg.Private.Socket(), true
 	// What runs already is kept, so that pods are found again; else the host's, if it has one.
@@ -98,6 +101,17 @@ func New(cfg Config) (*Dev, error) {
 		return nil, err
 	}
 	return d, nil
+}
+
+// checkAddresses finds what no process could listen on before one that works is replaced.
+func (c Config) checkAddresses() error {
+	var errs []error
+	for _, a := range []struct{ flag, address string }{{"listen", c.Listen}, {"metrics", c.Metrics}, {"web", c.Web}, {"agent-metrics", c.AgentMetrics}} {
+		if _, _, err := net.SplitHostPort(a.address); err != nil && (a.address != "" || a.flag == "listen") {
+			errs = append(errs, fmt.Errorf("--%s %q: want host:port, as in 127.0.0.1:7420", a.flag, a.address))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func answers(socket string) bool {

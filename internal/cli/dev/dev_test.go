@@ -98,6 +98,15 @@ func TestConfigurationIsKeptForLaterStarts(t *testing.T) {
 	}
 }
 
+// TestAddressesAreLookedAtFirst: one that can't be used is refused before anything that runs is replaced.
+func TestAddressesAreLookedAtFirst(t *testing.T) {
+	c := config(t)
+	c.Listen, c.Metrics, c.AgentMetrics = "nope", "", "127.0.0.1"
+	if _, err := New(c); err == nil || !strings.Contains(err.Error(), `--listen "nope": want host:port`) || strings.Count(err.Error(), "want host:port") != 2 {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestStatusAndStopOfNothing(t *testing.T) {
 	d, err := New(config(t))
 	if err != nil {
