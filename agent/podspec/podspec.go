@@ -95,7 +95,13 @@ func jobContainer(spec *sandbox.PodSpec, c *planv1.Container, v *volumes, env *e
 		return err
 	}
 	spec.Mounts = append(spec.Mounts, mounts...)
-	if spec.Env, err = environment(c, o, env); err != nil {
+	plain, secret, err := environment(c, o, env)
+	if err != nil {
+		return err
+	}
+	// Steps get it from their supervisor, which has it from the agent: it is in no specification.
+	spec.Env = append(plain, secret...)
+	if spec.Auth, err = credentials(c, env); err != nil {
 		return err
 	}
 	spec.User = o.User
@@ -115,9 +121,6 @@ func limit(to *int64, v int64) {
 
 // common evaluates what job containers and services share, and refuses what neither can do.
 func common(c *planv1.Container, env *expr.Env) (dockeropts.Options, error) {
-	if c.GetUsername() != nil || c.GetPassword() != nil {
-		return dockeropts.Options{}, fmt.Errorf("credentials: put a registry's credentials into the coordinator's configuration (`registries:`); it resolves every image")
-	}
 	text, err := resolve.String(c.GetOptions(), env)
 	if err != nil {
 		return dockeropts.Options{}, fmt.Errorf("options: %w", err)
@@ -129,16 +132,38 @@ func common(c *planv1.Container, env *expr.Env) (dockeropts.Options, error) {
 	return o, nil
 }
 
-func environment(c *planv1.Container, o dockeropts.Options, env *expr.Env) ([]string, error) {
+// environment evaluates `env`; secret are those of its entries that refer to secrets.
+func environment(c *planv1.Container, o dockeropts.Options, env *expr.Env) (plain, secret []string, err error) {
 	pairs, err := resolve.Entries(c.GetEnv(), env)
 	if err != nil {
-		return nil, fmt.Errorf("env: %w", err)
+		return nil, nil, fmt.Errorf("env: %w", err)
 	}
-	var out []string
-	for _, p := range pairs {
-		out = append(out, p.Name+"="+p.Value)
+	for i, p := range pairs {
+		if names, all := resolve.SecretNames(c.GetEnv()[i]); all || len(names) > 0 {
+			secret = append(secret, p.Name+"="+p.Value)
+		} else {
+			plain = append(plain, p.Name+"="+p.Value)
+		}
 	}
-	return append(out, o.Env...), nil
+	return append(plain, o.Env...), secret, nil
+}
+
+// credentials are what the image's registry is shown; nil if there are none, or if the secrets that they name are not set.
+func credentials(c *planv1.Container, env *expr.Env) (*sandbox.RegistryAuth, error) {
+	auth := &sandbox.RegistryAuth{}
+	for _, v := range []struct {
+		from *planv1.Value
+		to   *string
+	}{{c.GetUsername(), &auth.Username}, {c.GetPassword(), &auth.Password}} {
+		var err error
+		if *v.to, err = resolve.String(v.from, env); err != nil {
+			return nil, fmt.Errorf("credentials: %w", err)
+		}
+	}
+	if *auth == (sandbox.RegistryAuth{}) {
+		return nil, nil //nolint:nilnil // none
+	}
+	return auth, nil
 }
 
 func unsupported(used map[string]bool) error {
@@ -176,7 +201,10 @@ func buildService(s *planv1.Service, images map[string]string, v *volumes, env *
 		return nil, err
 	}
 	out := &sandbox.Service{Name: s.GetName(), Image: digest, User: o.User, Health: health(o)}
-	if out.Env, err = environment(c, o, env); err != nil {
+	if out.Env, out.SecretEnv, err = environment(c, o, env); err != nil {
+		return nil, err
+	}
+	if out.Auth, err = credentials(c, env); err != nil {
 		return nil, err
 	}
 	if out.Mounts, err = v.mounts(c, env); err != nil {

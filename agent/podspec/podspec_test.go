@@ -1,7 +1,9 @@
 package podspec
 
 import (
+	"encoding/json"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -114,6 +116,27 @@ func TestStepImages(t *testing.T) {
 	}
 }
 
+// TestSecretsOfContainersAreApart from what specifications hold.
+func TestSecretsOfContainersAreApart(t *testing.T) {
+	ex := func(src string) *planv1.Value { return &planv1.Value{Kind: &planv1.Value_Expr{Expr: src}} }
+	env := &expr.Env{Contexts: expr.NewObject(expr.Pair{Key: "secrets", Value: expr.NewObject(expr.Pair{Key: "P", Value: expr.String("planted")}).Value()})}
+	c := &planv1.Container{Env: []*planv1.Entry{{Name: "A", Value: lit("a")}, {Name: "B", Value: ex("secrets.P")}}, Username: lit("ann"), Password: ex("secrets.P")}
+	spec, err := Build(assignment(postgres(c)), workspace.Dirs{}, env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	svc := spec.Services[0]
+	if slices.ContainsFunc(svc.Env, func(e string) bool { return strings.Contains(e, "planted") }) || !slices.Equal(svc.SecretEnv, []string{"B=planted"}) {
+		t.Errorf("env %q, secret %q", svc.Env, svc.SecretEnv)
+	}
+	if svc.Auth == nil || *svc.Auth != (sandbox.RegistryAuth{Username: "ann", Password: "planted"}) {
+		t.Errorf("auth %v", svc.Auth)
+	}
+	if data, err := json.Marshal(spec); err != nil || strings.Contains(string(data), "planted") {
+		t.Errorf("written down as %s, %v", data, err)
+	}
+}
+
 func TestBuildRefusesClearly(t *testing.T) {
 	cases := map[string]struct {
 		service *planv1.Container
@@ -122,7 +145,6 @@ func TestBuildRefusesClearly(t *testing.T) {
 		"volume":      {&planv1.Container{Volumes: []*planv1.Value{lit("/a:/b")}}, "volumes: /a:/b: the policy of the agent's pool"},
 		"two volumes": {&planv1.Container{Volumes: []*planv1.Value{lit("/b"), lit("x:/b")}}, "two are mounted at /b"},
 		"bad volume":  {&planv1.Container{Volumes: []*planv1.Value{lit("b")}}, "not an absolute path"},
-		"credentials": {&planv1.Container{Username: lit("u")}, "registries:"},
 		"privileged":  {&planv1.Container{Options: lit("--privileged")}, "--privileged"},
 		"udp":         {&planv1.Container{Ports: []*planv1.Value{lit("53:53/udp")}}, "UDP"},
 		"image":       {&planv1.Container{Image: lit("redis:7")}, "redis:7 was not resolved"},

@@ -81,6 +81,8 @@ type PodSpec struct {
 	// Labels for people: run, job. No secrets.
 	Labels   map[string]string
 	Services []Service
+	// Auth is what the registry of Image is shown; nil is what the host has for it. It is kept nowhere.
+	Auth *RegistryAuth `json:"-"`
 	// StepImages are references by digest of images that single steps run in (StepSpec.Image), each once. A container for each shares
 	// the pod's network, mounts, limits and isolation, and has its own root file system; Env and User are not for it. Create pulls
 	// them; the containers may be made later, at the latest by the first Start that wants one. ErrUnsupported if the sandbox can't.
@@ -95,6 +97,9 @@ type PodSpec struct {
 	Isolation Isolation
 	Runtime   string
 }
+
+// RegistryAuth is a user of a registry.
+type RegistryAuth struct{ Username, Password string }
 
 // Mount binds a host path, or a volume, into a container.
 type Mount struct {
@@ -124,8 +129,12 @@ type Service struct {
 	// Command replaces the image's CMD when not empty.
 	Command []string
 	Env     []string
-	Ports   []Port
-	Health  *Health
+	// SecretEnv comes over Env, and into no record of the container.
+	SecretEnv []string `json:"-"`
+	// Auth is as in PodSpec.
+	Auth   *RegistryAuth `json:"-"`
+	Ports  []Port
+	Health *Health
 	// User as in `--user`.
 	User   string
 	Mounts []Mount

@@ -21,6 +21,10 @@ func main() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		return
 	}
+	if len(os.Args) > 3 && os.Args[1] == proto.Become {
+		log.Error("supervisor", "err", supervisor.Become(os.Args[2], os.Args[3:]))
+		os.Exit(127)
+	}
 	if len(os.Args) > 1 {
 		if err := os.Chdir(os.Args[1]); err != nil {
 			log.Error("supervisor", "err", err)

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"regexp"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc/metadata"
@@ -14,11 +16,13 @@ import (
 	"github.com/slipway-ci/slipway/coordinator/blob"
 	"github.com/slipway-ci/slipway/coordinator/engine"
 	"github.com/slipway-ci/slipway/coordinator/identity"
+	"github.com/slipway-ci/slipway/coordinator/images"
 	"github.com/slipway-ci/slipway/internal/id"
 	"github.com/slipway-ci/slipway/internal/rpcerr"
 	"github.com/slipway-ci/slipway/internal/tlsutil"
 	"github.com/slipway-ci/slipway/pipeline/compile"
 	"github.com/slipway-ci/slipway/pipeline/diag"
+	"github.com/slipway-ci/slipway/pipeline/expr"
 	apiv1 "github.com/slipway-ci/slipway/proto/gen/slipway/api/v1"
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
 	planv1 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
@@ -197,6 +201,9 @@ func (s *runs) plan(ctx context.Context, sub submission) (*planv1.Plan, diag.Lis
 	if err != nil {
 		return nil, nil, rpcerr.New(rpcerr.InvalidRequest, "%v", err)
 	}
+	if err := s.addSecrets(sub, plan, contexts); err != nil {
+		return nil, nil, err
+	}
 	more, err := s.Images.Fill(ctx, plan, contexts)
 	if err != nil {
 		return nil, nil, s.internal("resolving images", err)
@@ -206,6 +213,24 @@ func (s *runs) plan(ctx context.Context, sub submission) (*planv1.Plan, diag.Lis
 		return nil, nil, s.invalid(found)
 	}
 	return plan, found, nil
+}
+
+// addSecrets gives contexts the secrets that containers' credentials name. They stay in memory, and are asked of again by the agent.
+func (s *runs) addSecrets(sub submission, plan *planv1.Plan, contexts *expr.Object) error {
+	names, all := images.SecretNames(plan)
+	if !all && len(names) == 0 || engine.FromFork(sub.event, contexts) {
+		return nil
+	}
+	values, err := s.Secrets.Values(sub.project, s.Secrets.Now(), func(name string) bool { return all || slices.Contains(names, name) })
+	if err != nil {
+		return s.internal("reading the secrets of credentials", err)
+	}
+	o := expr.NewObject()
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		o.Set(name, expr.String(values[name]))
+	}
+	contexts.Set("secrets", o.Value())
+	return nil
 }
 
 // storePlan puts the plan into the blob store. The encoding is deterministic, so that equal plans share a blob.

@@ -149,7 +149,7 @@ func (e *Engine) AttemptSecrets(ctx context.Context, ref AttemptRef) (SecretUse,
 
 // secretUse of a job, as far as its pool is not in the way.
 func (e *Engine) secretUse(r *run, rec *statev1.JobRecord) (SecretUse, error) {
-	if fromFork(r) {
+	if FromFork(r.def.GetEvent(), r.contexts) {
 		return SecretUse{}, nil
 	}
 	sc := r.scope(rec)
@@ -187,20 +187,20 @@ func (r *run) secretNames(sc *scope, key string) (names []string, all bool) {
 
 // needsSecrets is whether an attempt has to get secrets before it begins. One that may have none sees them empty.
 func (e *Engine) needsSecrets(r *run, rec *statev1.JobRecord, pool string) bool {
-	if !e.c.Pools[pool].Secrets() || fromFork(r) {
+	if !e.c.Pools[pool].Secrets() || FromFork(r.def.GetEvent(), r.contexts) {
 		return false
 	}
 	names, all := r.secretNames(r.scope(rec), rec.GetKey())
 	return all || len(names) > 0
 }
 
-// fromFork is whether the run is of a pull request from another repository: strangers' code, which is given no secret whatever runs it. Of
-// pull_request_target, as on GitHub, the workflow is the target's own.
-func fromFork(r *run) bool {
-	if !strings.HasPrefix(r.def.GetEvent(), "pull_request") || r.def.GetEvent() == "pull_request_target" {
+// FromFork is whether a run is of a pull request from another repository: strangers' code, which is given no secret whatever runs it. Of
+// pull_request_target, as on GitHub, the workflow is the target's own. contexts are those of Contexts.
+func FromFork(name string, contexts *expr.Object) bool {
+	if !strings.HasPrefix(name, "pull_request") || name == "pull_request_target" {
 		return false
 	}
-	github, _ := r.contexts.Get("github")
+	github, _ := contexts.Get("github")
 	pr := github.Get("event").Get("pull_request")
 	head := pr.Get("head")
 	if head.Object() == nil {

@@ -47,6 +47,7 @@ func (f *finder) call(job *planv1.Job) {
 		}
 		inner.contexts = expr.NewObject(f.contexts.Pairs()...)
 		inner.contexts.Set("inputs", inputs)
+		inner.contexts.Set("secrets", f.secrets(job.GetCall(), env))
 		inner.budget, inner.jobs = f.budget, f.jobs
 		for _, j := range w.GetJobs() {
 			inner.job(j)

@@ -201,6 +201,58 @@ func TestCredentialsOfADockerConfig(t *testing.T) {
 	}
 }
 
+// TestCredentialsOfAContainer: of a job, of a service and in a called workflow, from secrets. Nobody else is answered for them.
+func TestCredentialsOfAContainer(t *testing.T) {
+	h := newHub(t)
+	for _, image := range []string{"library/one:1", "library/two:1", "library/three:1"} {
+		h.push(t, image)
+	}
+	h.user = "ann:planted"
+	r, _ := resolver(t, h.asDockerHub())
+	planner := images.NewPlanner(r, map[string]config.Runner{"x": {Image: config.NoImage, Pool: "p"}})
+	const credentials = "credentials: {username: '${{ vars.USER || secrets.USER }}', password: '${{ secrets.%s }}'}"
+	file := "on: push\njobs:\n  a:\n    runs-on: x\n    container: {image: 'one:1', " + fmt.Sprintf(credentials, "pass") + "}\n" +
+		"    services: {s: {image: 'two:1', " + fmt.Sprintf(credentials, "PASS") + "}}\n    steps: [{run: x}]\n" +
+		"  b: {uses: ./.github/workflows/b.yml, secrets: {user: ann, inner: '${{ secrets.PASS }}'}}\n"
+	called := "on: {workflow_call: {secrets: {user: , inner: }}}\njobs:\n  c: {runs-on: x, container: {image: 'three:1', " + fmt.Sprintf(credentials, "inner") + "}, steps: [{run: x}]}\n"
+	make := func() *planv1.Plan {
+		p, found := compile.Compile(".github/workflows/ci.yml", []byte(file), compile.Options{Read: func(string) ([]byte, error) { return []byte(called), nil }})
+		if p == nil || found.HasErrors() {
+			t.Fatal(found)
+		}
+		return p
+	}
+	if names, all := images.SecretNames(make()); all || fmt.Sprint(names) != "[INNER PASS USER]" {
+		t.Errorf("secrets %v, %v", names, all)
+	}
+	fill := func(pass string) (*planv1.Plan, error) {
+		p := make()
+		contexts := expr.NewObject(expr.Pair{Key: "vars", Value: expr.NewObject().Value()}, expr.Pair{Key: "secrets", Value: expr.NewObject(expr.Pair{Key: "USER", Value: expr.String("ann")}, expr.Pair{Key: "PASS", Value: expr.String(pass)}).Value()})
+		found, err := planner.Fill(t.Context(), p, contexts)
+		if len(found) > 0 {
+			t.Error(found)
+		}
+		return p, err
+	}
+	p, err := fill("planted")
+	if err != nil || len(p.GetImages()) != 3 {
+		t.Errorf("%v, %v", p.GetImages(), err)
+	}
+	if strings.Contains(p.String(), "planted") {
+		t.Error("the plan holds the password")
+	}
+	// Though they were just resolved for somebody who may.
+	for _, pass := range []string{"wrong", ""} {
+		if _, err := fill(pass); rpcerr.ReasonOf(err) != rpcerr.ImageUnavailable || !strings.Contains(err.Error(), "credentials") {
+			t.Errorf("password %q: %v, want IMAGE_UNAVAILABLE", pass, err)
+		}
+	}
+	dynamic := plan(t, "on: push\njobs:\n  a: {runs-on: x, steps: [{run: x}]}\n  b:\n    needs: a\n    runs-on: x\n    container: {image: 'one:1', credentials: {username: u, password: '${{ needs.a.outputs.p }}'}}\n    steps: [{run: x}]\n")
+	if found, err := planner.Fill(t.Context(), dynamic, expr.NewObject()); err != nil || len(found) != 1 || found[0].Code != "dynamic-image" {
+		t.Errorf("credentials from another job: %v, %v", found, err)
+	}
+}
+
 const workflow = `on: push
 jobs:
   plain:

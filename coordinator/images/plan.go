@@ -38,6 +38,7 @@ func NewPlanner(r *Resolver, runners map[string]config.Runner) *Planner {
 type use struct {
 	name  string // as the plan says it: the key in its table
 	image string // what the name means
+	auth  Credentials
 	pos   *planv1.Position
 	// runner: the configuration says the image, not the workflow.
 	runner bool
@@ -46,9 +47,12 @@ type use struct {
 }
 
 // Fill sets plan.Images: for every job's container and services under the name that the file uses, for every `runs-on` of a job without a
-// container under its label and under the name of the label's image. The contexts are those known at submit (github, inputs, vars); jobs add
-// their matrix. Findings are the file's mistakes; the error is ImageUnavailable, or the context's.
+// container under its label and under the name of the label's image. The contexts are those known at submit (github, inputs, vars, and secrets
+// for credentials: see SecretNames); jobs add their matrix. Findings are the file's mistakes; the error is ImageUnavailable, or the context's.
 func (p *Planner) Fill(ctx context.Context, plan *planv1.Plan, contexts *expr.Object) (diag.List, error) {
+	if _, given := contexts.Get("secrets"); !given {
+		contexts = contexts.With(expr.Pair{Key: "secrets", Value: expr.NewObject().Value()}) // none is set
+	}
 	f := finder{planner: p, path: plan.GetPath(), contexts: contexts, workflows: map[string]*planv1.Workflow{}, budget: maxJobs, jobs: maxJobs}
 	for _, w := range plan.GetWorkflows() {
 		f.workflows[w.GetPath()] = w
@@ -67,32 +71,33 @@ func (p *Planner) Fill(ctx context.Context, plan *planv1.Plan, contexts *expr.Ob
 		plan.Images = map[string]string{}
 	}
 	for _, u := range f.uses {
-		if pinned[u.image] != "" {
-			plan.Images[u.name] = pinned[u.image]
+		if ref := pinned[u.question()]; ref != "" {
+			plan.Images[u.name] = ref
 		}
 	}
 	return nil, nil
 }
 
 // resolveAll asks for every image once. Of several that fail, the one that stands first in the file is the error.
-func (p *Planner) resolveAll(ctx context.Context, path string, uses []use) (map[string]string, error) {
-	first := map[string]use{}
+func (p *Planner) resolveAll(ctx context.Context, path string, uses []use) (map[question]string, error) {
+	first := map[question]use{}
 	var mu sync.Mutex
-	pinned, failed := map[string]string{}, map[string]error{}
+	pinned, failed := map[question]string{}, map[question]error{}
 	for _, u := range uses {
+		q := u.question()
 		if u.runner && u.image == config.NoImage {
-			pinned[u.image] = u.image // nothing to ask for
+			pinned[q] = u.image // nothing to ask for
 			continue
 		}
-		if old, ok := first[u.image]; !ok || old.perhaps && !u.perhaps {
-			first[u.image] = u
+		if old, ok := first[q]; !ok || old.perhaps && !u.perhaps {
+			first[q] = u
 		}
 	}
 	var g errgroup.Group
 	g.SetLimit(atOnce)
 	for image := range first {
 		g.Go(func() error {
-			ref, err := p.resolver.Resolve(ctx, image)
+			ref, err := p.resolver.ResolveAs(ctx, image.image, image.auth)
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
@@ -109,9 +114,9 @@ func (p *Planner) resolveAll(ctx context.Context, path string, uses []use) (map[
 	if len(failed) == 0 {
 		return pinned, nil
 	}
-	image := slices.MinFunc(slices.Collect(maps.Keys(failed)), func(a, b string) int {
+	image := slices.MinFunc(slices.Collect(maps.Keys(failed)), func(a, b question) int {
 		x, y := first[a].pos, first[b].pos
-		return cmp.Or(cmp.Compare(x.GetLine(), y.GetLine()), cmp.Compare(x.GetColumn(), y.GetColumn()), cmp.Compare(a, b))
+		return cmp.Or(cmp.Compare(x.GetLine(), y.GetLine()), cmp.Compare(x.GetColumn(), y.GetColumn()), cmp.Compare(a.image, b.image))
 	})
 	err, pos := failed[image], first[image].pos
 	if rpcerr.ReasonOf(err) == "" {
@@ -122,6 +127,14 @@ func (p *Planner) resolveAll(ctx context.Context, path string, uses []use) (map[
 	}
 	return nil, rpcerr.New(rpcerr.ReasonOf(err), "%s: %s", path, rpcerr.Message(err))
 }
+
+// question is what a registry is asked, and as whom.
+type question struct {
+	image string
+	auth  Credentials
+}
+
+func (u use) question() question { return question{u.image, u.auth} }
 
 // finder collects what a plan uses.
 type finder struct {
@@ -151,11 +164,17 @@ func (f *finder) job(job *planv1.Job) {
 	if !late {
 		values = append(values, job.GetRunsOn()...)
 	}
-	if c := job.GetContainer(); c != nil {
-		values = append(values, c.GetImage())
-	}
+	containers := []*planv1.Container{job.GetContainer()}
 	for _, s := range job.GetServices() {
-		values = append(values, s.GetContainer().GetImage())
+		containers = append(containers, s.GetContainer())
+	}
+	for _, c := range containers {
+		if c != nil {
+			values = append(values, c.GetImage(), c.GetUsername(), c.GetPassword())
+		}
+		if !f.known(c) {
+			return
+		}
 	}
 	for _, s := range job.GetSteps() {
 		if s.GetImage() != nil {
@@ -281,7 +300,10 @@ func (f *finder) image(c *planv1.Container, env *expr.Env) bool {
 	if image == "" {
 		return false
 	}
-	f.uses = append(f.uses, use{name: image, image: image, pos: c.GetImage().GetPosition()})
+	auth, ok := f.credentials(c, env)
+	if ok {
+		f.uses = append(f.uses, use{name: image, image: image, auth: auth, pos: c.GetImage().GetPosition()})
+	}
 	return true
 }
 

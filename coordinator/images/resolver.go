@@ -4,6 +4,7 @@ package images
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net"
@@ -101,19 +102,28 @@ func (r *Resolver) Close() { r.transport.CloseIdleConnections() }
 // Resolve returns the reference by digest of an image as a workflow names it, in the registry that agents pull it from. The error is
 // ImageUnavailable.
 func (r *Resolver) Resolve(ctx context.Context, image string) (pinned string, err error) {
-	if pinned, ok := r.recall(image); ok {
+	return r.ResolveAs(ctx, image, Credentials{})
+}
+
+// ResolveAs is Resolve by somebody in particular. The credentials are remembered as a digest only.
+func (r *Resolver) ResolveAs(ctx context.Context, image string, auth Credentials) (pinned string, err error) {
+	key := image
+	if auth != (Credentials{}) {
+		key = fmt.Sprintf("%s %x", image, sha256.Sum256(fmt.Appendf(nil, "%q %q %q", image, auth.Username, auth.Password)))
+	}
+	if pinned, ok := r.recall(key); ok {
 		return pinned, nil
 	}
 	if err := ctx.Err(); err != nil {
 		return "", err // who hung up in the middle of a plan asks for none of its other images
 	}
 	// Shared by all who ask at once, so it must not end with the first one's context.
-	ch := r.flight.DoChan(image, func() (any, error) {
+	ch := r.flight.DoChan(key, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askFor)
 		defer cancel()
-		pinned, err := r.ask(ctx, image)
+		pinned, err := r.ask(ctx, image, auth)
 		if err == nil {
-			r.keep(image, pinned)
+			r.keep(key, pinned)
 		}
 		return pinned, err
 	})
@@ -197,7 +207,7 @@ func (r *Resolver) find(image string) (place, error) {
 	return p, nil
 }
 
-func (r *Resolver) ask(ctx context.Context, image string) (string, error) {
+func (r *Resolver) ask(ctx context.Context, image string, as Credentials) (string, error) {
 	p, err := r.find(image)
 	if err != nil {
 		return "", rpcerr.New(rpcerr.ImageUnavailable, "%q is not an image's name: %v; write it as [registry/]repository[:tag] or …@sha256:…", image, err)
@@ -206,7 +216,9 @@ func (r *Resolver) ask(ctx context.Context, image string) (string, error) {
 		remote.WithContext(ctx), remote.WithTransport(r.transport), remote.WithUserAgent("slipway"),
 		remote.WithRetryBackoff(remote.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Steps: 2}),
 	}
-	if auth, err := r.credentials(p); err != nil {
+	if as != (Credentials{}) {
+		opts = append(opts, remote.WithAuth(authn.FromConfig(authn.AuthConfig{Username: as.Username, Password: as.Password})))
+	} else if auth, err := r.credentials(p); err != nil {
 		return "", rpcerr.New(rpcerr.ImageUnavailable, "no credentials for %s could be read: %v", p.host, err)
 	} else if auth != nil {
 		opts = append(opts, remote.WithAuth(auth))
@@ -250,7 +262,7 @@ func explain(err error, host string) string {
 	case http.StatusNotFound:
 		return fmt.Sprintf("the registry has no such image; correct the name, or push it there, or set `registries: %s` in the coordinator's configuration to where it is", host)
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return fmt.Sprintf("the registry wants (other) credentials; set docker_config of `registries: %s` in the coordinator's configuration", host)
+		return fmt.Sprintf("the registry wants (other) credentials; give the container `credentials`, or set docker_config of `registries: %s` in the coordinator's configuration", host)
 	}
 	return fmt.Sprintf("the registry answered %d %s; try again, or look at its log", answered.StatusCode, http.StatusText(answered.StatusCode))
 }

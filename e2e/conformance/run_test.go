@@ -58,6 +58,11 @@ func observe(ctx context.Context, dir string, c *testcase) (o observed, err erro
 	if c.has(eventFile) {
 		args = append(args, "--payload", eventFile)
 	}
+	if len(c.want.Secrets)+len(c.want.Vars) > 0 {
+		if args, err = settings(ctx, dir, c, args); err != nil {
+			return o, err
+		}
+	}
 	var res cluster.Result
 	if c.want.Cancel == nil {
 		res, err = sys.Slipway(ctx, dir, append(slices.Clone(args), "-o", "json")...)
@@ -76,6 +81,21 @@ func observe(ctx context.Context, dir string, c *testcase) (o observed, err erro
 	}
 	o.logs, err = logsOf(ctx, o.run.GetId())
 	return o, err
+}
+
+// settings keeps the secrets and variables of a case in a project of its own, and returns the arguments with it.
+func settings(ctx context.Context, dir string, c *testcase, args []string) ([]string, error) {
+	project := "case/" + c.name
+	for what, values := range map[string]map[string]string{"secrets": c.want.Secrets, "vars": c.want.Vars} {
+		for name, value := range values {
+			cmd := sys.Command(ctx, dir, what, "set", name, "--project", project)
+			cmd.Stdin = strings.NewReader(value)
+			if out, err := cmd.CombinedOutput(); err != nil {
+				return nil, fmt.Errorf("slipway %s set %s: %w: %s", what, name, err, out)
+			}
+		}
+	}
+	return append(args, "--project", project), nil
 }
 
 // commit makes the directory a repository with one commit on main.

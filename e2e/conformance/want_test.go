@@ -11,9 +11,12 @@ import (
 // want is all that must come of a case. What it leaves out must not happen: a job, an output, a line, a finding.
 type want struct {
 	// How it is run.
-	Event  string  `yaml:"event"`
-	Git    bool    `yaml:"git"`
-	Cancel *moment `yaml:"cancel"`
+	Event string `yaml:"event"`
+	Git   bool   `yaml:"git"`
+	// Secrets and Vars of the case's project, which it then has for itself.
+	Secrets map[string]string `yaml:"secrets"`
+	Vars    map[string]string `yaml:"vars"`
+	Cancel  *moment           `yaml:"cancel"`
 	// Series are several runs instead of one, each started when the one before is so far.
 	Series []wantRun `yaml:"series"`
 

@@ -109,12 +109,8 @@ func (c *checker) callSecrets(j *syntax.Job, e *syntax.Event) {
 	for _, s := range e.Secrets {
 		names = append(names, s.Name.Text)
 		given := j.InheritSecrets || find(j.Secrets, s.Name.Text) != nil
-		switch {
-		case !s.Required:
-		case !given:
+		if s.Required && !given {
 			c.errorf(j.Uses.Pos, "missing-secret", "add it to `secrets`, or inherit all", "`%s` needs the secret `%s`", j.Uses.Text, s.Name.Text)
-		default:
-			c.warnf(j.Uses.Pos, "no-secrets", "", "Slipway keeps no secrets yet: `%s`, which `%s` needs, will be empty", s.Name.Text, j.Uses.Text)
 		}
 	}
 	for _, p := range pairs(j.Secrets) {

@@ -135,14 +135,7 @@ func (c *checker) container(k *syntax.Container, what string, service bool) {
 	for _, s := range slices.Concat(k.Ports, k.Volumes, []*syntax.Scalar{k.Options}) {
 		c.text(s, jobRules)
 	}
-	for _, s := range []*syntax.Scalar{k.Username, k.Password} {
-		if s != nil {
-			c.text(s, credentialsRules)
-			c.errorf(s.Pos, "not-supported", "give the coordinator access (`registries:` in its configuration)",
-				"`credentials` of %s are not supported by this version: it has no store of secrets, and what a file says is kept with the run", what)
-			break
-		}
-	}
+	c.credentials(k, what)
 	for _, v := range k.Volumes {
 		if v.HasExpression() {
 			continue
@@ -167,6 +160,20 @@ func (c *checker) container(k *syntax.Container, what string, service bool) {
 		if _, err := dockeropts.ParsePort(p.Text); err != nil {
 			c.errorf(p.Pos, "bad-port", "", "`ports` of %s: %v", what, err)
 		}
+	}
+}
+
+// credentials of a container are resolved when the run is submitted, and again on the agent: what they name must be known in both places.
+func (c *checker) credentials(k *syntax.Container, what string) {
+	if (k.Username == nil) != (k.Password == nil) {
+		at := k.Username
+		if at == nil {
+			at = k.Password
+		}
+		c.errorf(at.Pos, "bad-credentials", "", "`credentials` of %s need both `username` and `password`", what)
+	}
+	for _, s := range []*syntax.Scalar{k.Username, k.Password} {
+		c.text(s, credentialsRules)
 	}
 }
 

@@ -38,9 +38,9 @@ func TestCalls(t *testing.T) {
 	uses := func(name, rest string) string { return "{uses: ./.github/workflows/" + name + rest + "}" }
 	full := ", with: {n: 1}, secrets: inherit"
 	for job, want := range map[string]string{
-		uses("called.yml", full): "warning: Slipway keeps no secrets yet: `T`",
-		uses("called.yml", ", with: {n: '${{ github.run_number }}'}, secrets: {T: '${{ secrets.T }}'}"): "no-secrets",
-		"{uses: $/.github/workflows/called.yml" + full + "}":                                            "no-secrets",
+		uses("called.yml", full): "",
+		uses("called.yml", ", with: {n: '${{ github.run_number }}'}, secrets: {T: '${{ secrets.T }}'}"): "",
+		"{uses: $/.github/workflows/called.yml" + full + "}":                                            "",
 		uses("called.yml", ", secrets: inherit"):                                                        "needs the input `n` (missing-input)",
 		uses("called.yml", ", with: {n: 1}"):                                                            "needs the secret `T` (missing-secret)",
 		uses("called.yml", ", with: {n: one}, secrets: inherit"):                                        "is a number, and this is not (wrong-type)",

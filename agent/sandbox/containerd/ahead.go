@@ -121,7 +121,7 @@ func (s *Sandbox) hostFiles() string {
 // makeAhead makes a pod of a shape, up to the point at which it must know its job. On error nothing of it is left.
 func (s *Sandbox) makeAhead(ctx context.Context, name string, sh shape) (*ahead, error) {
 	ctx = s.context(ctx)
-	if _, err := s.images.get(ctx, sh.Image, func(string) {}); err != nil {
+	if _, err := s.images.get(ctx, sh.Image, nil, func(string) {}); err != nil {
 		return nil, err
 	}
 	// From here on only a time-out interrupts: containerd may finish what nobody waits for any more, after all was removed.
@@ -182,7 +182,7 @@ func (s *Sandbox) claim(ctx context.Context, m *making, a *ahead) (*Pod, error) 
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		if m.job, err = s.images.get(gctx, m.spec.Image, m.progress); err == nil {
+		if m.job, err = s.images.get(gctx, m.spec.Image, m.auth(m.spec.Image), m.progress); err == nil {
 			p.sup.Trust(a.init, s.base(m))
 		}
 		return err

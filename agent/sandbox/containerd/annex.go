@@ -234,7 +234,7 @@ func (s *Sandbox) makeAnnex(ctx context.Context, a *annexes, i int, again bool) 
 	if m.runtime, err = s.runtimeOpt(m.spec); err != nil {
 		return nil, err
 	}
-	if m.job, err = s.images.get(ctx, m.spec.StepImages[i], m.progress); err != nil {
+	if m.job, err = s.images.get(ctx, m.spec.StepImages[i], nil, m.progress); err != nil {
 		return nil, err
 	}
 	box, err := s.newAnnex(p, i)

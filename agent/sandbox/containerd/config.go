@@ -10,7 +10,7 @@
 //	steps/ID.json     a step was asked for; ID.exit is its exit record, written by the supervisor
 //
 // No environment of a job lies there: the supervisor gets it over its socket and keeps it in memory. A service's
-// environment is in containerd's own record of the container, as containerd has no other way to pass it.
+// environment is in containerd's own record of the container, but for what refers to secrets (hideEnv).
 package containerd
 
 import (

@@ -188,7 +188,7 @@ func (s *Sandbox) gather(ctx context.Context, m *making) error {
 	st := m.state()
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		m.job, err = s.images.get(gctx, m.spec.Image, m.progress)
+		m.job, err = s.images.get(gctx, m.spec.Image, m.auth(m.spec.Image), m.progress)
 		return err
 	})
 	g.Go(func() error { return s.otherImages(gctx, m) })
@@ -363,7 +363,7 @@ func (s *Sandbox) snapshot(ctx context.Context, m *making, key string, img *imag
 	if errdefs.IsNotFound(err) {
 		// Someone deleted the image since it was last used.
 		s.images.forget(img.ref)
-		if _, err = s.images.get(ctx, img.ref, m.progress); err == nil {
+		if _, err = s.images.get(ctx, img.ref, m.auth(img.ref), m.progress); err == nil {
 			_, err = service.Prepare(ctx, key, img.chain, labels)
 		}
 	}

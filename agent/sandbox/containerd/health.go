@@ -99,6 +99,7 @@ func (s *Sandbox) probe(ctx context.Context, m *making, task containerd.Task, li
 	if len(h.Command) == 1 {
 		process.Args = []string{"/bin/sh", "-c", h.Command[0]}
 	}
+	process.Args = asIn(like.Args, process.Args)
 	select {
 	case m.shim <- struct{}{}:
 		defer func() { <-m.shim }()

@@ -34,6 +34,7 @@ type images struct {
 	client      *containerd.Client
 	snapshotter string
 	resolver    remotes.Resolver
+	registries  map[string]Registry
 	pulls       Pulls
 	root        string // where the snapshotter writes; "" if that is not known
 
@@ -44,9 +45,24 @@ type images struct {
 
 func newImages(client *containerd.Client, cfg Config, root string) *images {
 	return &images{
-		client: client, snapshotter: cfg.Snapshotter, resolver: newResolver(cfg.Registries), pulls: cfg.Pulls, root: root,
+		client: client, snapshotter: cfg.Snapshotter, resolver: newResolver(cfg.Registries), registries: cfg.Registries, pulls: cfg.Pulls, root: root,
 		known: map[string]*image{}, locks: map[string]chan struct{}{},
 	}
+}
+
+// as is a resolver that shows the registry of an image the credentials of its job, in place of the host's own.
+func (i *images) as(ref string, auth *sandbox.RegistryAuth) remotes.Resolver {
+	if auth == nil {
+		return i.resolver
+	}
+	host, _, _ := strings.Cut(ref, "/")
+	own := i.registries[host]
+	own.Username, own.Password = auth.Username, auth.Password
+	all := map[string]Registry{host: own}
+	if host == "docker.io" {
+		all["registry-1.docker.io"] = own
+	}
+	return newResolver(all)
 }
 
 func newResolver(registries map[string]Registry) remotes.Resolver {
@@ -60,8 +76,8 @@ func newResolver(registries map[string]Registry) remotes.Resolver {
 	)})
 }
 
-// get returns an image that is unpacked on this host, pulling it if need be.
-func (i *images) get(ctx context.Context, ref string, progress func(string)) (*image, error) {
+// get returns an image that is unpacked on this host, pulling it if need be: with auth, nil being the host's own.
+func (i *images) get(ctx context.Context, ref string, auth *sandbox.RegistryAuth, progress func(string)) (*image, error) {
 	if !strings.Contains(ref, "@sha256:") {
 		return nil, &sandbox.ImageError{Ref: ref, Reason: sandbox.ImageInvalid, Err: errors.New("not a reference by digest")}
 	}
@@ -87,7 +103,7 @@ func (i *images) get(ctx context.Context, ref string, progress func(string)) (*i
 	if img != nil {
 		return img, nil
 	}
-	img, err := i.fetch(ctx, ref, progress)
+	img, err := i.fetch(ctx, ref, auth, progress)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +120,7 @@ func (i *images) forget(ref string) {
 	i.mu.Unlock()
 }
 
-func (i *images) fetch(ctx context.Context, ref string, progress func(string)) (*image, error) {
+func (i *images) fetch(ctx context.Context, ref string, auth *sandbox.RegistryAuth, progress func(string)) (*image, error) {
 	got, err := i.client.GetImage(ctx, ref)
 	unpacked := false
 	if err == nil {
@@ -116,7 +132,7 @@ func (i *images) fetch(ctx context.Context, ref string, progress func(string)) (
 	if !unpacked {
 		began := time.Now()
 		progress("pulling " + ref)
-		if got, err = i.pull(ctx, ref, progress); err != nil {
+		if got, err = i.pull(ctx, ref, auth, progress); err != nil {
 			return nil, err
 		}
 		progress(fmt.Sprintf("pulled %s in %s", ref, time.Since(began).Round(10*time.Millisecond)))
@@ -182,13 +198,13 @@ func (s *Sandbox) otherImages(ctx context.Context, m *making) error {
 	g, gctx := errgroup.WithContext(ctx)
 	for _, ref := range m.spec.StepImages {
 		g.Go(func() error {
-			_, err := s.images.get(gctx, ref, m.progress)
+			_, err := s.images.get(gctx, ref, m.auth(ref), m.progress)
 			return err
 		})
 	}
 	for i, svc := range m.spec.Services {
 		g.Go(func() (err error) {
-			m.services[i], err = s.images.get(gctx, svc.Image, m.progress)
+			m.services[i], err = s.images.get(gctx, svc.Image, m.auth(svc.Image), m.progress)
 			return err
 		})
 	}

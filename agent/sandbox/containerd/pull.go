@@ -52,9 +52,9 @@ func (p *Pulls) complete() {
 }
 
 // pull tries until the image is here, or trying again makes no sense.
-func (i *images) pull(ctx context.Context, ref string, progress func(string)) (containerd.Image, error) {
+func (i *images) pull(ctx context.Context, ref string, auth *sandbox.RegistryAuth, progress func(string)) (containerd.Image, error) {
 	for try := 1; ; try++ {
-		got, err := i.pullOnce(ctx, ref, progress)
+		got, err := i.pullOnce(ctx, ref, auth, progress)
 		if err == nil {
 			return got, nil
 		}
@@ -80,7 +80,7 @@ func (i *images) pull(ctx context.Context, ref string, progress func(string)) (c
 }
 
 // pullOnce pulls and unpacks, and says how far it is.
-func (i *images) pullOnce(parent context.Context, ref string, progress func(string)) (containerd.Image, error) {
+func (i *images) pullOnce(parent context.Context, ref string, auth *sandbox.RegistryAuth, progress func(string)) (containerd.Image, error) {
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	ctx, done, err := uncollected(ctx, i.client)
@@ -91,7 +91,7 @@ func (i *images) pullOnce(parent context.Context, ref string, progress func(stri
 	t := &transfer{store: i.client.ContentStore(), parts: map[string]ocispec.Descriptor{}}
 	var watching sync.WaitGroup
 	watching.Go(func() { i.watch(ctx, cancel, t, ref, progress) })
-	got, err := i.client.Pull(ctx, ref, containerd.WithResolver(i.resolver), containerd.WithPullUnpack,
+	got, err := i.client.Pull(ctx, ref, containerd.WithResolver(i.as(ref, auth)), containerd.WithPullUnpack,
 		containerd.WithPullSnapshotter(i.snapshotter), containerd.WithImageHandler(t))
 	var stalled *sandbox.StalledError
 	if err != nil && errors.As(context.Cause(ctx), &stalled) {

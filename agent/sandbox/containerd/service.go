@@ -45,6 +45,9 @@ func (s *Sandbox) startService(ctx context.Context, m *making, i int) (serviceSt
 			Ref: img.ref, Reason: sandbox.ImageInvalid, Err: fmt.Errorf("service %s: it has neither ENTRYPOINT nor CMD", svc.Name),
 		}
 	}
+	if err := s.hideEnv(m, &c, svc.SecretEnv); err != nil {
+		return serviceState{}, fmt.Errorf("service %s: %w", svc.Name, err)
+	}
 	task, err := s.newTask(ctx, m, c, name)
 	if err != nil {
 		return serviceState{}, cannotStart(ctx, svc.Name, err)

@@ -65,6 +65,9 @@ func (d podDir) annexes() string           { return filepath.Join(string(d), "an
 func (d podDir) annex(i int) string        { return filepath.Join(string(d), annexName(i)+".json") }
 func (d podDir) log(name string) string    { return filepath.Join(string(d), "log", name+".log") }
 func (d podDir) request(id string) string  { return filepath.Join(string(d), "steps", id+".json") }
+func (d podDir) environ(name string) string {
+	return filepath.Join(string(d), "steps", name+".environ")
+}
 func (d podDir) exitFile(id string) string { return filepath.Join(string(d), "steps", id+".exit") }
 
 // make creates the directories; fs.ErrExist if the pod has one already. The steps' is a link to one in stepsDir, if there is

@@ -39,6 +39,10 @@ const (
 	// Hold, as its only argument, has the program do nothing until its standard input ends: it keeps alive the namespaces in
 	// which it was started.
 	Hold = "--hold"
+	// Become, followed by EnvironFile and a command, has the program become that command, with the variables of the file.
+	Become = "--become"
+	// EnvironFile is where variables are mounted that stand in no container's specification.
+	EnvironFile = "/.slipway/environ"
 	// SocketDir is the mounted directory in which the agent's socket appears.
 	SocketDir = "/.slipway/run"
 	// SocketName is the socket's name in that directory.
