@@ -216,23 +216,3 @@ func (s *sender) send(ctx context.Context, m *fleetv1.SessionRequest) error {
 	}
 	return err
 }
-
-// beat is the heartbeat: a goroutine that does no work, so that a busy agent is not taken for a dead one.
-func (s *sender) beat(ctx context.Context, c clock.Clock, every time.Duration, sign func() *fleetv1.Heartbeat) error {
-	due := make(chan struct{}, 1)
-	for {
-		// Wound up before sending, so that a slow send does not make the next one late.
-		stop := c.AfterFunc(every, func() { due <- struct{}{} })
-		m := &fleetv1.SessionRequest{Message: &fleetv1.SessionRequest_Heartbeat{Heartbeat: sign()}}
-		if err := s.send(ctx, m); err != nil {
-			stop()
-			return err
-		}
-		select {
-		case <-due:
-		case <-ctx.Done():
-			stop()
-			return ctx.Err()
-		}
-	}
-}

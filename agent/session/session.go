@@ -180,7 +180,7 @@ func (c *Client) once(ctx context.Context) (welcomed bool, err error) {
 	c.cfg.Handler.Welcome(welcome.GetLiveAttempts())
 	c.setCurrent(client)
 	defer c.setCurrent(nil)
-	return true, c.serve(ctx, cancel, client, stream, time.Duration(welcome.GetHeartbeatMs())*time.Millisecond)
+	return true, c.serve(ctx, cancel, client, stream, paceOf(welcome))
 }
 
 func causeOr(ctx context.Context, err error) error {
@@ -250,22 +250,17 @@ func (c *Client) hello(stream fleetv1.FleetService_SessionClient) (*fleetv1.Welc
 }
 
 // serve runs the goroutines of a session; the first to fail ends them all.
-func (c *Client) serve(ctx context.Context, cancel context.CancelCauseFunc, client fleetv1.FleetServiceClient, stream fleetv1.FleetService_SessionClient, heartbeat time.Duration) error {
-	if heartbeat <= 0 {
-		heartbeat = 5 * time.Second
-	}
+func (c *Client) serve(ctx context.Context, cancel context.CancelCauseFunc, client fleetv1.FleetServiceClient, stream fleetv1.FleetService_SessionClient, pace pace) error {
 	c.outbox.begin()
 	if d := c.drainLeft(); d != nil {
 		// It may have begun after this session's Hello was sent.
 		c.outbox.tell(&fleetv1.SessionRequest{Message: &fleetv1.SessionRequest_Drain{Drain: d}})
 	}
-	s, began := &sender{stream: stream}, c.cfg.Clock.Now()
+	s, p, began := &sender{stream: stream}, &pulse{pace: pace, clock: c.cfg.Clock}, c.cfg.Clock.Now()
 	var wg sync.WaitGroup
-	wg.Go(func() { cancel(c.receive(stream, began)) })
+	wg.Go(func() { cancel(c.receive(stream, p, began)) })
 	wg.Go(func() { cancel(c.outbox.drain(ctx, s)) })
-	wg.Go(func() {
-		cancel(s.beat(ctx, c.cfg.Clock, heartbeat, func() *fleetv1.Heartbeat { return c.heartbeat(began) }))
-	})
+	wg.Go(func() { cancel(p.beat(ctx, s, func() *fleetv1.Heartbeat { return c.heartbeat(began) })) })
 	if c.cfg.Credentials != nil {
 		wg.Go(func() { c.rotate(ctx, cancel, client) })
 	}
@@ -299,7 +294,7 @@ func (c *Client) heartbeat(began time.Time) *fleetv1.Heartbeat {
 	return h
 }
 
-func (c *Client) receive(stream fleetv1.FleetService_SessionClient, began time.Time) error {
+func (c *Client) receive(stream fleetv1.FleetService_SessionClient, p *pulse, began time.Time) error {
 	for {
 		m, err := stream.Recv()
 		if err != nil {
@@ -307,6 +302,7 @@ func (c *Client) receive(stream fleetv1.FleetService_SessionClient, began time.T
 		}
 		switch m := m.GetMessage().(type) {
 		case *fleetv1.SessionResponse_Offer:
+			p.offered()
 			a := m.Offer.GetAssignment()
 			accepted, reason := c.cfg.Handler.Offer(a)
 			c.outbox.reply(&fleetv1.OfferReply{AttemptId: a.GetAttemptId(), Accepted: accepted, Reason: reason})

@@ -75,15 +75,16 @@ func idle(ctx context.Context, fleet int) (memory int64, cores float64, err erro
 		return 0, 0, err
 	}
 	debug.FreeOSMemory()
-	if memory, err = resident(); err != nil {
-		return 0, 0, err
-	}
 	used, _, err := cpus(fleet)
 	if err != nil {
 		return 0, 0, err
 	}
 	begun := time.Now()
 	if err := pause(ctx, 20*time.Second); err != nil {
+		return 0, 0, err
+	}
+	// Not at once after the collection: stacks that it made smaller grow again with the next heartbeat.
+	if memory, err = resident(); err != nil {
 		return 0, 0, err
 	}
 	then, _, err := cpus(fleet)

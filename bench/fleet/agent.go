@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -26,6 +27,8 @@ type agent struct {
 
 	mu     sync.Mutex // a stream takes one Send at a time
 	stream grpc.BidiStreamingClient[fleetv1.SessionRequest, fleetv1.SessionResponse]
+	// busy: it was offered work since the last look.
+	busy atomic.Bool
 }
 
 // The numbers of the two reports about an attempt.
@@ -35,7 +38,7 @@ const (
 )
 
 func (a *agent) run(ctx context.Context, welcomed chan<- error) error {
-	conn, every, err := a.connect(ctx)
+	conn, welcome, err := a.connect(ctx)
 	select {
 	case welcomed <- err:
 	case <-ctx.Done():
@@ -48,7 +51,7 @@ func (a *agent) run(ctx context.Context, welcomed chan<- error) error {
 	defer beats.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	beats.Go(func() { a.beat(ctx, every) })
+	beats.Go(func() { a.beat(ctx, welcome) })
 	for {
 		m, err := a.stream.Recv()
 		if err == nil {
@@ -63,39 +66,39 @@ func (a *agent) run(ctx context.Context, welcomed chan<- error) error {
 	}
 }
 
-func (a *agent) connect(ctx context.Context) (io.Closer, time.Duration, error) {
+func (a *agent) connect(ctx context.Context) (io.Closer, *fleetv1.Welcome, error) {
 	conf, err := tlsutil.ClientTLS(a.ca, func() (*tls.Certificate, error) { return a.pair, nil })
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
 	// The windows are those of a real agent, see agent/session.
 	conn, err := grpc.NewClient(a.f.c.Address, grpc.WithTransportCredentials(credentials.NewTLS(conf)), grpc.WithInitialWindowSize(1<<20), grpc.WithInitialConnWindowSize(4<<20))
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
-	every, err := a.hello(ctx, conn)
+	welcome, err := a.hello(ctx, conn)
 	if err != nil {
 		_ = conn.Close()
-		return nil, 0, fmt.Errorf("fleet: %s: %w", a.name, err)
+		return nil, nil, fmt.Errorf("fleet: %s: %w", a.name, err)
 	}
-	return conn, every, nil
+	return conn, welcome, nil
 }
 
-func (a *agent) hello(ctx context.Context, conn *grpc.ClientConn) (time.Duration, error) {
+func (a *agent) hello(ctx context.Context, conn *grpc.ClientConn) (*fleetv1.Welcome, error) {
 	stream, err := fleetv1.NewFleetServiceClient(conn).Session(ctx)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	a.stream = stream
 	hello := &fleetv1.Hello{Hostname: a.name, Version: "bench", Capacity: &fleetv1.Capacity{Slots: uint32(a.f.c.Slots)}}
 	if err := stream.Send(&fleetv1.SessionRequest{Message: &fleetv1.SessionRequest_Hello{Hello: hello}}); err != nil && !errors.Is(err, io.EOF) {
-		return 0, err
+		return nil, err
 	}
 	m, err := stream.Recv()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	return time.Duration(m.GetWelcome().GetHeartbeatMs()) * time.Millisecond, nil
+	return m.GetWelcome(), nil
 }
 
 func (a *agent) send(m *fleetv1.SessionRequest) error {
@@ -104,16 +107,27 @@ func (a *agent) send(m *fleetv1.SessionRequest) error {
 	return a.stream.Send(m)
 }
 
-func (a *agent) beat(ctx context.Context, every time.Duration) {
+// beat says that the agent lives, as agent/session does.
+func (a *agent) beat(ctx context.Context, w *fleetv1.Welcome) {
+	every := time.Duration(w.GetHeartbeatMs()) * time.Millisecond
 	t := time.NewTicker(every)
 	defer t.Stop()
-	for {
+	for next := every; ; next -= every {
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C:
 		}
-		if a.send(&fleetv1.SessionRequest{Message: &fleetv1.SessionRequest_Heartbeat{Heartbeat: &fleetv1.Heartbeat{DiskFree: 1 << 40}}}) != nil {
+		idle := !a.busy.Swap(false)
+		if idle && next > every {
+			continue
+		}
+		h := &fleetv1.Heartbeat{DiskFree: 1 << 40}
+		if next = every; idle && w.GetIdleHeartbeatMs() > w.GetHeartbeatMs() {
+			h.NextMs = w.GetIdleHeartbeatMs()
+			next += time.Duration(h.NextMs) * time.Millisecond
+		}
+		if a.send(&fleetv1.SessionRequest{Message: &fleetv1.SessionRequest_Heartbeat{Heartbeat: h}}) != nil {
 			return
 		}
 	}
@@ -122,6 +136,7 @@ func (a *agent) beat(ctx context.Context, every time.Duration) {
 func (a *agent) answer(m *fleetv1.SessionResponse) error {
 	switch m := m.GetMessage().(type) {
 	case *fleetv1.SessionResponse_Offer:
+		a.busy.Store(true)
 		return a.begin(m.Offer.GetAssignment())
 	case *fleetv1.SessionResponse_ReportAck:
 		if m.ReportAck.GetSeq() == seqRunning {

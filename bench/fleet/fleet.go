@@ -36,6 +36,9 @@ type Fleet struct {
 	err error
 }
 
+// connecting is how many agents connect at one time: more would starve those that are there, on a host that is busy.
+const connecting = 32
+
 // Start joins the agents and returns when all of them have been welcomed.
 func Start(ctx context.Context, c Config) (*Fleet, error) {
 	pairs, ca, err := join(ctx, c)
@@ -44,9 +47,14 @@ func Start(ctx context.Context, c Config) (*Fleet, error) {
 	}
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
 	f := &Fleet{c: c, stats: newStats(), stop: stop}
-	welcomed := make(chan error, 16)
+	welcomed, turns := make(chan error, 16), make(chan struct{}, connecting)
 	go func() {
 		for i := range pairs {
+			select {
+			case turns <- struct{}{}:
+			case <-life.Done():
+				return
+			}
 			f.wg.Add(1)
 			go func() {
 				defer f.wg.Done()
@@ -66,6 +74,7 @@ func Start(ctx context.Context, c Config) (*Fleet, error) {
 	for range pairs {
 		select {
 		case err := <-welcomed:
+			<-turns
 			if err != nil {
 				f.Close()
 				return nil, err

@@ -93,11 +93,16 @@ type Registry struct {
 type Agents struct {
 	// Heartbeat is the time between two signs of life.
 	Heartbeat Duration `yaml:"heartbeat"`
-	// Deadline is how long a session may be silent before it is ended.
+	// IdleHeartbeat is that of an agent that holds no job; less than Heartbeat is Heartbeat.
+	IdleHeartbeat Duration `yaml:"idle_heartbeat"`
+	// Deadline is how long a session may be silent before it is ended; one without a job may be by Leave longer.
 	Deadline Duration `yaml:"deadline"`
 	// Grace is how long the attempts of an absent agent are kept.
 	Grace Duration `yaml:"grace"`
 }
+
+// Leave is how much longer than others an agent may be silent that holds no job.
+func (a Agents) Leave() time.Duration { return max(0, a.IdleHeartbeat.Std()-a.Heartbeat.Std()) }
 
 // MostPayloadBytes is what Limits.PayloadBytes may be: a payload is part of a record in the store.
 const MostPayloadBytes = 1 << 20
@@ -118,7 +123,7 @@ func Default() Config {
 		Listen:     "127.0.0.1:7420",
 		Metrics:    "127.0.0.1:7421",
 		Store:      Store{Kind: StoreEtcd},
-		Agents:     Agents{Heartbeat: Duration(2 * time.Second), Deadline: Duration(10 * time.Second), Grace: Duration(time.Minute)},
+		Agents:     Agents{Heartbeat: Duration(2 * time.Second), IdleHeartbeat: Duration(10 * time.Second), Deadline: Duration(10 * time.Second), Grace: Duration(time.Minute)},
 		Scheduling: Scheduling{Ageing: Duration(5 * time.Minute), KeepAfter: Duration(10 * time.Minute), MinDiskFree: 1 << 30},
 		Debug:      Debug{MaxHold: Duration(4 * time.Hour)},
 		Retention:  defaultRetention(),

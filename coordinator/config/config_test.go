@@ -27,7 +27,7 @@ pools:
   forks: {isolation: untrusted, runtime: crun}
 registries:
   docker.io: {mirror: "127.0.0.1:7430", plain_http: true, docker_config: /etc/docker.json}
-agents: {heartbeat: 1s, deadline: 5s, grace: 1m30s}
+agents: {heartbeat: 1s, idle_heartbeat: 4s, deadline: 5s, grace: 1m30s}
 limits: {workflow_bytes: 1000, payload_bytes: 2000, blob_bytes: 3000}
 projects: {team/app: {weight: 3, max_running: 20}}
 debug: {max_hold: 2h}
@@ -50,7 +50,7 @@ func TestFullFile(t *testing.T) {
 		Runners:    map[string]config.Runner{"ubuntu-latest": {Image: "slipway/runner:12", Pool: "default"}},
 		Pools:      map[string]config.Pool{"forks": {Isolation: config.IsolationUntrusted, Runtime: "crun"}},
 		Registries: map[string]config.Registry{"docker.io": {Mirror: "127.0.0.1:7430", PlainHTTP: true, DockerConfig: "/etc/docker.json"}},
-		Agents:     config.Agents{Heartbeat: config.Duration(time.Second), Deadline: config.Duration(5 * time.Second), Grace: config.Duration(90 * time.Second)},
+		Agents:     config.Agents{Heartbeat: config.Duration(time.Second), IdleHeartbeat: config.Duration(4 * time.Second), Deadline: config.Duration(5 * time.Second), Grace: config.Duration(90 * time.Second)},
 		Limits:     config.Limits{WorkflowBytes: 1000, PayloadBytes: 2000, BlobBytes: 3000},
 		Projects:   map[string]config.Project{"team/app": {Weight: 3, MaxRunning: 20}},
 		Scheduling: config.Scheduling{Ageing: config.Duration(time.Minute), KeepAfter: config.Duration(2 * time.Minute), MinDiskFree: 4000,

@@ -1,8 +1,8 @@
 // Package gateway is the coordinator's side of fleet/v1: agents join, hold sessions, push logs, and read and write blobs and artifacts.
 //
-// A session has three parts. The reader takes requests off the stream; it never waits for the engine, so heartbeats are seen even while
-// a commit is slow. The inbox hands each attempt's messages to the engine in order, different attempts side by side. The outbox is
-// where the engine leaves messages without waiting; one goroutine sends them. Whatever ends one part ends the session, and
+// A session has three parts. The handler takes requests off the stream; once the session has begun it never waits for the engine, so heartbeats are
+// seen even while a commit is slow. The inbox hands each attempt's messages to the engine in order, different attempts side by side. The outbox is
+// where the engine leaves messages without waiting; a goroutine sends them while there are some. Whatever ends one part ends the session, and
 // the engine is told once.
 package gateway
 

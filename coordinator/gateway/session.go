@@ -5,14 +5,15 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"sync"
-	"time"
+	"sync/atomic"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
 
 	"github.com/slipway-ci/slipway/coordinator/engine"
 	"github.com/slipway-ci/slipway/coordinator/identity"
 	"github.com/slipway-ci/slipway/coordinator/logs"
+	"github.com/slipway-ci/slipway/internal/apart"
 	"github.com/slipway-ci/slipway/internal/rpcerr"
 	"github.com/slipway-ci/slipway/internal/tlsutil"
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
@@ -32,54 +33,130 @@ type session struct {
 	log    *slog.Logger
 
 	ctx context.Context //nolint:containedctx // the life of the session
-	end context.CancelCauseFunc
+	// why it ended, as the agent is told; nil while it lives.
+	why  atomic.Pointer[error]
+	call ender
 
-	said condition
-
-	mu    sync.Mutex
-	alarm func() bool // stops the timer of the silence deadline
-	last  time.Time   // when something was heard
-	over  bool
+	said    condition
+	silence *silence
+	// leave and uncertify stop what would end the session.
+	leave, uncertify func() bool
 }
 
-// Session implements fleetv1.FleetServiceServer.
+// ender is what the transport's stream of a call can do besides what gRPC says of it: end the call before its handler returns, which then finds its
+// context over. So a handler may wait in Recv and be told to stop, without a goroutine that does the one while it does the other.
+type ender interface {
+	WriteStatus(s *status.Status) error
+}
+
+// Session implements fleetv1.FleetServiceServer. Its goroutine waits in Recv for as long as the agent is there, and its stack is a quarter of what an
+// idle agent costs: whatever goes deep is done apart.
 func (g *Gateway) Session(stream sessionStream) error {
-	s := &session{g: g, id: g.NewID(), agent: identity.FromContext(stream.Context()), stream: stream, out: newOutbox()}
-	s.log = g.Log.With("agent", s.agent.Agent.ID, "session", s.id)
-	s.ctx, s.end = context.WithCancelCause(stream.Context())
-	defer s.end(nil)
-	s.in = newInbox(s.ctx, s.handle, s.end)
-	defer context.AfterFunc(g.life(), func() { s.end(rpcerr.New(rpcerr.NotLeader, "the coordinator ends this session; connect again")) })()
-
-	s.heard()
-	defer s.quiet()
-	// The certificate's end is the session's: a connection must not outlive what it was let in with.
-	left := s.agent.Expires.Sub(g.Clock.Now())
-	defer g.Clock.AfterFunc(left, func() {
-		s.end(rpcerr.New(rpcerr.Unauthenticated, "the agent's certificate has ended; connect again with a renewed one"))
-	})()
-
-	hellos := make(chan *fleetv1.Hello, 1)
-	go s.read(hellos)
-	var hello *fleetv1.Hello
-	select {
-	case <-s.ctx.Done():
-		return s.cause()
-	case hello = <-hellos:
-	}
-	// Also if Connect fails: the engine may have begun the session although nobody waits for its answer any more.
-	defer g.Control.Disconnect(s.agent.Agent.ID, s.id)
-	defer s.out.End(errors.New("the session has ended"))
-	if err := s.connect(hello); err != nil {
+	s, err := g.open(stream)
+	if err != nil {
 		return err
 	}
-	// Here and not in a goroutine of its own: the stacks are most of what an idle agent costs.
-	if err := s.out.run(s.ctx.Done(), stream.Send); err != nil {
-		s.end(err)
-	}
-	<-s.ctx.Done()
-	s.log.Info("a session ended", "cause", s.cause())
+	defer s.close()
+	s.end(s.serve())
 	return s.cause()
+}
+
+func (g *Gateway) open(stream sessionStream) (*session, error) {
+	ctx := stream.Context()
+	call, ok := grpc.ServerTransportStreamFromContext(ctx).(ender)
+	if !ok {
+		return nil, rpcerr.New(rpcerr.Internal, "this gRPC has no way to end a session: its transport's streams are without WriteStatus")
+	}
+	s := &session{g: g, id: g.NewID(), agent: identity.FromContext(ctx), stream: stream, ctx: ctx, call: call}
+	s.log = g.Log.With("agent", s.agent.Agent.ID, "session", s.id)
+	s.in = newInbox(s.ctx, s.handle, s.end)
+	s.out = newOutbox(s.send, s.end)
+	s.silence = newSilence(g.Clock, g.Agents, s.end)
+	s.leave = context.AfterFunc(g.life(), func() { s.end(rpcerr.New(rpcerr.NotLeader, "the coordinator ends this session; connect again")) })
+	// The certificate's end is the session's: a connection must not outlive what it was let in with.
+	s.uncertify = g.Clock.AfterFunc(s.agent.Expires.Sub(g.Clock.Now()), func() {
+		s.end(rpcerr.New(rpcerr.Unauthenticated, "the agent's certificate has ended; connect again with a renewed one"))
+	})
+	return s, nil
+}
+
+// close lets go of what open made.
+func (s *session) close() {
+	s.end(nil)
+	s.leave()
+	s.uncertify()
+	s.silence.quiet()
+}
+
+// serve takes requests off the stream until it or the session ends.
+func (s *session) serve() error {
+	m, err := s.recv()
+	if err != nil {
+		return err
+	}
+	if m.GetHello() == nil {
+		return rpcerr.New(rpcerr.InvalidRequest, "a session begins with Hello")
+	}
+	// Also if Connect fails: the engine may have begun the session although nobody waits for its answer any more.
+	defer s.disconnect()
+	apart.Do(func() { err = s.connect(m.GetHello()) })
+	for err == nil {
+		if m, err = s.recv(); err == nil {
+			err = s.receive(m)
+		}
+	}
+	s.end(err)
+	return err
+}
+
+// disconnect tells the engine. The end comes first: the sender may wait for the stream.
+func (s *session) disconnect() {
+	s.end(nil)
+	s.out.close()
+	s.g.Control.Disconnect(s.agent.Agent.ID, s.id)
+	s.log.Info("a session ended", "cause", s.cause())
+}
+
+// recv returns the next request. It fails once the session has ended.
+func (s *session) recv() (*fleetv1.SessionRequest, error) {
+	m, err := s.stream.Recv()
+	if err == nil {
+		err = s.ctx.Err()
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.silence.heard()
+	return m, nil
+}
+
+// end ends the session for a reason, if it lives. It does not wait.
+func (s *session) end(why error) {
+	if s.why.Load() != nil {
+		return
+	}
+	if errors.Is(why, io.EOF) {
+		why = nil
+	}
+	why = s.g.internal("a session", why)
+	if !s.why.CompareAndSwap(nil, &why) {
+		return
+	}
+	said, ok := status.FromError(why)
+	if !ok {
+		said = status.FromContextError(why) // as gRPC does
+	}
+	if err := s.call.WriteStatus(said); err != nil {
+		s.log.Warn("an agent can't be told that its session ended", "error", err)
+	}
+}
+
+// send is the outbox's way onto the stream.
+func (s *session) send(m *fleetv1.SessionResponse) error {
+	if m.GetOffer() != nil {
+		s.silence.hurry()
+	}
+	return s.stream.Send(m)
 }
 
 func (s *session) connect(hello *fleetv1.Hello) error {
@@ -96,7 +173,8 @@ func (s *session) connect(hello *fleetv1.Hello) error {
 		return s.g.internal("starting a session", err)
 	}
 	s.out.open(&fleetv1.SessionResponse{Message: &fleetv1.SessionResponse_Welcome{Welcome: &fleetv1.Welcome{
-		SessionId: s.id, LiveAttempts: live, HeartbeatMs: s.g.Agents.Heartbeat.Std().Milliseconds(), GraceMs: s.g.Agents.Grace.Std().Milliseconds(),
+		SessionId: s.id, LiveAttempts: live, HeartbeatMs: s.g.Agents.Heartbeat.Std().Milliseconds(),
+		IdleHeartbeatMs: s.g.Agents.IdleHeartbeat.Std().Milliseconds(), GraceMs: s.g.Agents.Grace.Std().Milliseconds(),
 	}}})
 	s.log.Info("a session began", "hostname", hello.GetHostname(), "version", hello.GetVersion(), "live", len(live))
 	return nil
@@ -104,72 +182,10 @@ func (s *session) connect(hello *fleetv1.Hello) error {
 
 // cause is why the session ended, as the agent is told.
 func (s *session) cause() error {
-	err := context.Cause(s.ctx)
-	if errors.Is(err, io.EOF) || err == nil {
-		return nil
+	if why := s.why.Load(); why != nil {
+		return *why
 	}
-	return s.g.internal("a session", err)
-}
-
-// heard puts the silence deadline off. The timer runs on, and looks when it fires whether it is too early: one for each message would cost more
-// than to read it.
-func (s *session) heard() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.last = s.g.Clock.Now()
-	if s.alarm == nil {
-		s.arm(s.g.Agents.Deadline.Std())
-	}
-}
-
-// arm is called with mu held.
-func (s *session) arm(left time.Duration) {
-	s.alarm = s.g.Clock.AfterFunc(left, s.silent)
-}
-
-func (s *session) silent() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	deadline := s.g.Agents.Deadline.Std()
-	if left := s.last.Add(deadline).Sub(s.g.Clock.Now()); left > 0 && !s.over {
-		s.arm(left)
-		return
-	}
-	s.end(rpcerr.New(rpcerr.Busy, "nothing was heard of this session for %v; connect again", deadline.Round(time.Millisecond)))
-}
-
-func (s *session) quiet() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.over = true
-	s.alarm()
-}
-
-// read takes requests off the stream until it or the session ends. It is not waited for: Recv returns when the handler has.
-func (s *session) read(hellos chan<- *fleetv1.Hello) {
-	for first := true; ; first = false {
-		m, err := s.stream.Recv()
-		if err != nil {
-			s.end(err)
-			return
-		}
-		if s.ctx.Err() != nil {
-			return
-		}
-		s.heard()
-		if first {
-			if m.GetHello() == nil {
-				s.end(rpcerr.New(rpcerr.InvalidRequest, "a session begins with Hello"))
-				return
-			}
-			hellos <- m.GetHello()
-			continue
-		}
-		if err := s.receive(m); err != nil {
-			s.end(err)
-			return
-		}
-	}
+	return nil
 }
 
 func (s *session) receive(m *fleetv1.SessionRequest) error {

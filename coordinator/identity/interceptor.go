@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
+	"github.com/slipway-ci/slipway/internal/apart"
 	"github.com/slipway-ci/slipway/internal/clock"
 	"github.com/slipway-ci/slipway/internal/rpcerr"
 	"github.com/slipway-ci/slipway/internal/tlsutil"
@@ -45,15 +46,29 @@ func (g *Guard) Unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 
 // Stream is a grpc.StreamServerInterceptor.
 func (g *Guard) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-	r := ruleOf(info.FullMethod)
-	p, err := g.check(ss.Context(), r, info.FullMethod)
+	s := &stream{ServerStream: ss}
+	// A stream may live for days, and all agents have one.
+	var err error
+	apart.Do(func() { err = g.admit(s, info.FullMethod) })
 	if err == nil {
-		err = next(srv, &stream{ServerStream: ss, ctx: WithPrincipal(ss.Context(), p)})
+		err = next(srv, s)
 	}
-	if r.audit {
-		g.audit(ss.Context(), p, info.FullMethod, nil, err)
-	}
+	g.ended(s, info.FullMethod, err)
 	return err
+}
+
+// admit gives a stream the context that says who calls.
+func (g *Guard) admit(s *stream, method string) error {
+	ctx := s.ServerStream.Context()
+	p, err := g.check(ctx, ruleOf(method), method)
+	s.ctx = WithPrincipal(ctx, p)
+	return err
+}
+
+func (g *Guard) ended(s *stream, method string, err error) {
+	if ruleOf(method).audit {
+		g.audit(s.ctx, FromContext(s.ctx), method, nil, err)
+	}
 }
 
 type stream struct {

@@ -55,7 +55,7 @@ func (s *Server) term(ctx context.Context, be *backend, gw *gateway.Gateway, lea
 	e, err := engine.New(ctx, engine.Config{
 		History: s.history, Sealer: keep.archiver.Ended, Admit: keep.admit,
 		Store: be.store, Term: term, Plans: engine.BlobPlans{Blobs: s.blobs}, Runners: s.conf.Runners, Pools: s.conf.Pools, Projects: s.conf.Projects, Scheduling: s.conf.Scheduling, Clock: s.clock, NewID: s.ids.New,
-		Random: rand.Reader, Log: s.log, Metrics: s.metrics, Tracer: s.tracer(), SessionDeadline: s.conf.Agents.Deadline.Std(), Grace: s.conf.Agents.Grace.Std(),
+		Random: rand.Reader, Log: s.log, Metrics: s.metrics, Tracer: s.tracer(), SessionDeadline: s.conf.Agents.Deadline.Std() + s.conf.Agents.Leave(), Grace: s.conf.Agents.Grace.Std(),
 		MaxHold: s.conf.Debug.MaxHold.Std(), External: be.external,
 	})
 	if err != nil {

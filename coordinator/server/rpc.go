@@ -40,9 +40,8 @@ const (
 	// streamWindow and connWindow are given, so that gRPC does not measure the bandwidth with a ping for every message: a fleet that is idle but for
 	// its heartbeats would cost twice as much.
 	streamWindow, connWindow = 1 << 20, 4 << 20
-	// readBuffer of a connection. With gRPC's 32 KiB, and as much for writing that is not shared, an idle agent would hold twice the memory; frames
-	// that are larger are read past it.
-	readBuffer = 4 << 10
+	// noBuffer: TLS has a whole record when a part of one is asked for, so a buffer of gRPC's own would only hold memory for each agent.
+	noBuffer = 0
 	// maxStreams of one connection.
 	maxStreams = 1000
 	// pingEvery is how often clients may ping; more often ends their connection.
@@ -72,7 +71,7 @@ func (s *Server) newGRPC(be *backend, tokens *identity.Tokens, arts *artifacts.A
 		grpc.ChainUnaryInterceptor(s.rpcs.UnaryServerInterceptor(), recovery.UnaryServerInterceptor(recoverer), guard.Unary),
 		grpc.ChainStreamInterceptor(s.rpcs.StreamServerInterceptor(), recovery.StreamServerInterceptor(recoverer), guard.Stream),
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxConcurrentStreams(maxStreams),
-		grpc.InitialWindowSize(streamWindow), grpc.InitialConnWindowSize(connWindow), grpc.ReadBufferSize(readBuffer),
+		grpc.InitialWindowSize(streamWindow), grpc.InitialConnWindowSize(connWindow), grpc.ReadBufferSize(noBuffer), grpc.HeaderTableSize(0),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingEvery, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: idlePing, Timeout: pingTimeout}),
 	)...)

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
 
 	"github.com/slipway-ci/slipway/coordinator/config"
@@ -26,8 +27,10 @@ import (
 // Times of the fleet, shorter than the defaults, so that more happens.
 const (
 	heartbeat = 3 * time.Second
-	deadline  = 10 * time.Second
-	grace     = 30 * time.Second
+	// idleHeartbeat is that of an agent without work.
+	idleHeartbeat = 9 * time.Second
+	deadline      = 10 * time.Second
+	grace         = 30 * time.Second
 )
 
 // coordinator is one coordinator process: gateway, and, while it leads, an engine.
@@ -57,7 +60,7 @@ func (c *coordinator) boot() error {
 	}
 	h := &handle{s: c.w.store, n: c.node, life: c.node.life}
 	c.control = &control{c: c, life: c.node.life}
-	agents := config.Agents{Heartbeat: config.Duration(heartbeat), Deadline: config.Duration(deadline), Grace: config.Duration(grace)}
+	agents := config.Agents{Heartbeat: config.Duration(heartbeat), IdleHeartbeat: config.Duration(idleHeartbeat), Deadline: config.Duration(deadline), Grace: config.Duration(grace)}
 	c.gateway = gateway.New(gateway.Deps{Control: c.control, Logs: store, Agents: agents, Clock: c.node, NewID: c.newID, Log: c.w.log})
 	c.w.hist.add(c.name, nil, "starts")
 	life, control, gw := c.life, c.control, c.gateway
@@ -93,7 +96,7 @@ func (c *coordinator) term(ctx context.Context, h *handle, control *control, gw 
 		}
 	}()
 	e, err := engine.New(ctx, engine.Config{Store: h, Term: t, Plans: c.w.plans, Runners: runners, Clock: c.node, NewID: c.newID, Random: c.dice, Log: c.w.log,
-		SessionDeadline: deadline, Grace: grace, DefaultCPUMilli: jobCPU, External: c.w.o.external, Mutants: c.w.o.Mutants})
+		SessionDeadline: deadline + idleHeartbeat - heartbeat, Grace: grace, DefaultCPUMilli: jobCPU, External: c.w.o.external, Mutants: c.w.o.Mutants})
 	if err != nil {
 		return
 	}
@@ -147,7 +150,7 @@ func (c *coordinator) serve(l *link) {
 	}
 	a := l.a
 	principal := identity.Principal{Kind: identity.Agent, Name: a.name, Expires: c.Now().Add(1000 * time.Hour), Agent: tlsutil.AgentIdentity{ID: a.name, Pool: pool, Labels: a.labels}}
-	l.server.ctx = identity.WithPrincipal(l.server.ctx, principal)
+	l.server.ctx = grpc.NewContextWithServerTransportStream(identity.WithPrincipal(l.server.ctx, principal), transportStream{l.server})
 	gw, life := c.gateway, c.node.life
 	c.w.wg.Go(func() {
 		err := gw.Session(l.server)

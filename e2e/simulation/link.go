@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
@@ -142,6 +143,21 @@ func (s *serverStream) Recv() (*fleetv1.SessionRequest, error) {
 	case <-s.ctx.Done():
 		return nil, status.FromContextError(s.ctx.Err()).Err()
 	}
+}
+
+// transportStream is what gRPC has below a stream.
+type transportStream struct{ *serverStream }
+
+// Method implements grpc.ServerTransportStream.
+func (transportStream) Method() string { return fleetv1.FleetService_Session_FullMethodName }
+
+// SetTrailer implements grpc.ServerTransportStream.
+func (transportStream) SetTrailer(metadata.MD) error { return nil }
+
+// WriteStatus ends the call. The status is what the handler returns a moment later.
+func (s transportStream) WriteStatus(*status.Status) error {
+	s.cancel()
+	return nil
 }
 
 // window is how many messages a stream holds that nobody has received.
