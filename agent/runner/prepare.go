@@ -282,7 +282,7 @@ func (t *Attempt) markLost(why error) {
 		if s.State == corev1.StepState_STEP_STATE_RUNNING {
 			s.State, s.Outcome, s.Conclusion = corev1.StepState_STEP_STATE_FAILED, corev1.Result_RESULT_FAILURE, corev1.Result_RESULT_FAILURE
 			s.EndedMS = t.elapsed()
-			s.Failure = &state.Failure{Code: codeLost, Fault: system, Message: why.Error()}
+			s.Failure = &state.Failure{Code: codeLost, Fault: system, Message: t.values.public(why.Error(), maxMessage)}
 			t.endLost(s)
 		}
 	}
