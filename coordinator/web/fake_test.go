@@ -227,7 +227,7 @@ func (b *browser) do(method, path string, headers ...string) *http.Response {
 
 func (b *browser) get(path string, headers ...string) (int, string) {
 	b.t.Helper()
-	resp := b.do(http.MethodGet, path, headers...)
+	resp := b.do(http.MethodGet, path, headers...) //nolint:bodyclose // do closes it
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		b.t.Fatal(err)

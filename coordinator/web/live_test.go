@@ -39,7 +39,7 @@ type event struct{ id, name, data string }
 // listen opens a stream of events; next reads the next one, of the name "" when the stream has ended.
 func (b *browser) listen(path string, headers ...string) (next func() event) {
 	b.t.Helper()
-	resp := b.do(http.MethodGet, path, headers...)
+	resp := b.do(http.MethodGet, path, headers...) //nolint:bodyclose // do closes it
 	if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "text/event-stream" {
 		b.t.Fatalf("%s: %d %s", path, resp.StatusCode, resp.Header.Get("Content-Type"))
 	}
@@ -101,8 +101,8 @@ func TestARunsPageHearsWhatChanged(t *testing.T) {
 	}
 }
 
-// readLog collects the texts of log events up to the end.
-func readLog(t *testing.T, next func() event) (text string, last string) {
+// readLog collects the texts of log events, and says which event was the last: end, reload or none.
+func readLog(t *testing.T, next func() event) (text, how string) {
 	t.Helper()
 	var out strings.Builder
 	for {
@@ -123,7 +123,6 @@ func readLog(t *testing.T, next func() event) (text string, last string) {
 			for _, line := range l.Lines {
 				fmt.Fprintf(&out, "%d.%v %s\n", l.Step, line[0], strings.NewReplacer(`<div class="ln">`, "", "</div>", "").Replace(line[1].(string)))
 			}
-			last = e.id
 		case "end", "reload", "":
 			return out.String(), e.name
 		}
@@ -227,7 +226,7 @@ func TestStreamsAreBounded(t *testing.T) {
 	for range 24 {
 		b.listen("/runs/" + runID + "/events")()
 	}
-	resp := b.do(http.MethodGet, "/runs/"+runID+"/events")
+	resp := b.do(http.MethodGet, "/runs/"+runID+"/events") //nolint:bodyclose // do closes it
 	if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
 		t.Errorf("one more: %d", resp.StatusCode)
 	}

@@ -77,10 +77,12 @@ func missing() error {
 	return nil
 }
 
-// open lets the jobs on that wait for the gate of this name.
+// open lets the jobs on that wait for the gate of this name. It is closed again with the test's end.
 func open(t *testing.T, name string) {
 	t.Helper()
-	if err := os.WriteFile(filepath.Join(gate, name), nil, 0o644); err != nil { //nolint:gosec // jobs look for it
+	path := filepath.Join(gate, name)
+	if err := os.WriteFile(path, nil, 0o644); err != nil { //nolint:gosec // jobs look for it
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = os.Remove(path) })
 }

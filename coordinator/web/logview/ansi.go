@@ -152,8 +152,8 @@ func (p *pen) sgr(params string) {
 		n[i], _ = strconv.Atoi(f)
 	}
 	for i := 0; i < len(n); i++ {
-		switch c := n[i]; {
-		case c == 38 || c == 48:
+		switch c := n[i]; c {
+		case 38, 48:
 			colour, used := extended(n[i+1:])
 			i += used
 			if colour >= 0 && c == 38 {
