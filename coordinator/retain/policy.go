@@ -1,6 +1,7 @@
 package retain
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/slipway-ci/slipway/coordinator/history"
@@ -85,12 +86,17 @@ func Shrink(rows []history.Row, refs map[string][]history.Reference, expired map
 		}
 	}
 	var left []history.Row
+	chains := map[string][]history.Row{}
 	for _, r := range rows {
 		if r.Seq <= expired[r.Project].UpTo {
 			drop(r)
 		} else {
 			left = append(left, r)
+			chains[r.Project] = append(chains[r.Project], r)
 		}
+	}
+	for _, chain := range chains {
+		slices.SortFunc(chain, func(a, b history.Row) int { return cmp.Compare(a.Seq, b.Seq) })
 	}
 	slices.SortStableFunc(left, func(a, b history.Row) int { return int(min(1, max(-1, a.EndedMS-b.EndedMS))) })
 	for _, r := range left {
@@ -99,11 +105,12 @@ func Shrink(rows []history.Row, refs map[string][]history.Reference, expired map
 		}
 		// Whatever is before it in its chain goes with it; most of the time that is gone already.
 		if e := expired[r.Project]; r.Seq > e.UpTo {
-			for _, older := range left {
-				if older.Project == r.Project && older.Seq > e.UpTo && older.Seq <= r.Seq {
-					drop(older)
-				}
+			chain := chains[r.Project]
+			for len(chain) > 0 && chain[0].Seq <= r.Seq {
+				drop(chain[0])
+				chain = chain[1:]
 			}
+			chains[r.Project] = chain
 			e.raise(r.Seq, ByQuota)
 			expired[r.Project] = e
 		}

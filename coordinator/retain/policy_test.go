@@ -61,3 +61,28 @@ func TestTheQuotaTakesTheOldestOfAllProjects(t *testing.T) {
 		t.Errorf("%v", expired)
 	}
 }
+
+// With a look at every run for each that expires it would take an hour.
+func TestTheQuotaLooksAtEachRunOnce(t *testing.T) {
+	const n = 1_000_000
+	all := make([]history.Row, n)
+	for i := range all {
+		all[i] = history.Row{Run: "r", Project: "p", Seq: uint64(i + 1), EndedMS: int64(i), Bytes: 10}
+	}
+	expired := map[string]retain.Expiry{}
+	retain.Shrink(all, nil, expired, 10*n-5)
+	if got := expired["p"].UpTo; got != n {
+		t.Errorf("%d of %d expire", got, n)
+	}
+}
+
+func TestWhatIsBeforeARunInItsChainGoesWithIt(t *testing.T) {
+	// The second one ended first, by a clock that was set back.
+	all := []history.Row{{Run: "a", Project: "p", Seq: 1, EndedMS: 50, Bytes: 10}, {Run: "b", Project: "p", Seq: 2, EndedMS: 10, Bytes: 10},
+		{Run: "c", Project: "p", Seq: 3, EndedMS: 60, Bytes: 10}, {Run: "d", Project: "q", Seq: 1, EndedMS: 20, Bytes: 10}}
+	expired := map[string]retain.Expiry{}
+	retain.Shrink(all, nil, expired, 15)
+	if expired["p"].UpTo != 2 || expired["q"].UpTo != 0 {
+		t.Errorf("%v", expired)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -33,23 +34,37 @@ func NewDatabase(client *clientv3.Client, quota int64, shared bool) *Database {
 // Database is the embedded etcd's.
 func (e *Embedded) Database() *Database { return NewDatabase(e.remote, e.quota, false) }
 
-// Status implements maintain.Database: the largest of all members.
+// memberPatience is how long one member may take to tell its state: one that is dead must not take the time of the others.
+const memberPatience = 5 * time.Second
+
+// Status implements maintain.Database: the largest of all members that answer. It fails if none does.
 func (d *Database) Status(ctx context.Context) (maintain.Status, error) {
 	out, told := maintain.Status{}, int64(0)
+	var errs []error
 	for _, endpoint := range d.client.Endpoints() {
-		s, err := d.client.Status(ctx, endpoint)
+		s, err := d.status(ctx, endpoint)
 		if err != nil {
-			return maintain.Status{}, fmt.Errorf("the state of etcd at %s: %w", endpoint, err)
+			errs = append(errs, fmt.Errorf("the state of etcd at %s: %w", endpoint, err))
+			continue
 		}
 		out.Size, out.InUse, out.Revision = max(out.Size, s.DbSize), max(out.InUse, s.DbSizeInUse), max(out.Revision, s.Header.Revision)
 		if q := s.DbSizeQuota; q > 0 && (told == 0 || q < told) {
 			told = q
 		}
 	}
+	if len(errs) == len(d.client.Endpoints()) {
+		return maintain.Status{}, errors.Join(errs...)
+	}
 	if out.Quota = told; told == 0 {
 		out.Quota = d.quota
 	}
 	return out, nil
+}
+
+func (d *Database) status(ctx context.Context, endpoint string) (*clientv3.StatusResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, memberPatience)
+	defer cancel()
+	return d.client.Status(ctx, endpoint)
 }
 
 // Compact implements maintain.Database.
@@ -63,15 +78,18 @@ func (d *Database) Compact(ctx context.Context, revision int64) error {
 	return nil
 }
 
-// Defragment implements maintain.Database: one member after the other, each of which serves nobody meanwhile.
+// Defragment implements maintain.Database: one member after the other, each of which serves nobody meanwhile. One that fails keeps no other from it.
 func (d *Database) Defragment(ctx context.Context) error {
 	if d.shared {
 		return nil
 	}
+	var errs []error
 	for _, endpoint := range d.client.Endpoints() {
-		if _, err := d.client.Defragment(ctx, endpoint); err != nil {
-			return fmt.Errorf("defragmenting etcd at %s: %w", endpoint, err)
+		if _, err := d.status(ctx, endpoint); err != nil {
+			errs = append(errs, fmt.Errorf("the state of etcd at %s: %w", endpoint, err))
+		} else if _, err := d.client.Defragment(ctx, endpoint); err != nil {
+			errs = append(errs, fmt.Errorf("defragmenting etcd at %s: %w", endpoint, err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
