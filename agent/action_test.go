@@ -240,3 +240,28 @@ func TestAnActionOutlivesManyRestarts(t *testing.T) {
 		t.Errorf("%q %v %q, %d restarts", text, err, logOf(got, 11), restarts)
 	}
 }
+
+// TestAPodLostInsideAnAction ends the step, the action and the job as lost, whether or not an agent saw it.
+func TestAPodLostInsideAnAction(t *testing.T) {
+	for _, seen := range []bool{true, false} {
+		h := newHost(t, fake.Options{})
+		h.up()
+		h.c.Offer(job("a1", makeAction("act"), withOptions(composite("act", sh("echo begun; exec sleep 600"), sh("echo next")), func(s *planv1.Step) { s.ContinueOnError = lit("true") })))
+		h.c.Wait("the step inside", func() bool { return logOf(h.c.Attempt("a1"), 3) == "begun\n" })
+		if seen {
+			h.world.KillPod("a1")
+		} else {
+			h.down()
+			h.world.KillPod("a1")
+			h.up()
+		}
+		got := h.c.WaitDone("a1")
+		if c := conclusions(got); c != "0:success 1:success 2:failure 3:failure 5:success" || got.Last().GetFailure().GetCode() != "lost" || got.Last().GetResult() != corev1.Result_RESULT_FAILURE {
+			t.Errorf("seen %v: %s, %v", seen, c, got.Last().GetFailure())
+		}
+		if len(got.Last().GetLogs()) != 5 || logOf(got, 3) != "begun\n" {
+			t.Errorf("seen %v: %v %q", seen, got.Last().GetLogs(), logOf(got, 3))
+		}
+		h.down()
+	}
+}
