@@ -170,7 +170,10 @@ func (e *Engine) Step() bool {
 	look := e.scheduleDue && !e.resting
 	e.mu.Lock()
 	var next func()
-	if len(e.mailbox) > 0 && !(look && e.events >= maxEvents) {
+	if len(e.mailbox) == 0 {
+		// A plan costs nobody anything now, and whoever submits waits for it.
+		look = look || len(e.fresh) > 0
+	} else if !look || e.events < maxEvents {
 		next, e.mailbox[0] = e.mailbox[0], nil
 		e.mailbox = e.mailbox[1:]
 	}

@@ -161,6 +161,20 @@ func TestNothingIsOfferedBeforeTheCreationIsCommitted(t *testing.T) {
 	}
 }
 
+// The rest after a plan keeps nobody from submitting.
+func TestASubmitDoesNotWaitForTheRestAfterAPlan(t *testing.T) {
+	r := newRig(t)
+	a := r.agent("a", 1)
+	r.settle()
+	if err := r.ask(r.ctx(), func(reply func(error)) { r.rest(longestPlan); reply(nil) }); err != nil {
+		t.Fatal(err)
+	}
+	runID := r.submit(plan(job("build")))
+	if as := a.offer(); as.GetRunId() != runID {
+		t.Fatalf("%v", as)
+	}
+}
+
 func TestARefusedCreationGivesItsPlacesBack(t *testing.T) {
 	r := newRig(t)
 	a := r.agent("a", 1)

@@ -47,8 +47,11 @@ func (e *Engine) place() {
 // engine does while jobs end one by one. What is due meanwhile goes into the next.
 const planShare = 4
 
+// longestPlan: one that seems to have taken longer was stopped in the middle, or the clock jumped, and a rest would keep jobs waiting for nothing.
+const longestPlan = 250 * time.Millisecond
+
 func (e *Engine) rest(took time.Duration) {
-	if took <= 0 {
+	if took <= 0 || took > longestPlan {
 		return
 	}
 	e.resting = true
