@@ -1,10 +1,12 @@
 package engine
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/slipway-ci/slipway/coordinator/store/faultstore"
+	apiv1 "github.com/slipway-ci/slipway/proto/gen/slipway/api/v1"
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
 )
 
@@ -64,5 +66,30 @@ func TestACancelHalfStoredIsFinishedByTheNextLeader(t *testing.T) {
 	cancelled, cancelling := r.count(id, corev1.JobState_JOB_STATE_CANCELLED), r.count(id, corev1.JobState_JOB_STATE_CANCELLING)
 	if cancelled != 99 || cancelling != 1 {
 		t.Fatalf("%d legs are cancelled, %d are being cancelled: %s", cancelled, cancelling, r.states(id))
+	}
+}
+
+func TestWhatIsBlockedForAMomentSaysWhy(t *testing.T) {
+	const blocked, skipped, running = corev1.JobState_JOB_STATE_BLOCKED, corev1.JobState_JOB_STATE_SKIPPED, corev1.JobState_JOB_STATE_RUNNING
+	v := &apiv1.Run{State: corev1.RunState_RUN_STATE_RUNNING, Jobs: []*apiv1.Job{
+		{Id: "a", Key: "a", State: corev1.JobState_JOB_STATE_SUCCEEDED},
+		{Id: "wide.0", Key: "wide", State: skipped, Needs: []string{"a"}},
+		{Id: "wide.1", Key: "wide", State: blocked, Needs: []string{"a"}},
+		{Id: "last", Key: "last", State: blocked, Needs: []string{"a", "wide"}},
+		{Id: "other", Key: "other", State: running},
+		{Id: "later", Key: "later", State: blocked, Needs: []string{"other"}},
+		{Id: "told", Key: "told", State: blocked, Reason: "as it says"},
+	}}
+	explainBlocked(v)
+	var got []string
+	for _, j := range v.GetJobs() {
+		got = append(got, j.GetReason())
+	}
+	if want := []string{"", "", decided, "", "", "", "as it says"}; !slices.Equal(got, want) {
+		t.Fatalf("%q", got)
+	}
+	v = &apiv1.Run{State: corev1.RunState_RUN_STATE_WAITING, Jobs: []*apiv1.Job{{Id: "a", Key: "a", State: blocked}}}
+	if explainBlocked(v); v.GetJobs()[0].GetReason() != "" {
+		t.Fatal("the run says what it waits for")
 	}
 }

@@ -140,9 +140,33 @@ func (r *run) view(steps bool) *apiv1.Run {
 		}
 		v.Jobs = append(v.Jobs, j)
 	}
+	explainBlocked(v)
 	v.Flaky = v.GetState() == corev1.RunState_RUN_STATE_SUCCEEDED && slices.ContainsFunc(v.GetJobs(), (*apiv1.Job).GetFlaky)
 	return v
 }
+
+// decided is why a job is blocked although all that it needs has ended.
+const decided = "all that it needs has ended; what follows from that is being stored"
+
+// explainBlocked: what follows from the end of a job may take several transactions, and a store that is away, or a new leader, lies between them.
+func explainBlocked(v *apiv1.Run) {
+	if v.GetState() <= corev1.RunState_RUN_STATE_WAITING || v.GetState() >= corev1.RunState_RUN_STATE_FINISHING ||
+		!slices.ContainsFunc(v.GetJobs(), isBlocked) {
+		return
+	}
+	ended := map[string]bool{}
+	for _, j := range v.GetJobs() {
+		before, known := ended[j.GetKey()]
+		ended[j.GetKey()] = lifecycle.Job.IsTerminal(j.GetState()) && (before || !known)
+	}
+	for _, j := range v.GetJobs() {
+		if isBlocked(j) && j.GetReason() == "" && !slices.ContainsFunc(j.GetNeeds(), func(n string) bool { return !ended[n] }) {
+			j.Reason = decided
+		}
+	}
+}
+
+func isBlocked(j *apiv1.Job) bool { return j.GetState() == corev1.JobState_JOB_STATE_BLOCKED }
 
 // waits is what a job waits for beside what its record says.
 func (r *run) waits(rec *statev1.JobRecord) string {

@@ -91,6 +91,8 @@ func (e *Engine) whyJob(r *run, v *apiv1.Run, byID map[string]*apiv1.Job, j *api
 			w.Remedy = "it is looked at once all that it needs has ended"
 		case v.GetState() == corev1.RunState_RUN_STATE_WAITING:
 			w.Reason = "its run " + v.GetReason()
+		default:
+			w.Reason = cmp.Or(w.Reason, decided)
 		}
 	case corev1.JobState_JOB_STATE_WAITING:
 		e.whyGate(r, w)

@@ -34,7 +34,7 @@ func (w *world) judgeViews(views []*apiv1.Run) {
 					alive, known := lives[n]
 					return alive || !known
 				})
-				if !waits && v.GetState() > corev1.RunState_RUN_STATE_WAITING && v.GetState() < corev1.RunState_RUN_STATE_FINISHING {
+				if !waits && j.GetReason() == "" && v.GetState() > corev1.RunState_RUN_STATE_WAITING && v.GetState() < corev1.RunState_RUN_STATE_FINISHING {
 					w.check.violate("what waits says why", about, "job %s/%s is blocked, and nothing that it needs is to come", v.GetId(), j.GetId())
 				}
 			default:
