@@ -53,7 +53,6 @@ const (
 	leastBase64 = 4
 	digits      = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 	alphabet    = digits + "+/"
-	alphabetURL = digits + "-_"
 )
 
 // wraps are the columns at which base64 (GNU, BusyBox, MIME) and openssl break their lines.
@@ -68,8 +67,7 @@ func (f *forms) base64(value string) {
 		return
 	}
 	for shift := range 3 {
-		f.shifted(base64.StdEncoding, alphabet, value, shift)
-		f.shifted(base64.URLEncoding, alphabetURL, value, shift)
+		f.shifted(value, shift, true)
 	}
 	for _, columns := range wraps {
 		bytesALine := columns / 4 * 3
@@ -82,26 +80,33 @@ func (f *forms) base64(value string) {
 			rest = rest[bytesALine:]
 		}
 		if len(rest) >= leastBase64 {
-			f.shifted(base64.StdEncoding, alphabet, rest, 0)
+			f.shifted(rest, 0, false)
 		}
 	}
 }
 
-// shifted adds the characters that a value decides which begins `shift` bytes after a multiple of three.
-func (f *forms) shifted(encoding *base64.Encoding, alphabet, value string, shift int) {
-	all := encoding.EncodeToString(append(make([]byte, shift, shift+len(value)), value...))
+// shifted adds the characters that a value decides which begins `shift` bytes after a multiple of three, with urls in both
+// alphabets.
+func (f *forms) shifted(value string, shift int, urls bool) {
+	all := base64.StdEncoding.EncodeToString(append(make([]byte, shift, shift+len(value)), value...))
 	begin, bits := (8*shift+5)/6, 8*(shift+len(value))
 	end := bits / 6
-	f.add(all[begin:end])
+	texts := []string{all[begin:end], all[begin:]} // the second with the padding, if this is the end
 	if shared := 6 - bits%6; shared < 6 {
 		zeros := strings.IndexByte(alphabet, all[end])
 		for next := range 1 << shared {
-			f.add(all[begin:end] + alphabet[zeros+next:zeros+next+1])
+			texts = append(texts, all[begin:end]+alphabet[zeros+next:zeros+next+1])
 		}
 	}
-	// The padding, if this is the end.
-	f.add(all[begin:])
+	for _, t := range texts {
+		f.add(t)
+		if urls && strings.ContainsAny(t, "+/") {
+			f.add(forURLs.Replace(t))
+		}
+	}
 }
+
+var forURLs = strings.NewReplacer("+", "-", "/", "_")
 
 func (f *forms) json(value string) {
 	if !utf8.ValidString(value) {
