@@ -104,10 +104,10 @@ func (a *app) run(ctx context.Context, r launch.Request, idFile string, detach, 
 	if err := writeIDs(idFile, ids); err != nil {
 		return err
 	}
+	if !json {
+		show.Pages(a.err, runs)
+	}
 	if detach {
-		if !json {
-			show.Pages(a.err, runs)
-		}
 		return show.Submitted(a.out, runs, json)
 	}
 	return a.follow(ctx, cl, ids, interrupts, interrupted, json)

@@ -53,11 +53,11 @@ const (
 
 // alwaysHosts are in every server certificate, for callers on the same host.
 var alwaysHosts = []string{"localhost", "127.0.0.1", "::1"}
+
 // newCert is the certificate of this coordinator, by its own CA.
 func (s *Server) newCert() *identity.ServerCert {
 	return identity.NewServerCert(s.ca, append(append([]string{}, alwaysHosts...), s.conf.Hosts...), s.clock)
 }
-
 
 func (s *Server) newGRPC(be *backend, tokens *identity.Tokens, arts *artifacts.Artifacts, gw *gateway.Gateway, stop <-chan struct{}) *grpc.Server {
 	cert := s.newCert()
@@ -82,13 +82,13 @@ func (s *Server) newGRPC(be *backend, tokens *identity.Tokens, arts *artifacts.A
 	s.rpcs.InitializeMetrics(rpc)
 	return rpc
 }
+
 // apiDeps is what the API's servers work with.
 func (s *Server) apiDeps(be *backend, tokens *identity.Tokens, arts *artifacts.Artifacts, stop <-chan struct{}) api.Deps {
 	return api.Deps{Control: s.control, Compile: compileFile, Images: images.NewPlanner(s.images, s.conf.Runners), Store: be.store,
 		Blobs: s.blobs, Logs: s.logs, Sealed: s.history, Artifacts: arts, Tokens: tokens, Secrets: s.secrets, Limits: s.conf.Limits, Clock: s.clock, Log: s.log,
 		Relay: &s.relay, NewID: s.ids.New, MaxHold: s.conf.Debug.MaxHold.Std(), Pages: s.pages(), Stop: stop}
 }
-
 
 // endless are the calls that last as long as their caller: they would be spans of hours.
 var endless = []string{"/Session", "/PushLogs", "/WatchRun", "/StreamLogs", "/Attach", "/Debug"}

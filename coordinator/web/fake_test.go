@@ -225,6 +225,13 @@ func (b *browser) do(method, path string, headers ...string) *http.Response {
 	return resp
 }
 
+// head is an answer without its body.
+func (b *browser) head(method, path string, headers ...string) (int, http.Header) {
+	b.t.Helper()
+	resp := b.do(method, path, headers...) //nolint:bodyclose // do closes it
+	return resp.StatusCode, resp.Header
+}
+
 func (b *browser) get(path string, headers ...string) (int, string) {
 	b.t.Helper()
 	resp := b.do(http.MethodGet, path, headers...) //nolint:bodyclose // do closes it

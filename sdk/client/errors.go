@@ -69,7 +69,7 @@ func (c *Client) wrap(op string, err error) error {
 		e.Diagnostics = d.GetDiagnostics()
 	}
 	if reason == "" {
-		e.Kind, e.Message = c.transport(e.Kind, status.Code(err), e.Message)
+		e.Message, e.Kind = c.transport(e.Kind, status.Code(err), e.Message)
 	}
 	return e
 }
@@ -83,19 +83,19 @@ func (c *Client) gaveUp(ctxErr error) string {
 }
 
 // transport says what went wrong below Slipway's own errors: on the way to the coordinator, or because something else listens there.
-func (c *Client) transport(kind error, code codes.Code, text string) (error, string) {
+func (c *Client) transport(kind error, code codes.Code, text string) (message string, as error) {
 	switch code {
 	case codes.Unavailable:
 		if why := c.handshake.distrust(); why != "" {
-			return ErrUntrusted, fmt.Sprintf("what listens at %s is not trusted: %s", c.address, why)
+			return fmt.Sprintf("what listens at %s is not trusted: %s", c.address, why), ErrUntrusted
 		}
-		return kind, fmt.Sprintf("the coordinator at %s does not answer: %s", c.address, inner(text))
+		return fmt.Sprintf("the coordinator at %s does not answer: %s", c.address, inner(text)), kind
 	case codes.Unimplemented:
-		return kind, fmt.Sprintf("what listens at %s does not know this call: it is a coordinator of another version, or none (%s)", c.address, inner(text))
+		return fmt.Sprintf("what listens at %s does not know this call: it is a coordinator of another version, or none (%s)", c.address, inner(text)), kind
 	case codes.ResourceExhausted:
-		return kind, "it is too large for one message: " + inner(text)
+		return "it is too large for one message: " + inner(text), kind
 	default:
-		return kind, inner(text)
+		return inner(text), kind
 	}
 }
 
