@@ -206,7 +206,16 @@ func serve(t *testing.T, f *fake) *browser {
 	return &browser{t, srv.URL}
 }
 
-func (b *browser) do(method, path string, headers ...string) *http.Response {
+// answer is a response whose body is closed when the test ends.
+type answer struct {
+	StatusCode int
+	Header     http.Header
+	Body       io.Reader
+	// ContentLength is -1 if it is not known.
+	ContentLength int64
+}
+
+func (b *browser) do(method, path string, headers ...string) answer {
 	b.t.Helper()
 	req, err := http.NewRequestWithContext(b.t.Context(), method, b.base+path, nil)
 	if err != nil {
@@ -222,19 +231,12 @@ func (b *browser) do(method, path string, headers ...string) *http.Response {
 		b.t.Fatal(err)
 	}
 	b.t.Cleanup(func() { _ = resp.Body.Close() })
-	return resp
-}
-
-// head is an answer without its body.
-func (b *browser) head(method, path string, headers ...string) (int, http.Header) {
-	b.t.Helper()
-	resp := b.do(method, path, headers...) //nolint:bodyclose // do closes it
-	return resp.StatusCode, resp.Header
+	return answer{StatusCode: resp.StatusCode, Header: resp.Header, Body: resp.Body, ContentLength: resp.ContentLength}
 }
 
 func (b *browser) get(path string, headers ...string) (int, string) {
 	b.t.Helper()
-	resp := b.do(http.MethodGet, path, headers...) //nolint:bodyclose // do closes it
+	resp := b.do(http.MethodGet, path, headers...)
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		b.t.Fatal(err)

@@ -39,7 +39,7 @@ type event struct{ id, name, data string }
 // listen opens a stream of events; next reads the next one, of the name "" when the stream has ended.
 func (b *browser) listen(path string, headers ...string) (next func() event) {
 	b.t.Helper()
-	resp := b.do(http.MethodGet, path, headers...) //nolint:bodyclose // do closes it
+	resp := b.do(http.MethodGet, path, headers...)
 	if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "text/event-stream" {
 		b.t.Fatalf("%s: %d %s", path, resp.StatusCode, resp.Header.Get("Content-Type"))
 	}
@@ -226,7 +226,7 @@ func TestStreamsAreBounded(t *testing.T) {
 	for range 24 {
 		b.listen("/runs/" + runID + "/events")()
 	}
-	resp := b.do(http.MethodGet, "/runs/"+runID+"/events") //nolint:bodyclose // do closes it
+	resp := b.do(http.MethodGet, "/runs/"+runID+"/events")
 	if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
 		t.Errorf("one more: %d", resp.StatusCode)
 	}

@@ -77,17 +77,17 @@ func TestEveryPageNeedsASession(t *testing.T) {
 		"/runs/" + runID + "/jobs/build/events", "/runs/" + runID + "/artifacts/x"}
 	for _, path := range paths {
 		for _, cookies := range []string{"", cookie + "=other", "other=session"} {
-			if code, _ := b.head(http.MethodGet, path, "Cookie", cookies); code != http.StatusUnauthorized {
-				t.Errorf("%s with %q: %d", path, cookies, code)
+			if resp := b.do(http.MethodGet, path, "Cookie", cookies); resp.StatusCode != http.StatusUnauthorized {
+				t.Errorf("%s with %q: %d", path, cookies, resp.StatusCode)
 			}
 		}
 		for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodPatch, http.MethodOptions} {
-			if code, _ := b.head(method, path); code != http.StatusMethodNotAllowed {
-				t.Errorf("%s %s: %d", method, path, code)
+			if resp := b.do(method, path); resp.StatusCode != http.StatusMethodNotAllowed {
+				t.Errorf("%s %s: %d", method, path, resp.StatusCode)
 			}
 		}
 	}
-	_, header := b.head(http.MethodGet, "/")
+	header := b.do(http.MethodGet, "/").Header
 	for name, want := range map[string]string{"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store", "X-Frame-Options": "DENY"} {
 		if got := header.Get(name); got != want {
 			t.Errorf("%s: %q", name, got)
