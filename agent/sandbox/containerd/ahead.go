@@ -59,6 +59,9 @@ func shapeOf(spec sandbox.PodSpec) (sh shape, ok bool) {
 	if spec.Isolation != "" && spec.Isolation != sandbox.IsolationDefault || spec.Runtime != "" {
 		return shape{}, false // what is mounted has mapped owners, or is out of this kernel's reach
 	}
+	if spec.Auth != nil {
+		return shape{}, false // who made it ahead did not know the registry's user
+	}
 	mounts := make([]string, len(spec.Mounts))
 	for i, m := range spec.Mounts {
 		// runc makes a file where a file is to be mounted; only directories have a stand-in.

@@ -168,7 +168,7 @@ func (h *host) containerLabels(t *testing.T, pod string) map[string]string {
 func TestShapesKnowEveryField(t *testing.T) {
 	known := map[string]string{
 		"ID": "claim", "Image": "shape", "Container": "means nothing to this sandbox", "Env": "base", "User": "base", "Mounts": "shape and claim",
-		"Labels": "claim", "Services": "complete", "StepImages": "complete", "Resources": "claim", "Egress": "shape", "Hosts": "claim", "Isolation": "never ahead", "Runtime": "never ahead",
+		"Labels": "claim", "Services": "complete", "StepImages": "complete", "Resources": "claim", "Egress": "shape", "Hosts": "claim", "Isolation": "never ahead", "Auth": "never ahead", "Runtime": "never ahead",
 	}
 	for f := range reflect.TypeFor[sandbox.PodSpec]().Fields() {
 		if known[f.Name] == "" {
