@@ -123,7 +123,7 @@ func Default() Config {
 		Listen:     "127.0.0.1:7420",
 		Metrics:    "127.0.0.1:7421",
 		Store:      Store{Kind: StoreEtcd},
-		Agents:     Agents{Heartbeat: Duration(2 * time.Second), IdleHeartbeat: Duration(10 * time.Second), Deadline: Duration(10 * time.Second), Grace: Duration(time.Minute)},
+		Agents:     Agents{Heartbeat: Duration(2 * time.Second), IdleHeartbeat: Duration(12 * time.Second), Deadline: Duration(10 * time.Second), Grace: Duration(time.Minute)},
 		Scheduling: Scheduling{Ageing: Duration(5 * time.Minute), KeepAfter: Duration(10 * time.Minute), MinDiskFree: 1 << 30},
 		Debug:      Debug{MaxHold: Duration(4 * time.Hour)},
 		Retention:  defaultRetention(),
