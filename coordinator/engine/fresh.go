@@ -21,6 +21,8 @@ func (e *Engine) start(d *draft) {
 		e.propose(d)
 		return
 	}
+	// As if it were proposed: what comes for the run meanwhile, from a concurrency group that it waits for, is for its next draft.
+	d.r.flying = true
 	e.fresh = append(e.fresh, d)
 	e.scheduleDue = true
 }
@@ -79,6 +81,10 @@ func (e *Engine) createFresh() {
 	for _, d := range drafts {
 		for _, id := range d.touched {
 			e.queue.jobs.Remove(d.r.id, id)
+		}
+		if d.graphDue {
+			// A job may have failed because it can't be offered. What follows from that is a draft of its own: this one is one transition.
+			d.then(func() { e.enqueue(d.r, func(next *draft) { next.graphDue = true }) })
 		}
 		e.propose(d)
 	}

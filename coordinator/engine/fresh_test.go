@@ -232,3 +232,46 @@ func TestARunThatTheStoreCannotTakeLeavesNoPlaceTaken(t *testing.T) {
 		t.Fatalf("%d places are taken", n)
 	}
 }
+
+// What follows from a job that ends while its run is created is not forgotten.
+func TestARunWhoseJobCannotBeOfferedEnds(t *testing.T) {
+	r := newRig(t)
+	r.agent("a", 1)
+	sub := r.submission(plan(job("build"), job("after", "build")))
+	// Its contexts are larger than it, and than an assignment may carry: numbers are written out in them.
+	sub.EventPayload = `{"large":[` + strings.Repeat("1e20,", 150_000) + `0]}`
+	runID, _, err := r.Submit(r.ctx(), sub)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.settle()
+	if n := r.taken(); n != 0 {
+		t.Errorf("%d places are taken", n)
+	}
+	r.want(runID, "failed build:failed after:skipped")
+}
+
+// What comes for a run while it waits to be created, from a concurrency group for example, is handled once it is there.
+func TestWhatComesForARunThatWaitsToBeCreatedIsKept(t *testing.T) {
+	r := newRig(t)
+	a := r.agent("a", 1)
+	s := r.submission(plan(job("build")))
+	x, err := newRun(&statev1.RunDefinition{Id: r.ids.New(), RequestId: s.RequestID, Project: s.Project, Path: s.Plan.GetPath(), Event: s.Event, Source: s.Source,
+		PlanDigest: s.PlanDigest}, s.Plan, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	early := true
+	if err := r.ask(r.ctx(), func(reply func(error)) {
+		r.Engine.submit(x, func(_ string, _ uint64, err error) { reply(err) })
+		r.enqueue(x, func(*draft) { early = r.runs[x.id] == nil })
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if as := a.offer(); as.GetRunId() != x.id {
+		t.Fatalf("%v", as)
+	}
+	if r.settle(); early {
+		t.Error("it was handled before the run was committed")
+	}
+}
