@@ -15,10 +15,19 @@ func (c Config) checkSecrets(add func(key []string, hint, format string, args ..
 	if s.KeyFile != "" && !filepath.IsAbs(s.KeyFile) {
 		add([]string{"secrets", "key_file"}, "", "%q is not an absolute path", s.KeyFile)
 	}
+	if within(c.DataDir, s.KeyFile) {
+		add([]string{"secrets", "key_file"}, "a backup of the one must not open the other", "%q lies in the data directory, where the secrets are", s.KeyFile)
+	}
 	if s.KeyFile != "" && len(s.KeyCommand) > 0 {
 		add([]string{"secrets", "key_command"}, "leave one of them out", "there is a key_file too")
 	}
 	if len(s.KeyCommand) > 0 && s.KeyCommand[0] == "" {
 		add([]string{"secrets", "key_command"}, "", "the program's name is empty")
 	}
+}
+
+// within is whether a path lies in a directory, as the two are written.
+func within(dir, path string) bool {
+	rel, err := filepath.Rel(dir, path)
+	return dir != "" && path != "" && err == nil && filepath.IsLocal(rel)
 }

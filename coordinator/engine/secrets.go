@@ -107,7 +107,7 @@ func (c SecretCall) hand(inner secretSet, outer map[string]string) (map[string]s
 		}
 		text, err := resolve.String(e.GetValue(), &expr.Env{Contexts: contexts.Object()})
 		if err != nil {
-			return nil, rpcerr.New(rpcerr.InvalidRequest, "secrets.%s of a call: %v", e.GetName(), err)
+			return nil, rpcerr.New(rpcerr.InvalidRequest, "secrets.%s of a call: %v", e.GetName(), resolve.WithoutSecrets(e.GetValue(), err))
 		}
 		if text != "" {
 			out[strings.ToUpper(e.GetName())] = text

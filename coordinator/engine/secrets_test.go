@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/slipway-ci/slipway/coordinator/config"
+	"github.com/slipway-ci/slipway/internal/rpcerr"
 	fleetv1 "github.com/slipway-ci/slipway/proto/gen/slipway/fleet/v1"
 	planv1 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
 )
@@ -133,6 +134,20 @@ func TestARunKeepsItsVariables(t *testing.T) {
 			if _, err := r.Rerun(r.ctx(), RerunRequest{RequestID: r.ids.New(), Run: id}); err != nil {
 				t.Fatal(err)
 			}
+		}
+	}
+}
+
+// TestWhyACallCanNotHandASecretOnQuotesNone: an agent reports it, and the audit log has it.
+func TestWhyACallCanNotHandASecretOnQuotesNone(t *testing.T) {
+	for _, tt := range []struct{ value, want string }{
+		{"fromJSON(secrets.bundle).token", "secrets.token of a call: the expression can't be evaluated"},
+		{"fromJSON(inputs.text)", "`plain` is not JSON"},
+	} {
+		u := SecretUse{Names: []string{"TOKEN"}, Calls: []SecretCall{{Entries: []*planv1.Entry{entry("token", ex(tt.value))}, Contexts: `{"inputs": {"text": "plain"}}`}}}
+		_, _, err := u.Resolve(func(func(string) bool) (map[string]string, error) { return map[string]string{"BUNDLE": "planted"}, nil })
+		if rpcerr.ReasonOf(err) != rpcerr.InvalidRequest || !strings.Contains(rpcerr.Message(err), tt.want) || strings.Contains(err.Error(), "planted") {
+			t.Errorf("%s: %v", tt.value, err)
 		}
 	}
 }

@@ -66,7 +66,7 @@ func (f *finder) credentials(c *planv1.Container, env *expr.Env) (Credentials, b
 	}{{c.GetUsername(), &out.Username}, {c.GetPassword(), &out.Password}} {
 		var err error
 		if *v.to, err = resolve.String(v.from, env); err != nil {
-			f.invalid(v.from.GetPosition(), "credentials", err)
+			f.invalid(v.from.GetPosition(), "credentials", resolve.WithoutSecrets(v.from, err))
 			return Credentials{}, false
 		}
 	}

@@ -247,6 +247,11 @@ func TestCredentialsOfAContainer(t *testing.T) {
 			t.Errorf("password %q: %v, want IMAGE_UNAVAILABLE", pass, err)
 		}
 	}
+	bundled := plan(t, "on: push\njobs:\n  a: {runs-on: x, container: {image: 'one:1', credentials: {username: u, password: '${{ fromJSON(secrets.PASS).p }}'}}, steps: [{run: x}]}\n")
+	secret := expr.NewObject(expr.Pair{Key: "secrets", Value: expr.NewObject(expr.Pair{Key: "PASS", Value: expr.String("planted")}).Value()})
+	if found, err := planner.Fill(t.Context(), bundled, secret); err != nil || !found.HasErrors() || found[0].Line != 3 || strings.Contains(found.String(), "planted") {
+		t.Errorf("a secret that is not JSON: %v, %v", found, err)
+	}
 	dynamic := plan(t, "on: push\njobs:\n  a: {runs-on: x, steps: [{run: x}]}\n  b:\n    needs: a\n    runs-on: x\n    container: {image: 'one:1', credentials: {username: u, password: '${{ needs.a.outputs.p }}'}}\n    steps: [{run: x}]\n")
 	if found, err := planner.Fill(t.Context(), dynamic, expr.NewObject()); err != nil || len(found) != 1 || found[0].Code != "dynamic-image" {
 		t.Errorf("credentials from another job: %v, %v", found, err)

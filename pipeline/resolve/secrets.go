@@ -1,6 +1,7 @@
 package resolve
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -60,4 +61,13 @@ func secretsOf(src string, found map[string]bool) (all bool) {
 		}
 	}
 	return all
+}
+
+// WithoutSecrets is the error that a value ended with, for where nobody hides secrets: what an expression says of the values that it was given
+// quotes them, so of one that refers to secrets only its place is told.
+func WithoutSecrets(v *planv1.Value, err error) error {
+	if names, all := SecretNames(v); err == nil || !all && len(names) == 0 {
+		return err
+	}
+	return fail(v.GetPosition(), errors.New("the expression can't be evaluated with the secrets as they are; why is not told, for that could quote one"))
 }
