@@ -128,6 +128,18 @@ func TestWhateverLeavesTheAgentIsMasked(t *testing.T) {
 	}
 }
 
+// TestReportsHideWhatTheirStepHides: they leave before the log of the step is at its end.
+func TestReportsHideWhatTheirStepHides(t *testing.T) {
+	h := newHost(t, fake.Options{})
+	h.up()
+	a := run(t, h, "a1", sh(`S=planted; S="$S-value"; echo "::add-mask::$S"; printf '<testsuite><testcase name="of %s"><failure message="got %s"/></testcase></testsuite>' $S $S > r.xml`,
+		func(s *planv1.Step) { s.Reports = &planv1.Reports{Junit: []*planv1.Value{lit("r.xml")}} }))
+	h.wantNothingOf("planted-value", a)
+	if arts := h.c.Artifacts(); len(arts) != 1 || !strings.Contains(arts[0].GetTests().String(), "got ***") {
+		t.Errorf("%v", arts)
+	}
+}
+
 // TestAStepThatHidesWhatItsNameHolds: the name was seen before the step ran, so the command in it is cut; in the end it is masked as well.
 func TestAStepThatHidesWhatItsNameHolds(t *testing.T) {
 	h := newHost(t, fake.Options{})

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/slipway-ci/slipway/agent/sandbox/fake"
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
@@ -76,6 +77,43 @@ func TestSecretsOfAJob(t *testing.T) {
 	}
 }
 
+// TestNoPartOfALongSecretIsShown: what is too long to be repeated whole is not cut, as the mask would not be found in a part.
+func TestNoPartOfALongSecretIsShown(t *testing.T) {
+	h := newHost(t, fake.Options{})
+	h.up()
+	long := "begin"
+	for i := range 200 {
+		long += fmt.Sprintf("-%d", i)
+	}
+	h.c.SetSecrets(secretsOf(1, "LONG", long))
+	failing := func(set func(*planv1.Step)) *planv1.Step { return sh("true", lenient, set) }
+	a := job("a1",
+		script("format('printf %s {0} > /dev/null', secrets.LONG)"),
+		sh(`echo "$LONG" >> $GITHUB_OUTPUT`, lenient, func(s *planv1.Step) { s.Env = []*planv1.Entry{entry("LONG", exp("secrets.LONG"))} }),
+		sh(`echo "::echo::$LONG"`, lenient, func(s *planv1.Step) { s.Env = []*planv1.Entry{entry("LONG", exp("secrets.LONG"))} }),
+		failing(func(s *planv1.Step) { s.Env = []*planv1.Entry{entry("X", exp("fromJSON(secrets.LONG).x"))} }),
+		failing(func(s *planv1.Step) { s.TimeoutMinutes = exp("secrets.LONG") }),
+	)
+	a.Secrets = true
+	h.c.Offer(a)
+	got := h.c.WaitDone("a1")
+	if name := step(t, got, 1).GetName(); name != "Run printf %s *** > /dev/null" {
+		t.Errorf("name %q", name)
+	}
+	text := got.Last().String()
+	for n := range uint32(6) {
+		text += logOf(got, n)
+	}
+	if strings.Contains(text, "begin-0-1-2") {
+		t.Error(text)
+	}
+	for n := range uint32(4) {
+		if f := step(t, got, n+2).GetFailure(); f == nil {
+			t.Errorf("step %d did not fail", n+2)
+		}
+	}
+}
+
 // TestAJobThatNamesNoSecretAsksForNone.
 func TestAJobThatNamesNoSecretAsksForNone(t *testing.T) {
 	h := newHost(t, fake.Options{})
@@ -138,6 +176,26 @@ func TestWithoutItsSecretsAnAttemptSendsNothing(t *testing.T) {
 	if last := got.Last(); last.GetResult() != corev1.Result_RESULT_FAILURE || !strings.Contains(last.GetFailure().GetMessage(), "can't be had again") {
 		t.Errorf("%s: %v", last.GetResult(), last.GetFailure())
 	}
+}
+
+// TestAHeldPodIsLetGoWithoutItsSecrets: nobody would know what a visitor must not see.
+func TestAHeldPodIsLetGoWithoutItsSecrets(t *testing.T) {
+	h := newHost(t, fake.Options{})
+	h.up()
+	h.c.SetSecrets(secretsOf(1, "A", "planted one"))
+	a := job("a1", script("format('echo {0}; exit 1', secrets.A)"))
+	a.Secrets, a.HoldMs = true, time.Hour.Milliseconds()
+	h.c.Offer(a)
+	if got := h.c.WaitDone("a1"); got.Last().GetHeldMs() == 0 || len(h.pods()) != 1 {
+		t.Fatalf("not held: %v", got.Last())
+	}
+	h.down()
+	h.c.SetSecrets(nil)
+	h.up()
+	h.c.Wait("the pod is let go", func() bool {
+		return strings.Contains(h.c.Attempt("a1").Last().GetReleased(), "nobody can be let in")
+	})
+	waitUntil(t, "nothing of it is left", func() bool { return len(h.pods()) == 0 })
 }
 
 func TestSecretsThatCanNotBeHadFailTheSetUp(t *testing.T) {

@@ -25,14 +25,15 @@ type FormatError struct {
 	Reason string
 }
 
-// quoted is how much of a line an error repeats, in bytes.
+// quoted is how long a line may be that an error repeats, in bytes.
 const quoted = 200
 
-func clip(line string) string {
+// quote is a line as an error repeats it: whole or not at all, since a part of a secret would not be recognised and hidden.
+func quote(line string) string {
 	if len(line) <= quoted {
 		return line
 	}
-	return strings.ToValidUTF8(line[:quoted], "") + "…"
+	return fmt.Sprintf("… (%d bytes)", len(line))
 }
 
 // text is what a step wrote, as GitHub's runner reads it: what is not UTF-8 becomes U+FFFD.
@@ -88,19 +89,19 @@ func ParsePairs(file string, data []byte) ([]Pair, error) {
 		case here >= 0 && (eq < 0 || here < eq):
 			name, delimiter := line[:here], line[here+2:]
 			if name == "" || delimiter == "" {
-				return fail("Invalid format '%s'. Name must not be empty and delimiter must not be empty", clip(line))
+				return fail("Invalid format '%s'. Name must not be empty and delimiter must not be empty", quote(line))
 			}
 			value, ok := r.heredoc(delimiter)
 			if !ok {
-				return fail("Invalid value. Matching delimiter not found '%s'", clip(delimiter))
+				return fail("Invalid value. Matching delimiter not found '%s'", quote(delimiter))
 			}
 			pairs = append(pairs, Pair{name, value})
 		case eq > 0:
 			pairs = append(pairs, Pair{line[:eq], line[eq+1:]})
 		case eq == 0:
-			return fail("Invalid format '%s'. Name must not be empty", clip(line))
+			return fail("Invalid format '%s'. Name must not be empty", quote(line))
 		default:
-			return fail("Invalid format '%s'", clip(line))
+			return fail("Invalid format '%s'", quote(line))
 		}
 	}
 }

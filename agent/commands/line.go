@@ -7,7 +7,8 @@ import (
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
 )
 
-// MaxLine is how many bytes of a line are looked at for a command; a longer line is output like any other.
+// MaxLine is how many bytes of a line are looked at for a command; a longer line is output like any other, but for one
+// that would hide a value.
 const MaxLine = 64 << 10
 
 // Command is one workflow command, unescaped. All of it is valid UTF-8, but for the value of add-mask: what is to be hidden

@@ -25,11 +25,11 @@ func (c Command) Refused() string {
 		}
 	case "echo":
 		if v := strings.TrimSpace(c.Value); !strings.EqualFold(v, "on") && !strings.EqualFold(v, "off") {
-			return fmt.Sprintf("The command ::echo:: takes on or off, not %q.", clip(c.Value))
+			return fmt.Sprintf("The command ::echo:: takes on or off, not %q.", quote(c.Value))
 		}
 	case "stop-commands":
 		if token := strings.ToLower(c.Value); token == "" || token == "pause-logging" || slices.Contains(known, token) {
-			return fmt.Sprintf("The command ::stop-commands:: needs a token that nobody guesses and that is no command itself, not %q; commands go on.", clip(c.Value))
+			return fmt.Sprintf("The command ::stop-commands:: needs a token that nobody guesses and that is no command itself, not %q; commands go on.", quote(c.Value))
 		}
 	}
 	return ""

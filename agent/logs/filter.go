@@ -60,6 +60,10 @@ func (f *Filter) Write(out, p []byte) []byte {
 		switch {
 		case ended:
 			out = f.endLine(out)
+		case len(f.line) >= commands.MaxLine && f.hides():
+			out = append(f.mask.Flush(out), "::add-mask::***\n"...)
+			f.line = f.line[:0]
+			return f.fill(out)
 		case len(f.line) >= commands.MaxLine || !commands.CouldBegin(f.line):
 			out = f.mask.Write(out, f.line)
 			f.line = f.line[:0]
@@ -138,15 +142,27 @@ func (f *Filter) hide(out, text []byte, c commands.Command) []byte {
 	}
 	out = f.mask.Add(out, c.Value)
 	if f.mask.masks.Full() {
-		f.full = true
-		return fmt.Appendf(out, "%s: the rest of this output is hidden.\n", TooMany)
+		return f.fill(out)
 	}
 	f.onEvent(c)
 	return out
 }
 
+// hides says whether a line that is too long for a command would hide a value: it must not be shown for that.
+func (f *Filter) hides() bool {
+	c, ok := commands.ParseLine(string(f.line))
+	return ok && f.stopped == "" && c.Name == "add-mask"
+}
+
+// fill hides all that follows.
+func (f *Filter) fill(out []byte) []byte {
+	f.full = true
+	return fmt.Appendf(out, "%s: the rest of this output is hidden.\n", TooMany)
+}
+
 // TooMany says what is wrong with a job whose set of masks is full.
-var TooMany = fmt.Sprintf("The job masks more than %d values, or more than %d KiB of them in all their encoded forms", MaxMasks, MaxMaskBytes>>10)
+var TooMany = fmt.Sprintf("The job masks more than %d values, or more than %d KiB of them in all their encoded forms, or one in a line of more than %d KiB",
+	MaxMasks, MaxMaskBytes>>10, commands.MaxLine>>10)
 
 // Full says whether there were more masks than there may be.
 func (f *Filter) Full() bool { return f.full }

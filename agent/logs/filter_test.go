@@ -93,6 +93,25 @@ func TestFilterLetsAnUnfinishedLineThrough(t *testing.T) {
 	}
 }
 
+// TestAMaskThatIsTooLongIsNotShown: it can't be hidden wherever it appears, so nothing that follows is shown.
+func TestAMaskThatIsTooLongIsNotShown(t *testing.T) {
+	in := "before\n ::add-mask::" + strings.Repeat("v", commands.MaxLine) + "\nafter vvvv\n"
+	for name, chunks := range map[string][]string{"whole": {in}, "cut": {in[:50], in[50:40_000], in[40_000:]}} {
+		f := NewFilter(nil, false, func(c commands.Command) { t.Errorf("%s: %q", name, c) })
+		var out []byte
+		for _, c := range chunks {
+			out = f.Write(out, []byte(c))
+		}
+		if want := "before\n::add-mask::***\n" + TooMany + ": the rest of this output is hidden.\n"; string(f.Close(out)) != want || !f.Full() {
+			t.Errorf("%s: %.200q, full %t", name, out, f.Full())
+		}
+	}
+	stopped := "::stop-commands::tok\n" + in
+	if got, _ := run(nil, stopped); got != stopped {
+		t.Errorf("commands are stopped: %d bytes of %d", len(got), len(stopped))
+	}
+}
+
 func BenchmarkFilter(b *testing.B) {
 	block := bytes.Repeat([]byte("a usual line of a build's output, neither long nor short\n"), 1000)
 	for name, masks := range map[string][]string{"no masks": nil, "three masks": {"hunter2-hunter2", "AKIAIOSFODNN7EXAMPLE", "s3cr3t"}} {

@@ -25,11 +25,11 @@ import (
 // ancestor of the search paths.
 func uploadArtifact(ctx context.Context, c *Call) (Outcome, error) {
 	name := c.input("name", "artifact")
-	if err := checkArtifactName(name); err != nil {
-		return Outcome{}, err
-	}
 	if c.Hide(name) != name {
 		return Outcome{}, userErrorf("the artifact's name holds a value that the job masks, and everybody may read names: give it another one")
+	}
+	if err := checkArtifactName(name); err != nil {
+		return Outcome{}, err
 	}
 	overwrite, err := c.flag("overwrite", false)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/slipway-ci/slipway/agent/logs"
 	"github.com/slipway-ci/slipway/agent/state"
 	"github.com/slipway-ci/slipway/pipeline/resolve"
 	corev1 "github.com/slipway-ci/slipway/proto/gen/slipway/core/v1"
@@ -40,13 +41,18 @@ func (t *Attempt) uploadReports(ctx context.Context, e entry, reports *planv1.Re
 	if _, ok := t.d.Natives[upload.GetNative().GetName()]; !ok {
 		return fmt.Errorf("this agent has no native step %q", upload.GetNative().GetName())
 	}
+	// What is in reports leaves before the step's own masks are known otherwise.
+	hide, err := logs.Declared(t.dirs.LogPath(e.number), t.values.hide)
+	if err != nil {
+		return err
+	}
 	out, err := t.openLines(e.number)
 	if err != nil {
 		return err
 	}
 	defer out.Close()
 	var noted annotations
-	r, _, _ := t.performNative(t.withStep(ctx, e.number), entry{number: e.number, step: upload}, env, out, &noted)
+	r, _, _ := t.performNative(t.withStep(ctx, e.number), entry{number: e.number, step: upload}, env, hide, out, &noted)
 	x.extra = append(x.extra, noted.list...)
 	return r.err
 }

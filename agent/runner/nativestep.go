@@ -83,7 +83,7 @@ func (t *Attempt) runNative(ctx context.Context, e entry, rec *state.Step, l *lo
 func (t *Attempt) tryNative(ctx context.Context, e entry, env []commands.Pair, out *lines) (x ending, stopped bool) {
 	var noted annotations
 	x.outcome = corev1.Result_RESULT_SUCCESS
-	r, stopped, timedOut := t.performNative(t.withStep(ctx, e.number), e, env, out, &noted)
+	r, stopped, timedOut := t.performNative(t.withStep(ctx, e.number), e, env, t.values.hide, out, &noted)
 	if ctx.Err() != nil {
 		return x, stopped
 	}
@@ -114,8 +114,8 @@ type annotations struct {
 	list []state.Annotation
 }
 
-func (t *Attempt) performNative(ctx context.Context, e entry, env []commands.Pair, out *lines, noted *annotations) (r nativeResult, stopped, timedOut bool) {
-	call, err := t.nativeCall(e, env, out, noted)
+func (t *Attempt) performNative(ctx context.Context, e entry, env []commands.Pair, hide *logs.Masks, out *lines, noted *annotations) (r nativeResult, stopped, timedOut bool) {
+	call, err := t.nativeCall(e, env, hide, out, noted)
 	if err != nil {
 		return nativeResult{err: &native.UserError{Err: err}}, false, false
 	}
@@ -158,7 +158,7 @@ func (t *Attempt) call(ctx context.Context, e entry, call *native.Call) nativeRe
 	return nativeResult{out, err}
 }
 
-func (t *Attempt) nativeCall(e entry, env []commands.Pair, out *lines, noted *annotations) (*native.Call, error) {
+func (t *Attempt) nativeCall(e entry, env []commands.Pair, hide *logs.Masks, out *lines, noted *annotations) (*native.Call, error) {
 	with, err := resolve.Entries(e.step.GetNative().GetWith(), t.scope.of(e, env))
 	if err != nil {
 		return nil, fmt.Errorf("with: %w", err)
@@ -168,7 +168,7 @@ func (t *Attempt) nativeCall(e entry, env []commands.Pair, out *lines, noted *an
 		inputs[strings.ToLower(p.Name)] = p.Value
 	}
 	return &native.Call{
-		Hide: t.values.hide.Hide, With: inputs, Trees: t.trees, Home: t.paths.Home, ToolCache: t.paths.ToolCache, Scratch: t.dirs.Logs, Log: out.Printf,
+		Hide: hide.Hide, With: inputs, Trees: t.trees, Home: t.paths.Home, ToolCache: t.paths.ToolCache, Scratch: t.dirs.Logs, Log: out.Printf,
 		Annotate: func(level, message string) {
 			noted.mu.Lock()
 			defer noted.mu.Unlock()

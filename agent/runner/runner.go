@@ -198,6 +198,10 @@ func (t *Attempt) abandon(ctx context.Context, why error) error {
 	t.log.Error("the attempt can't go on", "error", why)
 	t.markLost(why)
 	t.p.Result, t.p.Phase = corev1.Result_RESULT_FAILURE, state.PhaseDone
+	if t.logs == nil && t.heldMS() > 0 {
+		// Whoever is let into a held pod needs what open makes, and must not see what is masked.
+		t.p.Hold.Released = t.values.public("nobody can be let in: "+why.Error(), maxMessage)
+	}
 	t.save()
 	return t.settle(ctx)
 }
@@ -283,8 +287,9 @@ func (t *Attempt) open() error {
 	if err := t.scope.init(t); err != nil {
 		return err
 	}
-	if t.resumed && t.p.Phase >= state.PhaseRunning && t.p.Phase < state.PhaseDone {
-		if err := t.baseEnv(); err != nil {
+	if t.resumed && t.p.Phase >= state.PhaseRunning {
+		// Of one that is done only those see it who look into a held pod.
+		if err := t.baseEnv(); err != nil && t.p.Phase < state.PhaseDone {
 			return err
 		}
 	}

@@ -3,6 +3,7 @@ package runner
 import (
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -63,14 +64,16 @@ func otherwise(shell string, inContainer bool, script string) []string {
 // scriptText is a script with Linux line ends.
 func scriptText(s string) string { return strings.ReplaceAll(s, "\r\n", "\n") }
 
-// display is a script's first line, for a step without a name.
+var maskCommand = regexp.MustCompile(`(?i)::add-mask::`)
+
+// display is a script's first line, for a step without a name. What is secret in the script is masked already: once cut, a part of it would not
+// be recognised.
 func display(script string) string {
 	lines := strings.Split(strings.TrimSpace(scriptText(script)), "\n")
 	first := strings.TrimSpace(lines[0])
-	const mask = "::add-mask::"
-	if i := strings.Index(strings.ToLower(first), mask); i >= 0 {
+	if at := maskCommand.FindStringIndex(first); at != nil {
 		// Seen before the step runs, and so before it can hide the value.
-		first = first[:i+len(mask)] + "***"
+		first = first[:at[1]] + "***"
 	}
 	const most = 100
 	if r := []rune(first); len(r) > most {

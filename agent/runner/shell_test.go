@@ -61,6 +61,17 @@ func TestDisplayIsTheFirstLine(t *testing.T) {
 	}
 }
 
+// TestDisplayShowsNoMask: also beside letters whose lower case has more bytes.
+func TestDisplayShowsNoMask(t *testing.T) {
+	for script, want := range map[string]string{
+		"echo ::add-mask::value": "Run echo ::add-mask::***", "echo ȺȺȺȺȺ::Add-Mask::v": "Run echo ȺȺȺȺȺ::Add-Mask::***",
+	} {
+		if got := display(script); got != want {
+			t.Errorf("%s: %q, want %q", script, got, want)
+		}
+	}
+}
+
 func TestPathOrder(t *testing.T) {
 	var v values
 	v.take(1, &stepValues{Path: []string{"/a", "/b"}})

@@ -119,7 +119,7 @@ func idOf(e entry) string {
 
 // stepName is what people see: of a step inside an action the action's name comes first.
 func (t *Attempt) stepName(e entry, env []commands.Pair) string {
-	name := ownName(e.step, t.scope.of(e, env))
+	name := ownName(e.step, t.scope.of(e, env), t.values.hide)
 	if f := t.frames[e.within]; f != nil {
 		return f.Name + nameSeparator + name
 	}
@@ -130,7 +130,7 @@ func (t *Attempt) stepName(e entry, env []commands.Pair) string {
 const nameSeparator = " / "
 
 // ownName is a step's name; one that can't be evaluated is shown as it stands.
-func ownName(s *planv1.Step, scope *expr.Env) string {
+func ownName(s *planv1.Step, scope *expr.Env, hide *logs.Masks) string {
 	if s.GetName() != nil {
 		if name, err := resolve.String(s.GetName(), scope); err == nil && strings.TrimSpace(name) != "" {
 			return name
@@ -146,7 +146,7 @@ func ownName(s *planv1.Step, scope *expr.Env) string {
 	if err != nil {
 		return "Run " + s.GetRun().GetScript().GetExpr()
 	}
-	return display(script)
+	return display(hide.Hide(script))
 }
 
 func (t *Attempt) stepEnv(e entry, env []commands.Pair) ([]commands.Pair, error) {

@@ -155,7 +155,7 @@ func evalFromJSON(ev *evaluator, args []node) (Value, error) {
 	}
 	out, err := FromJSON([]byte(text))
 	if err != nil {
-		return Value{}, fmt.Errorf("fromJSON: `%s` is %w", clip(text), err)
+		return Value{}, fmt.Errorf("fromJSON: %s is %w", quote(text), err)
 	}
 	return out, nil
 }

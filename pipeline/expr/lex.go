@@ -209,11 +209,21 @@ func IsName(s string) bool {
 	return s != ""
 }
 
-// clip shortens what a message quotes.
+// mostQuoted characters are quoted by a message.
+const mostQuoted = 40
+
+// clip shortens what a message quotes of an expression.
 func clip(s string) string {
-	const most = 40
-	if utf8.RuneCountInString(s) <= most {
+	if utf8.RuneCountInString(s) <= mostQuoted {
 		return s
 	}
-	return string([]rune(s)[:most]) + "…"
+	return string([]rune(s)[:mostQuoted]) + "…"
+}
+
+// quote is a value as a message repeats it: whole or not at all, since a part of a secret would not be recognised and hidden.
+func quote(s string) string {
+	if n := utf8.RuneCountInString(s); n > mostQuoted {
+		return fmt.Sprintf("a text of %d characters", n)
+	}
+	return "`" + s + "`"
 }

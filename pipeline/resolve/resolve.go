@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/slipway-ci/slipway/pipeline/expr"
 	planv1 "github.com/slipway-ci/slipway/proto/gen/slipway/plan/v1"
@@ -60,12 +61,22 @@ func eval(src string, env *expr.Env) (expr.Value, error) {
 	return out, nil
 }
 
+const mostQuoted = 100
+
+// clip shortens an expression.
 func clip(s string) string {
-	const most = 100
-	if r := []rune(s); len(r) > most {
-		return string(r[:most]) + "…"
+	if r := []rune(s); len(r) > mostQuoted {
+		return string(r[:mostQuoted]) + "…"
 	}
 	return s
+}
+
+// quote is a value as an error repeats it: whole or not at all, since a part of a secret would not be recognised and hidden.
+func quote(s string) string {
+	if n := utf8.RuneCountInString(s); n > mostQuoted {
+		return fmt.Sprintf("a text of %d characters", n)
+	}
+	return "`" + s + "`"
 }
 
 // String is v as text; "" if v is nil. An array or object is an error: its text would only say "Array" or "Object".
@@ -97,7 +108,7 @@ func Bool(v *planv1.Value, env *expr.Env, def bool) (bool, error) {
 	case out.Kind() == expr.KindString && strings.EqualFold(text, "false"):
 		return false, nil
 	default:
-		return def, fail(v.GetPosition(), fmt.Errorf("true or false is needed, not `%s`", clip(text)))
+		return def, fail(v.GetPosition(), fmt.Errorf("true or false is needed, not %s", quote(text)))
 	}
 }
 
@@ -112,7 +123,7 @@ func Number(v *planv1.Value, env *expr.Env, def float64) (float64, error) {
 	}
 	n := out.Float()
 	if out.Kind() == expr.KindBool || math.IsNaN(n) || math.IsInf(n, 0) {
-		return def, fail(v.GetPosition(), fmt.Errorf("a number is needed, not `%s`", clip(out.Text())))
+		return def, fail(v.GetPosition(), fmt.Errorf("a number is needed, not %s", quote(out.Text())))
 	}
 	return n, nil
 }
