@@ -31,7 +31,7 @@ func (s *site) fillLogs(ctx context.Context, run *apiv1.Run, j *apiv1.Job, attem
 	if attempt == "" {
 		return nil
 	}
-	each := min(max(pageBytes/max(len(view.Steps), 1), leastOfStep), mostOfStep)
+	each := min(max(pageBytes/max(len(view.Steps), len(j.GetSteps()), 1), leastOfStep), mostOfStep)
 	pieces := map[uint32]*piece{}
 	err := s.readLogs(ctx, &apiv1.StreamLogsRequest{RunId: run.GetId(), JobId: j.GetId(), AttemptId: attempt, Tail: int64(each)}, func(m *apiv1.StreamLogsResponse) error {
 		p := pieces[m.GetStep()]
