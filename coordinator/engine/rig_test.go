@@ -114,22 +114,36 @@ func (r *rig) settle() {
 	}
 }
 
-// passTime lets the clock run until the test ends, so that pauses of retries end.
+// passTime lets the clock run until the test ends, so that pauses of retries end. The agents that are there say so, since its
+// seconds go by faster than the test comes to its turns.
 func (r *rig) passTime() {
+	e := r.Engine
+	ctx, cancel := context.WithCancel(r.t.Context())
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
-		for {
+		for ms := 0; ; ms++ {
 			select {
 			case <-stop:
 				return
 			default:
 				r.clock.Advance(time.Millisecond)
+				if ms%1000 == 0 {
+					// Waits for the engine, so that it never finds more than a second gone.
+					_ = e.ask(ctx, func(reply func(error)) { e.allBeat(); reply(nil) })
+				}
 				runtime.Gosched()
 			}
 		}
 	}()
-	r.t.Cleanup(func() { close(stop); <-stopped })
+	r.t.Cleanup(func() { cancel(); close(stop); <-stopped })
+}
+
+// allBeat is a heartbeat of every session, on the engine's goroutine.
+func (e *Engine) allBeat() {
+	for session, a := range e.sessions {
+		e.Heartbeat(a.rec.GetId(), session, 1)
+	}
 }
 
 func lit(s string) *planv1.Value { return &planv1.Value{Kind: &planv1.Value_Literal{Literal: s}} }
@@ -274,7 +288,7 @@ func take[T any](a *fakeAgent, pick func(*fleetv1.SessionResponse) (T, bool)) T 
 		select {
 		case <-a.arrived:
 		case <-deadline.C:
-			a.r.t.Fatalf("agent %s waited in vain; it has %v", a.id, a.got)
+			a.r.t.Fatalf("agent %s waited in vain; it has %v, and its sessions ended with %v", a.id, a.got, a.ended)
 		}
 	}
 }
